@@ -1,0 +1,22 @@
+//! The seams between `state` and the storage engines, and the words both sides use.
+//!
+//! Pure ground: types and traits only. Nothing here opens a file, starts a process or reads a
+//! clock; what a seam needs of the world is handed to it.
+#![forbid(unsafe_code)]
+
+mod error;
+mod execute;
+mod name;
+mod root;
+mod store;
+mod view;
+
+pub use error::{Error, Kind, Refusal, Result};
+pub use execute::{Apply, Done, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
+pub use name::{BadName, PastRootName, SnapshotName};
+pub use root::{
+    Blank, Identity, Leftover, PastRoot, Reset, Retire, RootBackend, RootCapabilities, RootFacts,
+    Source,
+};
+pub use store::{Shape, Snapshot, SnapshotStore, StoreCapabilities, StoreFacts};
+pub use view::{Graft, View};

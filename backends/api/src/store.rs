@@ -1,0 +1,154 @@
+//! The snapshot-store seam: the filesystem that holds the persist tree.
+
+use crate::{Identity, Outcome, Result, SnapshotName, View};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// What a store's filesystem can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StoreCapabilities {
+    /// Snapshots can be taken; without them an archive is made from the live tree.
+    pub snapshots: bool,
+    /// A snapshot of nested volumes is one transaction.
+    pub atomic_nested: bool,
+}
+
+/// What the store is, seen from its filesystem: decides how a restored tree is swapped in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "shape")]
+pub enum Shape {
+    /// A volume of its own: volumes are exchanged.
+    Volume {
+        /// Its name in the engine's notation.
+        name: String,
+    },
+    /// A directory inside a filesystem or volume: directories are exchanged.
+    Directory {
+        /// Its path relative to the top of the volume that holds it.
+        path: PathBuf,
+    },
+    /// The top of a filesystem: its children are exchanged under a journal.
+    FilesystemRoot,
+}
+
+/// What a store's survey tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreFacts {
+    /// The engine's stable name: `btrfs`, `zfs`, `plain`.
+    pub engine: &'static str,
+    /// The filesystem's own name: `btrfs`, `zfs`, `ext4`, `xfs` …
+    pub filesystem: String,
+    /// Where the store is.
+    pub path: PathBuf,
+    /// What it is.
+    pub shape: Shape,
+    /// Nested volumes below it, relative paths, parents before children.
+    pub nested: Vec<PathBuf>,
+    /// Other filesystems mounted below it, relative paths: no snapshot contains them.
+    pub foreign_mounts: Vec<PathBuf>,
+    /// Equal identities mean nothing changed; `None` where the filesystem cannot tell.
+    pub identity: Option<Identity>,
+    /// Free space for unprivileged users, in bytes.
+    pub free_bytes: u64,
+    /// Size of the filesystem, in bytes.
+    pub total_bytes: u64,
+    /// Whether a tree staged by an interrupted or waiting restore is there.
+    pub has_staged: bool,
+    /// Whether a tree replaced by a restore is there, for `state undo`.
+    pub has_replaced: bool,
+}
+
+/// A snapshot of the persist tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: SnapshotName,
+    /// When it was taken, as far as the filesystem knows.
+    pub taken_at: Option<DateTime<Utc>>,
+    /// Grows with every snapshot; says which is newest when clocks lie.
+    pub sequence: u64,
+    /// Equal identities mean equal content.
+    pub identity: Option<Identity>,
+}
+
+/// An engine that holds the persist tree.
+///
+/// Every operation that changes something is atomic, or is recovered by the next call: an
+/// interrupted `create` or `delete` never leaves something that lists as a snapshot and is not
+/// whole.
+pub trait SnapshotStore {
+    /// What this store can do.
+    fn capabilities(&self) -> StoreCapabilities;
+
+    /// Looks at the store. Changes nothing.
+    ///
+    /// # Errors
+    /// The store is not there or cannot be read.
+    fn survey(&self) -> Result<StoreFacts>;
+
+    /// The snapshots, oldest first. Unfinished ones are not listed.
+    ///
+    /// # Errors
+    /// The filesystem cannot be read, or has no snapshots ([`crate::Error::Unsupported`]).
+    fn list(&self) -> Result<Vec<Snapshot>>;
+
+    /// Takes a read-only snapshot, nested volumes included.
+    ///
+    /// # Errors
+    /// The name is taken, the disk is full, or the engine has no snapshots.
+    fn create(&mut self, name: &SnapshotName) -> Result<Snapshot>;
+
+    /// Deletes a snapshot; [`Outcome::AlreadySo`] if there is none of that name.
+    ///
+    /// # Errors
+    /// It is held or in use.
+    fn delete(&mut self, name: &SnapshotName) -> Result<Outcome>;
+
+    /// Opens a snapshot for reading.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] if there is none of that name.
+    fn open(&self, name: &SnapshotName) -> Result<View>;
+
+    /// Opens the live tree for reading (not frozen).
+    ///
+    /// # Errors
+    /// The store is not there or cannot be read.
+    fn open_live(&self) -> Result<View>;
+
+    /// A directory, mode 0700, on the store's filesystem, to build a tree in that [`exchange`]
+    /// can swap in. The one of an interrupted restore is given again, with what it holds.
+    ///
+    /// [`exchange`]: SnapshotStore::exchange
+    ///
+    /// # Errors
+    /// No space, or the filesystem is read-only.
+    fn stage(&mut self) -> Result<OwnedFd>;
+
+    /// Makes the staged tree the store and keeps the old tree as the replaced one (an older
+    /// replaced tree is discarded first). Finishes an interrupted exchange.
+    ///
+    /// # Errors
+    /// [`crate::Refusal::InUse`] if anything uses the store, before anything was changed.
+    fn exchange(&mut self) -> Result<Outcome>;
+
+    /// Puts the replaced tree back; what was the store becomes the replaced tree.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] if nothing was replaced; [`crate::Refusal::InUse`].
+    fn exchange_back(&mut self) -> Result<Outcome>;
+
+    /// Deletes the staged tree.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    fn discard_staged(&mut self) -> Result<Outcome>;
+
+    /// Deletes the replaced tree.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    fn discard_replaced(&mut self) -> Result<Outcome>;
+}

@@ -1,0 +1,1 @@
+//! The btrfs ioctls of `linux/btrfs.h` and `linux/btrfs_tree.h`.

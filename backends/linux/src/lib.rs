@@ -1,0 +1,13 @@
+//! System calls, each behind a small safe function. All `unsafe` of the project is here (and in
+//! the ZFS lid). No policy: nothing here decides what to do.
+#![allow(unsafe_code)]
+
+pub mod btrfs;
+pub mod lock;
+pub mod loopback;
+pub mod metadata;
+pub mod mount;
+pub mod mountinfo;
+pub mod signal;
+pub mod swap;
+pub mod tree;

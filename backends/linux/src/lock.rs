@@ -1,0 +1,1 @@
+//! Open-file-description locks: they die with the process, so none is ever stale.

@@ -1,0 +1,1 @@
+//! Loop devices, for `state demo` and the tests.

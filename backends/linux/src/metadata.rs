@@ -1,0 +1,1 @@
+//! All metadata of one inode: ownership, mode, times, xattrs, ACLs, inode flags.

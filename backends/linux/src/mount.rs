@@ -1,0 +1,1 @@
+//! The new mount API: detached mounts, bind mounts, remounts.

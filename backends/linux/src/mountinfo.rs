@@ -1,0 +1,1 @@
+//! `/proc/PID/mountinfo`, parsed strictly (proc_pid_mountinfo(5)).

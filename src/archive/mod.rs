@@ -1,0 +1,1 @@
+//! Archives: format 1, its writer and its strict reader. See `docs/archive-format.md`.

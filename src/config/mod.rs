@@ -1,0 +1,1 @@
+//! Finding, reading and checking `state.toml`; its errors name file, line and column.

@@ -1,0 +1,16 @@
+//! `state` as a library: what the command line calls, floor by floor. See `docs/architecture.md`.
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod diff;
+pub mod engine;
+pub mod ops;
+pub mod persist;
+pub mod program;
+pub mod record;
+pub mod retention;
+pub mod settings;
+pub mod target;

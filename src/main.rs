@@ -1,0 +1,2 @@
+//! A shim; everything is in the library.
+fn main() {}

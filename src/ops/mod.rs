@@ -1,0 +1,1 @@
+//! One file per verb: look, decide, act. Returns outcomes and prints nothing.

@@ -1,0 +1,1 @@
+//! The persist tree: its entries, and the plan that puts them in place.

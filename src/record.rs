@@ -1,0 +1,1 @@
+//! The boot record: what the last reset did, so that "never erased" does not go unnoticed.
