@@ -1,7 +1,9 @@
 //! What a verb needs of the world, as a value: no globals, no ambient clock.
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use state_api::Interrupt;
+use state_api::{Error, Interrupt};
+use state_linux::lock::{Lock, Taken};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,35 @@ impl Context<'_> {
     /// Where records of this boot live: `ROOT/run/state`.
     pub fn run_dir(&self) -> PathBuf {
         self.root_dir.join(RUN_DIR)
+    }
+
+    /// Takes the lock that keeps two runs apart, until the value is dropped. Every verb that
+    /// changes something holds it while it does; a dry run, which changes nothing, need not.
+    ///
+    /// # Errors
+    /// [`Locked`] if another run holds it.
+    pub fn lock(&self) -> anyhow::Result<Lock> {
+        let path = self.run_dir().join("lock");
+        let doing = || format!("locking {}", path.display());
+        match Lock::take(&path).map_err(|error| Error::os(doing(), error))? {
+            Taken::Mine(lock) => Ok(lock),
+            Taken::Held { by } => Err(Locked { by }).with_context(doing),
+        }
+    }
+}
+
+/// Another run of `state` is changing something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another run holds it{}", .by.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+pub struct Locked {
+    /// Its process id, if it has said so.
+    pub by: Option<u32>,
+}
+
+impl Locked {
+    /// The cure.
+    pub fn hint(&self) -> String {
+        "wait until it has ended and run the command again".into()
     }
 }
 

@@ -1,1 +1,245 @@
-//! The one place that names and runs external programs.
+//! External programs: the one place that names and starts them.
+//!
+//! They are looked for in fixed directories, never in `$PATH` (in the initrd there may be none,
+//! and as root it may be anybody's), speak the C locale, get no terminal to ask questions on, and
+//! have a time limit. What they write to stderr is shown and never parsed.
+
+use state_api::{Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A program that `state` may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `apt-get`, to fetch what `state demo` lacks.
+    AptGet,
+    /// `git`, to ask for the commit of the configuration.
+    Git,
+    /// `mkfs.btrfs`
+    MkfsBtrfs,
+    /// `mkfs.ext4`
+    MkfsExt4,
+    /// `modprobe`
+    Modprobe,
+    /// `nixos-version`, to record what system an archive is of.
+    NixosVersion,
+    /// `zfs`
+    Zfs,
+    /// `zpool`
+    Zpool,
+}
+
+/// The first one found counts. NixOS has its programs in the last; in an initrd the first two are
+/// usually one.
+const DIRECTORIES: [&str; 5] = [
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/run/current-system/sw/bin",
+];
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+
+/// How much of stderr is kept: its end, where the reason is.
+const TAIL_BYTES: usize = 1024;
+
+impl Program {
+    /// The name of its file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AptGet => "apt-get",
+            Self::Git => "git",
+            Self::MkfsBtrfs => "mkfs.btrfs",
+            Self::MkfsExt4 => "mkfs.ext4",
+            Self::Modprobe => "modprobe",
+            Self::NixosVersion => "nixos-version",
+            Self::Zfs => "zfs",
+            Self::Zpool => "zpool",
+        }
+    }
+
+    /// The package that has it, as Debian names it.
+    pub fn package(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Git => "git",
+            Self::MkfsBtrfs => "btrfs-progs",
+            Self::MkfsExt4 => "e2fsprogs",
+            Self::Modprobe => "kmod",
+            Self::Zfs | Self::Zpool => "zfsutils-linux",
+            Self::AptGet | Self::NixosVersion => return None,
+        })
+    }
+
+    /// Where it is on this machine, if it is.
+    pub fn find(self) -> Option<PathBuf> {
+        DIRECTORIES
+            .iter()
+            .map(|dir| Path::new(dir).join(self.name()))
+            .find(|path| path.is_file())
+    }
+
+    /// Runs it to its end; `doing` is what for, as a gerund with its object.
+    ///
+    /// # Errors
+    /// It is not installed, cannot be started, ends with anything but 0, or takes longer than
+    /// `limit` (then it and everything it started are killed).
+    pub fn run<A: AsRef<OsStr>>(
+        self,
+        doing: &str,
+        args: impl IntoIterator<Item = A>,
+        limit: Duration,
+    ) -> Result<Vec<u8>> {
+        let path = self.find().ok_or_else(|| Error::Missing {
+            what: format!("the program {}", self.name()),
+        })?;
+        let args = args
+            .into_iter()
+            .map(|arg| arg.as_ref().to_owned())
+            .collect();
+        run(self.name(), &path, args, doing, limit)
+    }
+}
+
+fn run(
+    name: &'static str,
+    path: &Path,
+    args: Vec<OsString>,
+    doing: &str,
+    limit: Duration,
+) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| Error::os(format!("{doing}: running {name}"), error);
+    let mut child = Command::new(path)
+        .args(args)
+        .env("LC_ALL", "C")
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0) // killed whole, and a Ctrl-C on the terminal reaches only us
+        .spawn()
+        .map_err(failed)?;
+    let stdout = child.stdout.take().expect("it is piped");
+    let stderr = child.stderr.take().expect("it is piped");
+    // Each pipe has its reader, so that neither fills up while the other is waited for.
+    let out = std::thread::spawn(move || whole(stdout));
+    let err = std::thread::spawn(move || tail(stderr));
+    let status = wait(&mut child, limit).map_err(failed)?;
+    let stdout = out.join().expect("readers do not panic").map_err(failed)?;
+    let stderr = err.join().expect("readers do not panic").map_err(failed)?;
+    match status {
+        Some(status) if status.success() => Ok(stdout),
+        status => Err(Error::Tool {
+            doing: doing.to_owned(),
+            program: name,
+            status: match status {
+                Some(status) => in_words(status),
+                None => format!("nothing after {} s and was killed", limit.as_secs()),
+            },
+            stderr,
+        }),
+    }
+}
+
+/// Waits for the child's end; `None` if the time ran out and it had to be killed.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() >= limit {
+            let group = rustix::process::Pid::from_child(child);
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn whole(mut from: impl Read) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all)?;
+    Ok(all)
+}
+
+/// The end of what comes, however much it is.
+fn tail(mut from: impl Read) -> io::Result<String> {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let n = from.read(&mut chunk)?;
+        if n == 0 {
+            return Ok(String::from_utf8_lossy(&kept).trim().to_owned());
+        }
+        kept.extend_from_slice(&chunk[..n]);
+        let surplus = kept.len().saturating_sub(TAIL_BYTES);
+        kept.drain(..surplus);
+    }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "neither a status nor a signal".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, limit: Duration) -> Result<Vec<u8>> {
+        let args = vec!["-c".into(), script.into()];
+        run("sh", Path::new("/bin/sh"), args, "trying it", limit)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_it_prints_comes_back_and_the_locale_is_plain() {
+        let out = sh("printf '%s %s' \"$LC_ALL\" \"$PATH\"", LONG).unwrap();
+        assert_eq!(out, format!("C {PATH}").into_bytes());
+    }
+
+    #[test]
+    fn failures_say_how_it_ended_and_what_it_said_last() {
+        let error = sh("echo first >&2; echo last >&2; exit 3", LONG).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trying it: sh ended with status 3: first\nlast"
+        );
+        let error = sh("kill -9 $$", LONG).unwrap_err();
+        assert_eq!(error.to_string(), "trying it: sh ended with signal 9");
+    }
+
+    #[test]
+    fn only_the_end_of_stderr_is_kept() {
+        let error = sh("yes talk | head -c 1000000 >&2; echo why >&2; exit 1", LONG).unwrap_err();
+        let Error::Tool { stderr, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(
+            stderr.len() <= TAIL_BYTES && stderr.ends_with("why"),
+            "{stderr}"
+        );
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed_with_its_children() {
+        let begun = Instant::now();
+        let error = sh("sleep 60 & sleep 60", Duration::from_millis(50)).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert_eq!(
+            error.to_string(),
+            "trying it: sh ended with nothing after 0 s and was killed"
+        );
+    }
+}

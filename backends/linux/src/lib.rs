@@ -8,6 +8,7 @@ pub mod loopback;
 pub mod metadata;
 pub mod mount;
 pub mod mountinfo;
+pub mod priority;
 pub mod signal;
 pub mod swap;
 pub mod tree;
