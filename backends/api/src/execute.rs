@@ -99,6 +99,9 @@ pub struct Failed<S> {
     pub error: Error,
 }
 
+/// What came of carrying out a plan.
+pub type Executed<S> = Result<Vec<Done<S>>, Box<Failed<S>>>;
+
 /// Applies a plan's steps in order and stops at the first failure.
 ///
 /// The caller has already let the backend check that the survey behind the plan still holds.
@@ -110,7 +113,7 @@ pub fn execute<A: Apply>(
     plan: &Plan<A::Step>,
     interrupt: &dyn Interrupt,
     mut watch: impl FnMut(&Done<A::Step>),
-) -> Result<Vec<Done<A::Step>>, Box<Failed<A::Step>>> {
+) -> Executed<A::Step> {
     let mut done = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         if interrupt.is_set() {

@@ -12,7 +12,7 @@ mod store;
 mod view;
 
 pub use error::{Error, Kind, Refusal, Result};
-pub use execute::{Apply, Done, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
+pub use execute::{Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
 pub use name::{BadName, PastRootName, SnapshotName};
 pub use root::{
     Blank, Identity, Leftover, PastRoot, Reset, Retire, RootBackend, RootCapabilities, RootFacts,
