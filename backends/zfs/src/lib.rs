@@ -3,4 +3,4 @@
 
 mod kernel;
 
-pub use kernel::{Dataset, Kernel, Pool, Property, ZfsSnapshot};
+pub use kernel::{Dataset, DatasetKind, Kernel, Pool, Property, ZfsSnapshot};
