@@ -2,6 +2,7 @@
 //! the ZFS lid). No policy: nothing here decides what to do.
 #![allow(unsafe_code)]
 
+pub mod acl;
 pub mod btrfs;
 pub mod lock;
 pub mod loopback;
@@ -10,5 +11,6 @@ pub mod mount;
 pub mod mountinfo;
 pub mod priority;
 pub mod signal;
+pub mod stat;
 pub mod swap;
 pub mod tree;
