@@ -99,6 +99,14 @@ name! {
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 const TIME_LEN: usize = "20261121T113705Z".len();
 
+/// The time that a name of our making begins with.
+fn time_in(name: &str) -> Option<DateTime<Utc>> {
+    let time = name.get(..TIME_LEN)?;
+    let rest = &name[TIME_LEN..];
+    (rest.is_empty() || rest.starts_with('-')).then_some(())?;
+    Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
+}
+
 impl PastRootName {
     /// The name for a root rotated `at` by the boot `boot_id` (as in
     /// `/proc/sys/kernel/random/boot_id`), different from all that `exists` names: unique even
@@ -124,10 +132,7 @@ impl PastRootName {
 
     /// The time of the rotation as `state` recorded it; `None` if the name is not of our making.
     pub fn rotated_at(&self) -> Option<DateTime<Utc>> {
-        let time = self.0.get(..TIME_LEN)?;
-        let rest = &self.0[TIME_LEN..];
-        (rest.is_empty() || rest.starts_with('-')).then_some(())?;
-        Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
+        time_in(&self.0)
     }
 }
 
@@ -145,6 +150,11 @@ impl SnapshotName {
             })
             .find(|name| !exists(name))
             .expect("one of infinitely many names is free")
+    }
+
+    /// The time it was taken as `state` recorded it; `None` if a person named it.
+    pub fn taken_at(&self) -> Option<DateTime<Utc>> {
+        time_in(&self.0)
     }
 }
 

@@ -92,7 +92,7 @@ pub enum Retire {
 }
 
 /// What the new root is a copy of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The blank snapshot.
