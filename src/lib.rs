@@ -8,6 +8,7 @@ pub mod context;
 pub mod diff;
 pub mod engine;
 pub mod ops;
+pub mod paths;
 pub mod persist;
 pub mod program;
 pub mod record;

@@ -61,8 +61,14 @@ fn ground_modules_are_pure() {
     for module in GROUND {
         sources(&root().join(module), &mut files);
     }
-    assert!(files.len() > 8, "the list of ground modules has gone stale: {files:?}");
-    let offences: Vec<_> = files.iter().flat_map(|file| offences(file, WORLD)).collect();
+    assert!(
+        files.len() > 8,
+        "the list of ground modules has gone stale: {files:?}"
+    );
+    let offences: Vec<_> = files
+        .iter()
+        .flat_map(|file| offences(file, WORLD))
+        .collect();
     assert_eq!(offences, Vec::<String>::new());
 }
 
@@ -71,9 +77,13 @@ fn ops_and_below_never_reach_for_the_command_line() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
     files.retain(|file| !file.starts_with(root().join("src/cli")));
-    files.retain(|file| !["main.rs", "lib.rs"].contains(&file.file_name().unwrap().to_str().unwrap()));
-    let offences: Vec<_> =
-        files.iter().flat_map(|file| offences(file, &["crate::cli", "clap::"])).collect();
+    files.retain(|file| {
+        !["main.rs", "lib.rs"].contains(&file.file_name().unwrap().to_str().unwrap())
+    });
+    let offences: Vec<_> = files
+        .iter()
+        .flat_map(|file| offences(file, &["crate::cli", "clap::"]))
+        .collect();
     assert_eq!(offences, Vec::<String>::new());
 }
 
@@ -88,7 +98,9 @@ fn programs_are_started_in_one_place() {
             && !file.components().any(|c| c.as_os_str() == "tests")
             && file.file_name().is_some_and(|name| name != "program.rs")
     });
-    let offences: Vec<_> =
-        files.iter().flat_map(|file| offences(file, &["Command::new("])).collect();
+    let offences: Vec<_> = files
+        .iter()
+        .flat_map(|file| offences(file, &["Command::new("]))
+        .collect();
     assert_eq!(offences, Vec::<String>::new());
 }

@@ -1,1 +1,13 @@
-//! The persist tree: its entries, and the plan that puts them in place.
+//! The persist tree: the declared paths that survive a reset, and how each is put in place.
+//!
+//! Ground: [`Users`], [`Entry`], [`PersistTree`] and the plan decide, and touch nothing. Edge:
+//! the survey looks and the applier acts, both through directory descriptors, never through a
+//! symlink on the way. What is here must never hide or replace data that exists nowhere else.
+
+mod entry;
+mod tree;
+mod users;
+
+pub use entry::{CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below};
+pub use tree::{PersistTree, Problem, Problems, Unresolved};
+pub use users::{User, Users};
