@@ -300,6 +300,7 @@ fn mode(text: &str) -> Option<u32> {
 
 /// Paths that something before the late entries depends on.
 const NEEDED_EARLY: &[&str] = &[
+    CONFIGURATION,     // `state` itself
     "/etc/machine-id", // PID 1
     "/var/lib/nixos",  // the numbers of users, before activation makes them
     "/etc/passwd",     // who owns what
