@@ -1,2 +1,6 @@
 //! A shim; everything is in the library.
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    state::cli::state_main()
+}

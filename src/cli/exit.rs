@@ -1,0 +1,269 @@
+//! Exit codes, which are promises, and how a failure is told.
+
+use crate::config;
+use crate::context::Locked;
+use crate::failure::{Class, Failure};
+use serde::Serialize;
+use state_api::{Error, Kind};
+use std::process::ExitCode;
+
+/// How a run ended. The numbers are promises: scripts and units rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Failed, nothing changed.
+    Failed = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// Done in part: run again to finish.
+    Partial = 3,
+    /// Refused: it would destroy something, or is not understood.
+    Refused = 4,
+    /// Something needs attention.
+    Attention = 5,
+    /// No such archive.
+    NoSuchArchive = 10,
+    /// Another run holds the lock.
+    Locked = 11,
+    /// A key or a signature.
+    Key = 12,
+    /// Verification failed.
+    Verification = 13,
+    /// SIGINT or SIGTERM.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// All of them, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Partial,
+        Self::Refused,
+        Self::Attention,
+        Self::NoSuchArchive,
+        Self::Locked,
+        Self::Key,
+        Self::Verification,
+        Self::Interrupted,
+    ];
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The promise, as the help and the man page word it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, or nothing to do",
+            Self::Failed => "failed, nothing changed",
+            Self::Usage => "usage or configuration",
+            Self::Partial => "done in part: run again to finish",
+            Self::Refused => "refused: no blank, a stale plan, not understood, or it would destroy",
+            Self::Attention => "needs attention: status, doctor or drill found something",
+            Self::NoSuchArchive => "no such archive",
+            Self::Locked => "another run holds the lock",
+            Self::Key => "key or signature",
+            Self::Verification => "verification failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Usage => Self::Usage,
+            Class::Partial => Self::Partial,
+            Class::Refused => Self::Refused,
+            Class::NoSuchArchive => Self::NoSuchArchive,
+            Class::Key => Self::Key,
+            Class::Verification => Self::Verification,
+        }
+    }
+}
+
+/// A failure as it is told: with `--json` this is the object on standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// What was being done, and the bare fact; one line.
+    pub error: String,
+    /// The lines of a file it is about, marked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// The cure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The exit code.
+    pub exit: u8,
+}
+
+/// Anything in `error`'s chain of this type, be it a cause or an anyhow context.
+fn find<T: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
+    error
+        .downcast_ref()
+        .or_else(|| error.chain().find_map(|cause| cause.downcast_ref()))
+}
+
+/// The exit code of a failure.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    if let Some(failure) = find::<Failure>(error) {
+        failure.class.into()
+    } else if find::<Locked>(error).is_some() {
+        Exit::Locked
+    } else if find::<config::Error>(error).is_some() {
+        Exit::Usage
+    } else if let Some(error) = find::<Error>(error) {
+        match error.kind() {
+            Kind::Refused => Exit::Refused,
+            Kind::Interrupted => Exit::Interrupted,
+            Kind::Failed => Exit::Failed,
+        }
+    } else {
+        Exit::Failed
+    }
+}
+
+fn hint_of(error: &anyhow::Error) -> Option<String> {
+    if let Some(failure) = find::<Failure>(error) {
+        failure.cure.clone()
+    } else if let Some(locked) = find::<Locked>(error) {
+        Some(locked.hint())
+    } else if let Some(error) = find::<config::Error>(error) {
+        error.hint.clone()
+    } else {
+        find::<Error>(error)?.hint()
+    }
+}
+
+/// What is told of a failure.
+pub fn tell(error: &anyhow::Error) -> Told {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // Some messages already end with their cause's.
+        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    Told {
+        error: one_line(&plain_errnos(&parts.join(": "))),
+        excerpt: find::<config::Error>(error).and_then(|error| error.excerpt.clone()),
+        hint: hint_of(error),
+        exit: exit_of(error).code(),
+    }
+}
+
+/// The standard library words an errno as `Device or resource busy (os error 16)`; our leaves are
+/// lower case and without numbers.
+fn plain_errnos(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        let fact = before.rfind(": ").map_or(0, |colon| colon + 2);
+        plain += &before[..fact];
+        let (first, others) =
+            before[fact..].split_at(before[fact..].chars().next().map_or(0, char::len_utf8));
+        plain += &first.to_lowercase();
+        plain += others;
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    plain + rest
+}
+
+/// Control characters made visible: a message is one line, and a file's name never moves the
+/// cursor of a terminal.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context as _, anyhow};
+    use state_api::Refusal;
+
+    #[test]
+    fn failures_map_to_the_promised_codes() {
+        let busy = || Error::os("renaming a to b", std::io::ErrorKind::ResourceBusy);
+        let no_blank = || {
+            Error::Refused(Refusal::NoBlank {
+                blank: "root-blank".into(),
+                root_exists: true,
+            })
+        };
+        let table: [(anyhow::Error, Exit); 8] = [
+            (anyhow!("plain"), Exit::Failed),
+            (busy().into(), Exit::Failed),
+            (anyhow!(no_blank()).context("resetting root"), Exit::Refused),
+            (Error::Interrupted.into(), Exit::Interrupted),
+            (
+                anyhow!(Locked { by: Some(7) }).context("locking"),
+                Exit::Locked,
+            ),
+            (Failure::usage("no").into(), Exit::Usage),
+            (
+                anyhow!("inner").context(Failure::new(Class::Key, "unsigned")),
+                Exit::Key,
+            ),
+            (
+                Error::Recovery {
+                    cause: Box::new(no_blank()),
+                    recovery: Box::new(busy()),
+                }
+                .into(),
+                Exit::Refused,
+            ),
+        ];
+        for (error, exit) in table {
+            assert_eq!(exit_of(&error), exit, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_once_on_one_line_with_its_cure() {
+        let error = Err::<(), _>(Error::os(
+            "rolling back to rpool/local/root@blank",
+            std::io::Error::from_raw_os_error(16),
+        ))
+        .context("resetting rpool/local/a\nb\u{1b}[2J")
+        .unwrap_err();
+        assert_eq!(
+            tell(&error),
+            Told {
+                error: "resetting rpool/local/a\\nb\\u{1b}[2J: rolling back to \
+                        rpool/local/root@blank: device or resource busy"
+                    .into(),
+                excerpt: None,
+                hint: None,
+                exit: 1,
+            }
+        );
+        let error = anyhow!(Failure::refused("it has data").hint("merge it"));
+        assert_eq!(tell(&error).hint.as_deref(), Some("merge it"));
+    }
+
+    #[test]
+    fn numbers_never_change() {
+        let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 130]);
+    }
+}

@@ -1,0 +1,219 @@
+//! Where a report goes: text for people, JSON for programs.
+
+use super::Globals;
+use super::exit::Told;
+use anstream::{AutoStream, ColorChoice, StripStream};
+use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+
+/// Headers of tables and sections.
+pub const HEADER: Style = Style::new().bold();
+/// What is well.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What wants a look.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// What is wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What can be read over.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// What people read: a writer that knows its width, the time, and how much is wanted.
+///
+/// Text for people is a pure function of a report and a screen.
+pub struct Screen<'a> {
+    out: Box<dyn Write + 'a>,
+    width: Option<usize>,
+    now: DateTime<Utc>,
+    verbosity: u8,
+}
+
+impl<'a> Screen<'a> {
+    /// A screen over any writer, without limit of width.
+    pub fn new(out: impl Write + 'a, now: DateTime<Utc>) -> Self {
+        Self {
+            out: Box::new(out),
+            width: None,
+            now,
+            verbosity: 0,
+        }
+    }
+
+    /// The number of columns; `None` when it is no terminal and lines may be of any length.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// The time that ages are counted to.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Whether `-v` was given.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity > 0
+    }
+
+    /// How long ago that was.
+    pub fn age(&self, then: DateTime<Utc>) -> String {
+        super::size::age(then, self.now)
+    }
+
+    /// What `write` writes, without colours, at 2026-11-21 12:00 UTC: for tests.
+    ///
+    /// # Panics
+    /// When `write` fails.
+    pub fn text(
+        width: Option<usize>,
+        write: impl FnOnce(&mut Screen<'_>) -> io::Result<()>,
+    ) -> String {
+        let mut bytes = Vec::new();
+        let noon = DateTime::from_timestamp(1_795_262_400, 0).expect("a date chrono can hold");
+        let mut screen = Screen::new(StripStream::new(&mut bytes as &mut dyn Write), noon);
+        screen.width = width;
+        write(&mut screen).expect("writing to memory does not fail");
+        drop(screen);
+        String::from_utf8(bytes).expect("text for people is UTF-8")
+    }
+}
+
+impl Write for Screen<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.out.write(buf)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl fmt::Debug for Screen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screen")
+            .field("width", &self.width)
+            .field("now", &self.now)
+            .field("verbosity", &self.verbosity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `--color`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
+}
+
+/// A reader that went away (`state roots | head -1`) is no failure: the work was done.
+fn unless_closed(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output"),
+    }
+}
+
+impl Globals {
+    /// Shows a report: with `--json` exactly it, else the text that `human` makes of it (nothing
+    /// with `-q`).
+    ///
+    /// # Errors
+    /// Standard output cannot be written. A closed pipe is no error.
+    pub fn show<R: Serialize>(
+        &self,
+        report: &R,
+        human: impl FnOnce(&R, &mut Screen<'_>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            return unless_closed(write_json(report));
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        let stdout = io::stdout();
+        let width = stdout.is_terminal().then(terminal_width).flatten();
+        let stream = AutoStream::new(stdout, self.color.into());
+        let mut screen = Screen::new(BufWriter::new(stream), Utc::now());
+        screen.width = width;
+        screen.verbosity = self.verbose;
+        unless_closed(human(report, &mut screen).and_then(|()| screen.flush()))
+    }
+
+    /// Writes bytes as they are: completions, man pages, `-0` lists.
+    ///
+    /// # Errors
+    /// Standard output cannot be written. A closed pipe is no error.
+    pub fn raw(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = io::stdout();
+        unless_closed(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    }
+
+    /// Writes a line for people while a verb is still at work, on standard error. Not with
+    /// `--json` or `-q`.
+    ///
+    /// # Errors
+    /// Standard error cannot be written.
+    pub fn note(&self, line: &str) -> io::Result<()> {
+        if self.json || self.quiet {
+            return Ok(());
+        }
+        writeln!(self.stderr(), "{}", super::exit::one_line(line))
+    }
+
+    pub(super) fn stderr(&self) -> AutoStream<io::Stderr> {
+        AutoStream::new(io::stderr(), self.color.into())
+    }
+
+    /// Tells of a failure on standard error, and with `--json` on standard output too.
+    ///
+    /// # Errors
+    /// Neither can be written.
+    pub(super) fn tell(&self, told: &Told) -> io::Result<()> {
+        let mut text = Vec::new();
+        write_told(told, &mut text)?;
+        self.stderr().write_all(&text)?;
+        if self.json { write_json(told) } else { Ok(()) }
+    }
+}
+
+/// The error as people read it.
+pub(super) fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
+    let hint = AnsiColor::Cyan.on_default().bold();
+    writeln!(out, "{BAD}error:{BAD:#} {}", told.error)?;
+    if let Some(excerpt) = &told.excerpt {
+        writeln!(out, "{excerpt}")?;
+    }
+    if let Some(cure) = &told.hint {
+        writeln!(out, "{hint}hint:{hint:#} {}", super::exit::one_line(cure))?;
+    }
+    Ok(())
+}
+
+fn write_json(value: &impl Serialize) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout());
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// The columns of the terminal that standard output is.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}

@@ -1,0 +1,235 @@
+//! Progress of long work: a bar on a terminal, a line every few seconds in a log, nothing with
+//! `--json`, `-q` or `--no-progress`.
+
+use super::Globals;
+use super::exit::one_line;
+use super::size::size;
+use super::table::shorten;
+use crate::progress::{Progress, Silent, Unit};
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far a stage is; what is shown is a pure function of this.
+#[derive(Debug, Clone)]
+struct Stage {
+    doing: String,
+    unit: Unit,
+    total: Option<u64>,
+    done: u64,
+}
+
+impl Stage {
+    fn amount(&self, n: u64) -> String {
+        match self.unit {
+            Unit::Bytes => size(n),
+            Unit::Items => n.to_string(),
+        }
+    }
+
+    /// `1.2 GiB of 2.3 GiB, 53 %, 120 MiB/s, 0:09 left`
+    fn figures(&self, elapsed: Duration) -> String {
+        let mut text = self.amount(self.done);
+        let rate = match u64::try_from(elapsed.as_millis()) {
+            Ok(ms) if ms >= 500 => u128::from(self.done) * 1000 / u128::from(ms),
+            _ => 0,
+        };
+        let total = self.total.filter(|&total| total > 0);
+        if let Some(total) = total {
+            let percent = u128::from(self.done) * 100 / u128::from(total);
+            text += &format!(" of {}, {} %", self.amount(total), percent.min(100));
+        }
+        if let Some(rate) = u64::try_from(rate).ok().filter(|&rate| rate > 0) {
+            text += &format!(", {}/s", self.amount(rate));
+            if let Some(left) = total.and_then(|total| total.checked_sub(self.done)) {
+                let s = left / rate;
+                text += &match s {
+                    0..3600 => format!(", {}:{:02} left", s / 60, s % 60),
+                    _ => format!(", {}:{:02}:{:02} left", s / 3600, s / 60 % 60, s % 60),
+                };
+            }
+        }
+        text
+    }
+
+    /// A bar of `width` columns.
+    fn bar(&self, width: usize) -> Option<String> {
+        let total = self.total.filter(|&total| total > 0)?;
+        let eighths = u128::from(self.done.min(total)) * (width as u128 * 8) / u128::from(total);
+        let eighths = usize::try_from(eighths).ok()?;
+        let mut bar = "█".repeat(eighths / 8);
+        bar.extend(
+            ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
+                .get(eighths % 8)
+                .copied(),
+        );
+        let used = bar.chars().count();
+        bar.extend(std::iter::repeat_n('░', width - used));
+        Some(bar)
+    }
+
+    fn line(&self, elapsed: Duration, width: usize) -> String {
+        let mut text = format!("{}  {}", self.doing, self.figures(elapsed));
+        if let Some(bar) = self.bar(16).filter(|_| width >= 72) {
+            text = format!("{bar}  {text}");
+        }
+        shorten(&text, width.saturating_sub(1))
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    stage: Stage,
+    begun: Instant,
+    shown: Instant,
+}
+
+/// Tells a person on standard error.
+#[derive(Debug)]
+struct Teller {
+    /// The terminal's columns; `None`: a log.
+    width: Option<usize>,
+    running: Mutex<Option<Running>>,
+}
+
+const ON_TERMINAL: Duration = Duration::from_millis(100);
+const IN_LOG: Duration = Duration::from_secs(5);
+
+impl Teller {
+    /// Progress is decoration: a terminal that cannot be written is not worth failing for.
+    fn write(text: &str) {
+        let mut stderr = io::stderr().lock();
+        drop(
+            stderr
+                .write_all(text.as_bytes())
+                .and_then(|()| stderr.flush()),
+        );
+    }
+
+    fn with(&self, f: impl FnOnce(&mut Option<Running>)) {
+        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Progress for Teller {
+    fn begin(&self, doing: &str, unit: Unit, total: Option<u64>) {
+        let now = Instant::now();
+        self.with(|running| {
+            *running = Some(Running {
+                stage: Stage {
+                    doing: one_line(doing),
+                    unit,
+                    total,
+                    done: 0,
+                },
+                begun: now,
+                shown: now,
+            });
+        });
+    }
+
+    fn advance(&self, by: u64) {
+        self.with(|running| {
+            let Some(running) = running else { return };
+            running.stage.done += by;
+            let every = self.width.map_or(IN_LOG, |_| ON_TERMINAL);
+            if running.shown.elapsed() < every {
+                return;
+            }
+            running.shown = Instant::now();
+            let elapsed = running.begun.elapsed();
+            match self.width {
+                Some(width) => {
+                    Self::write(&format!("\r\x1b[K{}", running.stage.line(elapsed, width)));
+                }
+                None => {
+                    let figures = running.stage.figures(elapsed);
+                    Self::write(&format!("{}: {figures}\n", running.stage.doing));
+                }
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.with(|running| {
+            if running.take().is_some() && self.width.is_some() {
+                Self::write("\r\x1b[K");
+            }
+        });
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Globals {
+    /// Whom long work tells how far it is.
+    pub fn progress(&self) -> Box<dyn Progress> {
+        if self.json || self.quiet || self.no_progress {
+            return Box::new(Silent);
+        }
+        let stderr = io::stderr();
+        let width = stderr
+            .is_terminal()
+            .then(|| rustix::termios::tcgetwinsize(&stderr).ok())
+            .flatten()
+            .map_or(80, |size| usize::from(size.ws_col));
+        Box::new(Teller {
+            width: stderr.is_terminal().then_some(width),
+            running: Mutex::new(None),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(done: u64, total: Option<u64>) -> Stage {
+        Stage {
+            doing: "archiving /persist".into(),
+            unit: Unit::Bytes,
+            total,
+            done,
+        }
+    }
+
+    #[test]
+    fn figures_say_rate_and_time_left_as_far_as_they_are_known() {
+        let s = Duration::from_secs;
+        for (stage, elapsed, text) in [
+            (stage(0, None), s(0), "0 B"),
+            (stage(0, Some(0)), s(1), "0 B"),
+            (stage(3 << 20, None), s(1), "3.0 MiB, 3.0 MiB/s"),
+            (
+                stage(1 << 30, Some(4 << 30)),
+                s(10),
+                "1.0 GiB of 4.0 GiB, 25 %, 102 MiB/s, 0:30 left",
+            ),
+            (
+                stage(1 << 20, Some(1 << 40)),
+                s(1),
+                "1.0 MiB of 1.0 TiB, 0 %, 1.0 MiB/s, 291:16:15 left",
+            ),
+            (stage(9, Some(8)), s(0), "9 B of 8 B, 100 %"),
+        ] {
+            assert_eq!(stage.figures(elapsed), text);
+        }
+    }
+
+    #[test]
+    fn the_line_fits_and_the_bar_grows() {
+        let half = stage(1 << 30, Some(2 << 30));
+        assert_eq!(half.bar(8).as_deref(), Some("████░░░░"));
+        assert_eq!(stage(1, Some(16)).bar(8).as_deref(), Some("▌░░░░░░░"));
+        assert_eq!(stage(2, Some(1)).bar(2).as_deref(), Some("██"));
+        assert_eq!(stage(1, None).bar(8), None);
+        for width in [20, 72, 200] {
+            let line = half.line(Duration::from_secs(9), width);
+            assert!(line.chars().count() < width, "{line:?}");
+        }
+    }
+}
