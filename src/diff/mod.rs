@@ -1,1 +1,8 @@
-//! What differs between two trees.
+//! What differs between two trees, and what of it anybody needs to be told: completely at first,
+//! quietly at last. Reads only.
+
+mod change;
+mod compare;
+
+pub use change::{Aspect, Change, Quiet, What, word};
+pub use compare::{Comparison, compare, same_bytes};

@@ -1,0 +1,130 @@
+//! One difference between two trees, as a value.
+
+use crate::paths;
+use serde::{Serialize, Serializer};
+use state_linux::stat::{Kind, Time};
+use std::path::PathBuf;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Where, relative to the top of the tree; empty for the top itself.
+    #[serde(serialize_with = "paths::serialize")]
+    pub path: PathBuf,
+    /// What happened there.
+    #[serde(flatten)]
+    pub what: What,
+    /// What is there now, or was before it was deleted.
+    #[serde(serialize_with = "kind")]
+    pub kind: Kind,
+    /// Where a symlink points now.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "target")]
+    pub target: Option<PathBuf>,
+    /// The size of a file; 0 for everything else.
+    pub size_bytes: u64,
+    /// When its content was last changed.
+    #[serde(rename = "modified_seconds", serialize_with = "seconds")]
+    pub modified: Time,
+    /// Why nobody need be told of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum What {
+    /// It is new.
+    Created,
+    /// It is not what it was.
+    Changed {
+        /// In which respects.
+        aspects: Vec<Aspect>,
+    },
+    /// It is gone.
+    Deleted,
+    /// It had another path.
+    Renamed {
+        /// Which.
+        #[serde(serialize_with = "paths::serialize")]
+        from: PathBuf,
+    },
+}
+
+/// A respect in which something changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Aspect {
+    /// It is another kind of thing.
+    Kind,
+    /// The bytes of a file.
+    Content,
+    /// What a symlink points to, or which device a device node is.
+    Target,
+    Mode,
+    Owner,
+    /// Extended attributes, ACLs among them.
+    Xattr,
+    /// Inode flags (`chattr`).
+    Flags,
+}
+
+impl Aspect {
+    /// The word for it, the same in text and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Content => "content",
+            Self::Target => "target",
+            Self::Mode => "mode",
+            Self::Owner => "owner",
+            Self::Xattr => "xattr",
+            Self::Flags => "flags",
+        }
+    }
+}
+
+/// Why a change is not worth telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quiet {
+    /// An entry is put in place there, or it only leads to one.
+    Entry,
+    /// A link that the system's own configuration makes.
+    Declared,
+    /// Well known to be made anew at every boot.
+    Noise,
+    /// The configuration says to ignore it.
+    Ignored,
+    /// A directory that holds nothing but what is quiet.
+    Leads,
+}
+
+/// The word for a kind of thing.
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Directory => "directory",
+        Kind::Symlink => "symlink",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+        Kind::CharDevice => "char-device",
+        Kind::BlockDevice => "block-device",
+    }
+}
+
+fn kind<S: Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(word(*kind))
+}
+
+fn target<S: Serializer>(target: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    match target {
+        Some(path) => paths::serialize(path, to),
+        None => to.serialize_none(),
+    }
+}
+
+fn seconds<S: Serializer>(time: &Time, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_i64(time.seconds)
+}
