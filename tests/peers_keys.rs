@@ -1,0 +1,110 @@
+//! Keys and signatures against the tools people will have at hand: OpenSSH and age.
+#![cfg(feature = "offsite")]
+
+use state::archive::encryption::{Identities, Recipients};
+use state::archive::signature::{AllowedSigners, NAMESPACE, Signer};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(dir: &Path, program: &str, args: &[&str], stdin: &str) -> Output {
+    Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .stdin(File::open(dir.join(stdin)).unwrap())
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+fn ok(output: Output) -> Vec<u8> {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+#[test]
+#[ignore = "needs ssh-keygen"]
+fn peers_ssh_keygen_and_we_verify_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("text"), "format 1\nmachine blitzar\n").unwrap();
+    ok(run(
+        dir,
+        "ssh-keygen",
+        &["-q", "-t", "ed25519", "-N", "", "-f", "key"],
+        "text",
+    ));
+    let text = fs::read(dir.join("text")).unwrap();
+    let signer = Signer::from_openssh(&fs::read_to_string(dir.join("key")).unwrap()).unwrap();
+
+    // Ours, checked by theirs, with the very line we tell people to trust.
+    fs::write(dir.join("ours.sig"), signer.sign(&text).unwrap()).unwrap();
+    let line = signer.allowed_line("blitzar").unwrap();
+    fs::write(dir.join("allowed"), &line).unwrap();
+    let check = |signature: &str, stdin: &str| {
+        let args = [
+            "-Y", "verify", "-f", "allowed", "-I", "blitzar", "-n", NAMESPACE, "-s",
+        ];
+        run(
+            dir,
+            "ssh-keygen",
+            &[&args[..], &[signature]].concat(),
+            stdin,
+        )
+    };
+    let said = String::from_utf8(ok(check("ours.sig", "text"))).unwrap();
+    assert!(said.contains(&signer.fingerprint()), "{said}");
+    fs::write(dir.join("changed"), "format 1\nmachine quasar\n").unwrap();
+    assert!(!check("ours.sig", "changed").status.success());
+
+    // Theirs, checked by ours.
+    ok(run(
+        dir,
+        "ssh-keygen",
+        &["-Y", "sign", "-n", NAMESPACE, "-f", "key", "text"],
+        "text",
+    ));
+    let theirs = fs::read_to_string(dir.join("text.sig")).unwrap();
+    let list = AllowedSigners::parse(&line).unwrap();
+    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    assert_eq!(
+        list.verify("blitzar", &text, &theirs, now),
+        Ok(signer.fingerprint())
+    );
+    assert!(list.verify("blitzar", b"format 2", &theirs, now).is_err());
+}
+
+#[test]
+#[ignore = "needs age and age-keygen"]
+fn peers_age_opens_ours_and_we_open_age_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let data: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    fs::write(dir.join("data"), &data).unwrap();
+    ok(run(dir, "age-keygen", &["-o", "key"], "data"));
+    let public = String::from_utf8(ok(run(dir, "age-keygen", &["-y", "key"], "data"))).unwrap();
+    let public = public.trim();
+
+    let sealed = File::create(dir.join("ours.age")).unwrap();
+    let mut writer = Recipients::parse(&[public])
+        .unwrap()
+        .encrypt(sealed)
+        .unwrap();
+    writer.write_all(&data).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(ok(run(dir, "age", &["-d", "-i", "key"], "ours.age")), data);
+
+    ok(run(dir, "age", &["-r", public, "-o", "theirs.age"], "data"));
+    let identities = Identities::parse(&fs::read_to_string(dir.join("key")).unwrap()).unwrap();
+    let mut opened = Vec::new();
+    identities
+        .decrypt(File::open(dir.join("theirs.age")).unwrap())
+        .unwrap()
+        .read_to_end(&mut opened)
+        .unwrap();
+    assert_eq!(opened, data);
+}
