@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Simulated machines, and the suites that every engine has to pass.
+//!
+//! The simulators ([`SimBtrfs`], [`SimZfs`]) stand behind the engines' own kernel traits. They
+//! are complete, deterministic, stricter than the real filesystems, and remember every state a
+//! power cut can leave. [`sweep`] cuts, breaks and resumes every plan on them; [`suite`] is what
+//! any engine must do, on simulators and on real filesystems alike.
+#![forbid(unsafe_code)]
+
+pub mod btrfs;
+pub mod rig;
+pub mod tape;
+pub mod tree;
+pub mod zfs;
+
+pub use btrfs::SimBtrfs;
+pub use zfs::SimZfs;
