@@ -1,6 +1,9 @@
 //! Finding, reading and checking `state.toml`; its errors name file, line and column.
 
+use crate::context::Context;
+use crate::settings::Settings;
 use std::fmt;
+use std::fs;
 
 /// What is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,3 +23,22 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Reads the configuration of this machine.
+///
+/// # Errors
+/// [`Error`] if there is none or it is wrong; the file cannot be read.
+pub fn load(cx: &Context) -> anyhow::Result<Settings> {
+    let file = match &cx.config_file {
+        Some(file) => file.clone(),
+        None => cx.rooted("/etc/state/state.toml"),
+    };
+    let problem = |fact: String| Error {
+        fact,
+        excerpt: None,
+        hint: None,
+    };
+    let text = fs::read_to_string(&file)
+        .map_err(|error| problem(format!("reading {}: {error}", file.display())))?;
+    toml::from_str(&text).map_err(|error| problem(error.message().to_owned()).into())
+}
