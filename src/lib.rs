@@ -3,11 +3,14 @@
 
 pub mod archive;
 pub mod cli;
+pub mod cmdline;
 pub mod config;
 pub mod context;
+pub mod copy;
 pub mod diff;
 pub mod engine;
 pub mod failure;
+pub mod inventory;
 pub mod ops;
 pub mod paths;
 pub mod persist;
@@ -17,3 +20,4 @@ pub mod record;
 pub mod retention;
 pub mod settings;
 pub mod target;
+pub mod wanted;
