@@ -8,6 +8,7 @@
 
 pub mod btrfs;
 pub mod rig;
+pub mod sweep;
 pub mod tape;
 pub mod tree;
 pub mod zfs;

@@ -11,6 +11,8 @@ pub struct World {
     pub root: Option<Tree>,
     /// The blank, under whatever name it has in the middle of a plan.
     pub blank: Option<Tree>,
+    /// The blank before this one, kept when it was renewed.
+    pub previous: Option<Tree>,
     /// The past roots by name, pinned or not.
     pub past: BTreeMap<String, Tree>,
     /// Volumes with names of neither kind: leftovers, if they are there at all.

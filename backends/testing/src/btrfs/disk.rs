@@ -362,14 +362,12 @@ impl Disk {
     /// Whether the thing at `from` may get a name in another directory: a read-only subvolume
     /// may not, because its `..` changes.
     fn movable(&self, from: &Spot, entry: &Entry, to: &Spot) -> Answer<()> {
-        match entry {
-            Entry::Volume(id) => {
-                if from.directory() != to.directory() {
-                    self.writable(*id)?;
-                }
+        if let Entry::Volume(id) = entry {
+            if from.directory() != to.directory() {
+                self.writable(*id)?;
             }
-            _ if from.volume != to.volume => return Err(Errno::XDEV),
-            _ => (),
+        } else if from.volume != to.volume {
+            return Err(Errno::XDEV);
         }
         if from.volume == to.volume && to.path.starts_with(&from.path) {
             return Err(Errno::INVAL);

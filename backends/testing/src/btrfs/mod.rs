@@ -35,6 +35,14 @@ impl Default for Layout {
     }
 }
 
+impl Layout {
+    fn previous(&self) -> PathBuf {
+        let mut name = self.blank.clone().into_os_string();
+        name.push("-previous");
+        name.into()
+    }
+}
+
 /// A mount of a subvolume, or of a directory in it.
 #[derive(Debug, Clone)]
 struct Mount {
@@ -268,6 +276,7 @@ impl Rig for SimBtrfs {
                 .ok()
                 .and_then(|_| kernel::tree_at(disk, &layout.root)),
             blank: kernel::tree_at(disk, &layout.blank),
+            previous: kernel::tree_at(disk, &layout.previous()),
             ..World::default()
         };
         // The top level's plain files and directories, without those that are ours.
@@ -276,7 +285,7 @@ impl Rig for SimBtrfs {
             plain.retain(|path, _| !path.starts_with(&child.path));
             let tree = || kernel::tree_at(disk, &child.path).expect("a child is there");
             let name = child.path.strip_prefix(PAST_ROOTS);
-            let known = [&layout.root, &layout.blank];
+            let known = [&layout.root, &layout.blank, &layout.previous()];
             if known.iter().any(|path| child.path.starts_with(path)) {
                 continue;
             } else if let Ok(name) = name {
@@ -287,10 +296,9 @@ impl Rig for SimBtrfs {
                 let beside = child.path.parent() == layout.root.parent();
                 let ours = beside
                     && [&layout.root, &layout.blank].iter().any(|path| {
-                        let prefix = format!("{}.", shown(path));
-                        let previous = format!("{}-previous", shown(path));
                         let name = shown(&child.path);
-                        name.starts_with(&prefix) || name.starts_with(&previous)
+                        let rest = name.strip_prefix(&shown(path));
+                        rest.is_some_and(|rest| rest.starts_with(['.', '-']))
                     });
                 let place = if ours || child.path.starts_with(".state") {
                     &mut world.strays

@@ -364,11 +364,17 @@ impl Rig for SimZfs {
             }
         }
         // In the middle of a plan the blank is with a past root.
-        let homes = [root.clone()].into_iter();
-        let homes = homes.chain(world.past.keys().map(|past| format!("{past_roots}/{past}")));
-        let blank = homes
-            .map(|home| format!("{home}@{}", layout.blank))
-            .find(|name| pool.snap(name).is_ok());
+        let homes: Vec<String> = [root.clone()]
+            .into_iter()
+            .chain(world.past.keys().map(|past| format!("{past_roots}/{past}")))
+            .collect();
+        let find = |short: &str| {
+            let mut names = homes.iter().map(|home| format!("{home}@{short}"));
+            names.find(|name| pool.snap(name).is_ok())
+        };
+        let blank = find(&layout.blank);
+        world.previous = find(&format!("{}-previous", layout.blank))
+            .and_then(|name| pool.tree(&name).ok());
         let mut standing = BTreeMap::from([
             ("careless past roots".into(), careless.join(" ")),
             ("pins".into(), pins.join(" ")),
