@@ -194,7 +194,10 @@ impl<'a> Reading<'a> {
             guid: Some(root.guid),
         });
         steps.extend(self.make(&parts, Some(self.undo(&past, root.guid))));
-        steps.extend(self.bootfs(&[&root.name], &parts));
+        // What finishing set back to root follows root into the past once more.
+        let mut followed = self.unretired_names();
+        followed.push(&root.name);
+        steps.extend(self.bootfs(&followed, &parts));
         steps.extend(self.promote(&parts));
         steps.extend(tree.iter().map(|(rel, d)| Step::Set {
             dataset: format!("{past}{rel}"),
