@@ -282,6 +282,22 @@ impl<'a> Reading<'a> {
                 what: format!("past root {past}"),
             });
         }
+        // A clone uses its origin's key. If that key's root is itself renamed into the past by
+        // resets, the pool would let this new root neither keep it nor be renamed away from it.
+        let key = tree.iter().find_map(|(_, d)| {
+            let key = d.encryption_root.as_deref()?;
+            let moves = |top| crate::layout::below(top, key).is_some();
+            (moves(&self.layout.root) || moves(&self.layout.past_roots)).then_some(key)
+        });
+        if let Some(key) = key {
+            return Err(Refusal::Unsafe {
+                fact: format!("past root {past} uses the key of {key}, which a reset renames"),
+                cure: "bring single files back with `state roots recover`, or make a dataset \
+                       above root the encryption root"
+                    .into(),
+            }
+            .into());
+        }
         let mut short = SOURCE.to_owned();
         let mut count = 1;
         while tree
