@@ -150,7 +150,18 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
     /// # Panics
     /// If there are findings.
     pub fn assert_nothing_found(&self) {
-        let shown: Vec<&str> = self.failures.iter().take(8).map(String::as_str).collect();
+        // One of each kind, the shortest way to it: the easiest to follow.
+        let mut kinds: BTreeMap<(&str, String), &str> = BTreeMap::new();
+        for finding in &self.failures {
+            let (way, what) = finding.split_once("\n=> ").unwrap_or((finding, ""));
+            let start = way.split(',').next().unwrap_or(way);
+            let kind = (start, what.chars().take(60).collect());
+            let shortest = kinds.entry(kind).or_insert(finding);
+            if finding.len() < shortest.len() {
+                *shortest = finding;
+            }
+        }
+        let shown: Vec<&str> = kinds.into_values().collect();
         assert!(
             self.failures.is_empty(),
             "{} findings in {} runs:\n\n{}",
@@ -162,7 +173,7 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
     }
 
     fn found(&mut self, way: &str, what: impl Into<String>) {
-        self.failures.push(format!("{way}:\n  {}", what.into()));
+        self.failures.push(format!("{way}:\n=> {}", what.into()));
     }
 
     /// Looks, decides and acts once, as the program does. Looking and deciding must change

@@ -373,16 +373,29 @@ impl Rig for SimZfs {
             names.find(|name| pool.snap(name).is_ok())
         };
         let blank = find(&layout.blank);
-        world.previous = find(&format!("{}-previous", layout.blank))
-            .and_then(|name| pool.tree(&name).ok());
+        world.previous =
+            find(&format!("{}-previous", layout.blank)).and_then(|name| pool.tree(&name).ok());
         let mut standing = BTreeMap::from([
             ("careless past roots".into(), careless.join(" ")),
             ("pins".into(), pins.join(" ")),
         ]);
         if let Some(name) = blank {
             world.blank = pool.tree(&name).ok();
+            // The blanks of children, each wherever it is.
+            for home in &homes {
+                for (child, _) in pool.below(home).iter().skip(1) {
+                    let at = &child[home.len() + 1..];
+                    let tree = pool.tree(&format!("{child}@{}", layout.blank));
+                    if let (Ok(tree), Some(blank)) = (tree, &mut world.blank) {
+                        blank.insert(at.into(), Leaf::Volume);
+                        let inside = tree.into_iter();
+                        blank.extend(inside.map(|(p, leaf)| (PathBuf::from(at).join(p), leaf)));
+                    }
+                }
+            }
             let guid = pool.snap(&name).expect("found").guid;
-            standing.insert("blank".into(), format!("{name} {guid}"));
+            // Where it is may change: after a reset to a past root it stays with the outgoing one.
+            standing.insert("blank".into(), guid.to_string());
         }
         if let Some(boots) = pool.bootfs.and_then(|guid| pool.name_of(guid)) {
             standing.insert("bootfs".into(), boots.clone());
