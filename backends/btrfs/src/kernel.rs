@@ -78,10 +78,21 @@ pub struct Filesystem {
     pub default_subvolume: u64,
 }
 
+/// The room on the filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// Free for unprivileged users, in bytes, as `statfs` estimates it.
+    pub free_bytes: u64,
+    /// The size of the filesystem, in bytes.
+    pub total_bytes: u64,
+}
+
 /// One btrfs filesystem, through its top level.
 pub trait Kernel {
     /// The filesystem as a whole.
     fn filesystem(&self) -> Result<Filesystem>;
+    /// The room on it.
+    fn space(&self) -> Result<Space>;
     /// What `path` is. The empty path is the top level itself.
     fn node(&self, path: &Path) -> Result<Node>;
     /// The names in a directory, sorted by bytes, without `.` and `..`.
@@ -101,6 +112,8 @@ pub trait Kernel {
     fn create(&mut self, at: &Path) -> Result<()>;
     /// Makes a directory of mode 0700; parents must exist.
     fn make_directory(&mut self, at: &Path) -> Result<Outcome>;
+    /// Removes an empty directory. `ENOTEMPTY` if it is not.
+    fn remove_directory(&mut self, at: &Path) -> Result<Outcome>;
     /// Renames with `RENAME_NOREPLACE`: `EEXIST` if `to` exists, never *into* it.
     fn rename(&mut self, from: &Path, to: &Path) -> Result<()>;
     /// Exchanges two names (`RENAME_EXCHANGE`).

@@ -4,4 +4,4 @@
 
 mod kernel;
 
-pub use kernel::{Child, Filesystem, Kernel, Mounted, Node, Subvolume, TOP_LEVEL};
+pub use kernel::{Child, Filesystem, Kernel, Mounted, Node, Space, Subvolume, TOP_LEVEL};
