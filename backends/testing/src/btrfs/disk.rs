@@ -330,6 +330,19 @@ impl Disk {
         }
     }
 
+    pub(super) fn remove_directory(&mut self, at: &Path) -> Answer<()> {
+        let spot = self.spot(at)?;
+        match self.entry(&spot) {
+            None => Err(Errno::NOENT),
+            Some(Entry::Directory) if self.below(&spot)?.next().is_some() => Err(Errno::NOTEMPTY),
+            Some(Entry::Directory) => {
+                self.entries_mut(spot.volume)?.remove(&spot.path);
+                Ok(())
+            }
+            Some(_) => Err(Errno::NOTDIR),
+        }
+    }
+
     pub(super) fn create(&mut self, at: &Path) -> Answer<u64> {
         let spot = self.new_name(at)?;
         self.writable(spot.volume)?;

@@ -5,7 +5,7 @@ use super::disk::{Answer, Disk, Entry, Spot};
 use crate::tree::{self, Leaf};
 use rustix::io::Errno;
 use state_api::{Error, Outcome, Result, View};
-use state_btrfs::{Child, Filesystem, Kernel, Mounted, Node};
+use state_btrfs::{Child, Filesystem, Kernel, Mounted, Node, Space};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -113,6 +113,13 @@ impl Kernel for SimBtrfs {
         })
     }
 
+    fn space(&self) -> Result<Space> {
+        Ok(Space {
+            free_bytes: 1 << 30,
+            total_bytes: 1 << 32,
+        })
+    }
+
     fn node(&self, path: &Path) -> Result<Node> {
         self.look("looking", |disk| disk.node(path))
     }
@@ -167,6 +174,13 @@ impl Kernel for SimBtrfs {
         self.act(format!("making {at:?}"), |disk| match disk.look(at)? {
             Some(Entry::Directory) => Ok(Outcome::AlreadySo),
             _ => disk.add(at, Entry::Directory).map(|()| Outcome::Made),
+        })
+    }
+
+    fn remove_directory(&mut self, at: &Path) -> Result<Outcome> {
+        self.act(format!("removing {at:?}"), |disk| match disk.look(at)? {
+            None => Ok(Outcome::AlreadySo),
+            _ => disk.remove_directory(at).map(|()| Outcome::Made),
         })
     }
 
