@@ -1,158 +1,281 @@
-//! The content of `state.toml` as types. Pure: parsing text and finding files is `config`'s.
+//! The content of `state.toml` as types, with a strict reader and the reference of every key.
+//!
+//! Pure: finding and reading files is `config`'s. A type, its reader and its documentation are
+//! made of one list (see [`table`]), so no key is accepted that is not documented.
 
-use serde::{Deserialize, Serialize};
+pub mod node;
+pub mod read;
+pub mod reference;
+mod table;
+
+pub use table::{Key, Keys};
+
+use node::{Node, Problem, Value};
+use read::{Read, Reader};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use table::{defaults, table, tagged, words};
 
-/// Everything `state.toml` can say.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Settings {
-    /// The machine itself.
-    pub machine: Machine,
-    /// The volume that is erased. Without it only the persist tree is managed.
-    pub root: Option<Root>,
-    /// The stores of the persist tree, by the directory each is mounted at.
-    pub persist: BTreeMap<PathBuf, Store>,
-    /// The repository that holds the machine's configuration.
-    pub config: Option<ConfigRepo>,
-    /// What `state diff` leaves out.
-    pub diff: Diff,
-    /// How long snapshots of the persist tree are kept.
-    pub snapshots: Snapshots,
-    /// How archives are made.
-    pub archive: Archive,
-    /// Proving restores.
-    pub drill: Drill,
-    /// Where archives are published, by name.
-    pub target: BTreeMap<String, Target>,
-}
+/// The version of the file's form that this program writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
 
-/// `[machine]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Machine {
-    /// The machine's name in archives; by default its host name.
-    pub name: Option<String>,
-}
-
-/// `[root]`: one of four engines.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "backend", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Root {
-    /// A subvolume beside its blank.
-    #[serde(rename_all = "kebab-case")]
-    Btrfs {
-        /// The device, by a name that does not change.
-        device: PathBuf,
-        /// The root subvolume's path from the top level.
-        subvolume: PathBuf,
-        /// The blank's path from the top level; by default the subvolume's with `-blank`.
-        blank: Option<PathBuf>,
-        /// How long past roots are kept.
-        #[serde(default)]
-        past_roots: PastRoots,
-        /// What happens when a reset fails.
-        #[serde(default)]
-        on_failure: OnFailure,
-    },
-    /// A dataset with `@blank` on it.
-    #[serde(rename_all = "kebab-case")]
-    Zfs {
-        /// The root dataset.
-        dataset: String,
-        /// The blank snapshot's short name.
-        #[serde(default = "blank")]
-        blank: String,
-        /// How long past roots are kept.
-        #[serde(default)]
-        past_roots: PastRoots,
-        /// What happens when a reset fails.
-        #[serde(default)]
-        on_failure: OnFailure,
-    },
-    /// Memory: fresh at every boot.
-    #[serde(rename_all = "kebab-case")]
-    Tmpfs {
-        /// Its size limit, as tmpfs(5) writes it.
-        size: Option<String>,
-    },
-}
-
-fn blank() -> String {
-    "blank".into()
-}
-
-/// `past-roots = { last = 5, days = 30 }`: kept while either rule holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct PastRoots {
-    /// So many of the newest are kept at least; 0: none is kept at all.
-    pub last: u32,
-    /// Those younger than so many days are kept.
-    pub days: u32,
-}
-
-impl Default for PastRoots {
-    fn default() -> Self {
-        Self { last: 5, days: 30 }
+table! {
+    /// Everything `state.toml` can say.
+    pub struct Settings {
+        /// The version of this file's form. A file of a newer one is refused.
+        version: u32 = (VERSION), example "1";
+        /// The machine itself.
+        machine: Machine = (Machine::default()), example "";
+        /// The volume that is erased. Without it only the persist tree is managed.
+        root: Option<Root> = (None) "nothing is erased", example "";
+        /// The stores of the persist tree, by the directory each is mounted at.
+        persist: BTreeMap<PathBuf, Store> = (BTreeMap::new()), example "";
+        /// The repository that holds the machine's configuration.
+        config: Option<ConfigRepo> = (None) "none is recorded", example "";
+        /// What `state diff` leaves out.
+        diff: Diff = (Diff::default()), example "";
+        /// How long snapshots of the persist tree are kept.
+        snapshots: Snapshots = (Snapshots::default()), example "";
+        /// How archives are made.
+        archive: Archive = (Archive::default()), example "";
+        /// Where archives are published, by name.
+        target: BTreeMap<String, Target> = (BTreeMap::new()), example "";
     }
+    later ["drill"]
 }
 
-/// What a failed reset does to the boot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// Boot on with the root as it is, loudly.
-    #[default]
-    BootUnwiped,
-    /// Stop in the emergency shell.
-    Emergency,
+table! {
+    /// `[machine]`
+    pub struct Machine {
+        /// The machine's name in archives: letters, digits and `- _ .`, at most 64 of them.
+        name: Option<String> = (None) "the host name", example "\"blitzar\"";
+    }
+    later []
 }
 
-/// What becomes of a store's content.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// It goes into archives.
-    #[default]
-    Backup,
-    /// It is kept, and never archived.
-    Local,
-    /// It may be lost.
-    Cache,
+tagged! {
+    /// `[root]`: the volume that is erased, on one of three engines.
+    pub enum Root by "backend" {
+        /// A subvolume of a btrfs filesystem, beside its blank.
+        Btrfs "btrfs" {
+            /// The device, by a name that does not change.
+            device: PathBuf = required, example "\"/dev/disk/by-uuid/1b2c4d5e-0f3a-4b6c-8d9e-a1b2c3d4e5f6\"";
+            /// The root subvolume's path from the filesystem's top level.
+            subvolume: PathBuf = required, example "\"root\"";
+            /// The blank's path from the filesystem's top level.
+            blank: Option<PathBuf> = (None) "the subvolume's path with `-blank`", example "\"root-blank\"";
+            /// How long past roots are kept.
+            past_roots: PastRoots = (PastRoots::default()), example "{ last = 10, days = 90 }";
+            /// What happens to the boot when a reset fails.
+            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
+        }
+        later []
+        /// A ZFS dataset with its blank snapshot on it.
+        Zfs "zfs" {
+            /// The root dataset.
+            dataset: String = required, example "\"rpool/local/root\"";
+            /// The short name of the blank snapshot.
+            blank: String = ("blank".into()), example "\"blank\"";
+            /// How long past roots are kept.
+            past_roots: PastRoots = (PastRoots::default()), example "{ last = 0, days = 0 }";
+            /// What happens to the boot when a reset fails.
+            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
+        }
+        later []
+        /// Memory, fresh at every boot: there is nothing to erase.
+        Tmpfs "tmpfs" {
+            /// Its size limit as tmpfs(5) writes it: a share of the memory, or a number of bytes
+            /// with k, m or g.
+            size: Option<String> = (None) "the kernel's: half of the memory", example "\"25%\"";
+        }
+        later ["capture", "past-roots"]
+    }
+    later ["overlay"]
 }
 
-/// `[persist."/persist"]`: one store.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Store {
-    /// What becomes of its content.
-    pub class: Class,
-    /// Hide the bind mounts from file managers (`x-gvfs-hide`).
-    pub hide_mounts: bool,
-    /// Let file managers make a trash in the bind mounts (`x-gvfs-trash`).
-    pub allow_trash: bool,
-    /// The directories it holds.
-    pub directories: Vec<Entry>,
-    /// The files it holds.
-    pub files: Vec<Entry>,
-    /// Entries relative to users' homes.
-    pub users: BTreeMap<String, UserEntries>,
+table! {
+    /// `past-roots`: a past root is kept while either rule holds it.
+    pub struct PastRoots {
+        /// So many of the newest are kept at least. 0: none is kept at all, a reset gives the
+        /// outgoing root up at once.
+        last: u32 = (5), example "10";
+        /// Those younger than so many days are kept.
+        days: u32 = (30), example "90";
+    }
+    later []
 }
 
-/// `[persist."/persist".users.NAME]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct UserEntries {
-    /// Directories relative to the home.
-    pub directories: Vec<Entry>,
-    /// Files relative to the home.
-    pub files: Vec<Entry>,
+words! {
+    /// What a failed reset does to the boot.
+    pub enum OnFailure {
+        /// Boot on with the root as it is, loudly.
+        BootUnwiped "boot-unwiped",
+        /// Stop in the emergency shell.
+        Emergency "emergency",
+    }
+    later []
+}
+
+words! {
+    /// What becomes of a store's content.
+    pub enum Class {
+        /// It goes into archives.
+        Backup "backup",
+        /// It is kept, and never archived.
+        Local "local",
+        /// It may be lost.
+        Cache "cache",
+    }
+    later []
+}
+
+table! {
+    /// `[persist."/persist"]`: one store.
+    pub struct Store {
+        /// What becomes of its content.
+        class: Class = (Class::default()), example "\"local\"";
+        /// Hide the bind mounts from file managers (`x-gvfs-hide`).
+        hide_mounts: bool = (false), example "true";
+        /// Let file managers make a trash in the bind mounts (`x-gvfs-trash`).
+        allow_trash: bool = (false), example "true";
+        /// The directories it holds.
+        directories: Vec<Entry> = (Vec::new()), example "[\"/var/log\", { path = \"/var/lib/nixos\", early = true }]";
+        /// The files it holds.
+        files: Vec<Entry> = (Vec::new()), example "[\"/etc/machine-id\"]";
+        /// Entries relative to users' homes, by user name.
+        users: BTreeMap<String, UserEntries> = (BTreeMap::new()), example "";
+    }
+    later []
+}
+
+table! {
+    /// `[persist."/persist".users.NAME]`: entries relative to a user's home.
+    pub struct UserEntries {
+        /// Directories relative to the home.
+        directories: Vec<Entry> = (Vec::new()), example "[\"Documents\", { path = \".ssh\", mode = \"0700\" }]";
+        /// Files relative to the home.
+        files: Vec<Entry> = (Vec::new()), example "[\".screenrc\"]";
+    }
+    later []
+}
+
+table! {
+    /// An entry with options.
+    pub struct EntryTable {
+        /// Where it is on the machine: absolute, or relative to the home for a user's entry.
+        path: PathBuf = required, example "\"/var/lib/colord\"";
+        /// How it is put in place.
+        method: Method = (Method::default()), example "\"symlink\"";
+        /// Whether it is put in place in the initrd, before the system starts.
+        early: Option<bool> = (None) "`true` for what the start of the system depends on: the machine id, ssh host keys, NixOS's user ids", example "true";
+        /// The owner, by name or number, for when it must be made.
+        user: Option<String> = (None) "`root`, or whose home it is in", example "\"colord\"";
+        /// The group, by name or number, for when it must be made.
+        group: Option<String> = (None) "the user's own", example "\"colord\"";
+        /// The mode for when it must be made, as an octal number in quotes.
+        mode: Option<String> = (None) "`0755` for directories, `0644` for files", example "\"0750\"";
+        /// What to do when a file does not exist in the store. Directories are always made.
+        if_missing: Option<IfMissing> = (None) "`\"create\"`", example "\"skip\"";
+    }
+    later []
+}
+
+words! {
+    /// How an entry is put in place.
+    pub enum Method {
+        /// A kernel bind mount.
+        Bind "bind",
+        /// A symlink into the store.
+        Symlink "symlink",
+    }
+    later ["copy"]
+}
+
+words! {
+    /// What to do when a file entry's source does not exist.
+    pub enum IfMissing {
+        /// Make an empty one.
+        Create "create",
+        /// Leave it out.
+        Skip "skip",
+        /// Report a failure.
+        Fail "fail",
+    }
+    later []
+}
+
+table! {
+    /// `[config]`: the other half of the machine.
+    pub struct ConfigRepo {
+        /// The git work tree of the machine's configuration; its commit is recorded in archives.
+        repo: PathBuf = required, example "\"/persist/etc/nixos\"";
+        /// Refuse a backup while the work tree differs from its commit.
+        require_clean: bool = (false), example "true";
+    }
+    later []
+}
+
+table! {
+    /// `[diff]`
+    pub struct Diff {
+        /// Patterns of absolute paths that may be lost without a word.
+        ignore: Vec<String> = (Vec::new()), example "[\"/var/tmp/**\"]";
+    }
+    later []
+}
+
+table! {
+    /// `[snapshots]`
+    pub struct Snapshots {
+        /// What is kept. Without any rule nothing is pruned.
+        keep: Keep = (Keep::default()) "every snapshot is kept", example "{ last = 5, hourly = 24, daily = 7 }";
+    }
+    later []
+}
+
+table! {
+    /// `keep`: an object is kept while any rule holds it.
+    pub struct Keep {
+        /// So many of the newest.
+        last: u32 = (0), example "5";
+        /// The newest of each of so many hours.
+        hourly: u32 = (0), example "24";
+        /// The newest of each of so many days.
+        daily: u32 = (0), example "7";
+        /// The newest of each of so many weeks.
+        weekly: u32 = (0), example "4";
+        /// The newest of each of so many months.
+        monthly: u32 = (0), example "12";
+        /// The newest of each of so many years.
+        yearly: u32 = (0), example "10";
+    }
+    later []
+}
+
+table! {
+    /// `[archive]`
+    pub struct Archive {
+        /// The zstd level, 1 to 19.
+        level: i32 = (3), example "9";
+        /// Patterns of paths that are not archived.
+        exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";
+    }
+    later ["encrypt-to", "sign-with", "trusted-signers", "hooks"]
+}
+
+table! {
+    /// `[target.NAME]`: a place where archives are published.
+    pub struct Target {
+        /// The place: `file://` and an absolute directory.
+        url: String = required, example "\"file:///mnt/usb/state\"";
+    }
+    later ["keep", "bandwidth"]
 }
 
 /// One entry: a path alone, or a table.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(untagged)]
 pub enum Entry {
     /// Everything by default.
@@ -161,130 +284,101 @@ pub enum Entry {
     Table(EntryTable),
 }
 
-/// An entry with options.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct EntryTable {
-    /// Where it is on the machine.
-    pub path: PathBuf,
-    /// How it is put in place.
-    #[serde(default)]
-    pub method: Method,
-    /// Put in place in the initrd.
-    pub early: Option<bool>,
-    /// The owner, by name or number, when it must be made.
-    pub user: Option<String>,
-    /// The group, by name or number, when it must be made.
-    pub group: Option<String>,
-    /// The mode when it must be made, octal.
-    pub mode: Option<String>,
-    /// What to do when a file's source does not exist.
-    pub if_missing: Option<IfMissing>,
-}
-
-/// How an entry is put in place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// A kernel bind mount.
-    #[default]
-    Bind,
-    /// A symlink into the store.
-    Symlink,
-}
-
-/// What to do when a file entry's source does not exist.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IfMissing {
-    /// Make an empty one.
-    #[default]
-    Create,
-    /// Leave it out.
-    Skip,
-    /// Report a failure.
-    Fail,
-}
-
-/// `[config]`: the other half of the machine.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ConfigRepo {
-    /// The git work tree.
-    pub repo: PathBuf,
-    /// Refuse a backup while the work tree differs from its commit.
-    #[serde(default)]
-    pub require_clean: bool,
-}
-
-/// `[diff]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Diff {
-    /// Globs of paths that may be lost without a word.
-    pub ignore: Vec<String>,
-}
-
-/// `[snapshots]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Snapshots {
-    /// What is kept.
-    pub keep: Keep,
-}
-
-/// A retention policy: an object is kept while any rule holds it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Keep {
-    /// So many of the newest.
-    pub last: u32,
-    /// The newest of each of so many hours.
-    pub hourly: u32,
-    /// The newest of each of so many days.
-    pub daily: u32,
-    /// The newest of each of so many weeks.
-    pub weekly: u32,
-    /// The newest of each of so many months.
-    pub monthly: u32,
-    /// The newest of each of so many years.
-    pub yearly: u32,
-}
-
-/// `[archive]`
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Archive {
-    /// The zstd level, 1 to 19.
-    pub level: i32,
-    /// Globs of paths that are not archived.
-    pub exclude: Vec<String>,
-}
-
-impl Default for Archive {
-    fn default() -> Self {
-        Self {
-            level: 3,
-            exclude: Vec::new(),
+impl Entry {
+    /// The path as declared.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Table(table) => &table.path,
         }
     }
 }
 
-/// `[drill]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Drill {
-    /// `status` wants attention when the last proven restore is older: `14 d`.
-    pub max_age: Option<String>,
+impl Read for Entry {
+    fn kind() -> String {
+        "a path, or a table with the keys of an entry".into()
+    }
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Text(path) => Some(Self::Path(path.into())),
+            Value::Table(_) => EntryTable::read(node, reader).map(Self::Table),
+            _ => {
+                reader.mismatch(node, "a path or a table");
+                None
+            }
+        }
+    }
 }
 
-/// `[target.NAME]`
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Target {
-    /// `file:///directory`.
-    pub url: String,
-    /// What is kept there.
-    #[serde(default)]
-    pub keep: Keep,
+impl From<&str> for Entry {
+    fn from(path: &str) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+defaults! { Settings, Machine, PastRoots, Store, UserEntries, Diff, Snapshots, Keep, Archive }
+
+impl Copy for PastRoots {}
+impl Eq for PastRoots {}
+impl Copy for Keep {}
+impl Eq for Keep {}
+
+/// All that is wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts: Vec<&str> = self.0.iter().map(|problem| problem.fact.as_str()).collect();
+        f.write_str(&facts.join("; "))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads the settings out of a merged tree.
+///
+/// # Errors
+/// Everything that is wrong with its form, in the order of the text. What the settings *mean* is
+/// checked by `config`.
+pub fn read(table: node::Table, mut reader: Reader) -> Result<(Settings, Reader), Problems> {
+    let at = node::Span {
+        file: 0,
+        start: 0,
+        end: 0,
+    };
+    // A newer form is told as that, not as a heap of keys that nobody knows.
+    if let Some(pair) = table.get("version")
+        && let Value::Number(Some(n)) = pair.node.value
+        && n != i64::from(VERSION)
+    {
+        let fact = format!("version {n} of this file's form is not known");
+        reader.problems = vec![Problem::new(Some(pair.node.at), fact).hint(format!(
+            "this program reads version {VERSION}; a newer `state` wrote it, or it is a mistake"
+        ))];
+        return Err(Problems(reader.problems));
+    }
+    let node = Node {
+        at,
+        value: Value::Table(table),
+    };
+    let settings = Settings::read(&node, &mut reader);
+    match settings {
+        Some(settings) if reader.problems.is_empty() => Ok((settings, reader)),
+        _ => {
+            reader.problems.sort_by_key(|problem| problem.at);
+            Err(Problems(reader.problems))
+        }
+    }
+}
+
+impl FromStr for Settings {
+    type Err = Problems;
+    fn from_str(text: &str) -> Result<Self, Problems> {
+        let (table, problems) = node::parse(0, text);
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        read(table, Reader::default()).map(|(settings, _)| settings)
+    }
 }

@@ -104,6 +104,9 @@ pub struct Told {
     /// The cure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What else is wrong; only a configuration has several faults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Told>,
     /// The exit code.
     pub exit: u8,
 }
@@ -140,7 +143,7 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     } else if let Some(locked) = find::<Locked>(error) {
         Some(locked.hint())
     } else if let Some(error) = find::<config::Error>(error) {
-        error.hint.clone()
+        error.faults.first()?.hint.clone()
     } else {
         find::<Error>(error)?.hint()
     }
@@ -149,8 +152,12 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
 /// What is told of a failure.
 pub fn tell(error: &anyhow::Error) -> Told {
     let mut parts: Vec<String> = Vec::new();
+    let faults = find::<config::Error>(error).map_or(&[][..], |error| &error.faults);
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = match (cause.downcast_ref::<config::Error>(), faults) {
+            (Some(_), [first, ..]) => first.fact.clone(),
+            _ => cause.to_string(),
+        };
         // Some messages already end with their cause's.
         if !parts.last().is_some_and(|last| last.ends_with(&text)) {
             parts.push(text);
@@ -158,9 +165,20 @@ pub fn tell(error: &anyhow::Error) -> Told {
     }
     Told {
         error: one_line(&plain_errnos(&parts.join(": "))),
-        excerpt: find::<config::Error>(error).and_then(|error| error.excerpt.clone()),
+        excerpt: faults.first().and_then(|fault| fault.excerpt.clone()),
         hint: hint_of(error),
+        also: faults.iter().skip(1).map(tell_fault).collect(),
         exit: exit_of(error).code(),
+    }
+}
+
+fn tell_fault(fault: &config::Fault) -> Told {
+    Told {
+        error: one_line(&fault.fact),
+        excerpt: fault.excerpt.clone(),
+        hint: fault.hint.clone(),
+        also: Vec::new(),
+        exit: Exit::Usage.code(),
     }
 }
 
@@ -254,6 +272,7 @@ mod tests {
                     .into(),
                 excerpt: None,
                 hint: None,
+                also: Vec::new(),
                 exit: 1,
             }
         );

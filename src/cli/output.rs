@@ -192,8 +192,13 @@ impl Globals {
     }
 }
 
+/// The error as people read it, without colours: for tests and records.
+pub fn told_text(told: &Told) -> String {
+    Screen::text(None, |screen| write_told(told, screen))
+}
+
 /// The error as people read it.
-pub(super) fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
+fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
     let hint = AnsiColor::Cyan.on_default().bold();
     writeln!(out, "{BAD}error:{BAD:#} {}", told.error)?;
     if let Some(excerpt) = &told.excerpt {
@@ -202,7 +207,7 @@ pub(super) fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
     if let Some(cure) = &told.hint {
         writeln!(out, "{hint}hint:{hint:#} {}", super::exit::one_line(cure))?;
     }
-    Ok(())
+    told.also.iter().try_for_each(|told| write_told(told, out))
 }
 
 fn write_json(value: &impl Serialize) -> io::Result<()> {

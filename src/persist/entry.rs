@@ -183,7 +183,9 @@ impl Entry {
         };
         let mode = match &table.mode {
             None => None,
-            Some(text) => Some(mode(text).ok_or("has a mode that is not octal, as in \"0750\"")?),
+            Some(text) => {
+                Some(parse_mode(text).ok_or("has a mode that is not octal, as in \"0750\"")?)
+            }
         };
         let user = Id::resolve(table.user.as_deref(), |name| users.uid(name));
         let group = match (&table.group, &table.user) {
@@ -292,7 +294,8 @@ fn is_machine_id(path: &Path) -> bool {
     path == Path::new("/etc/machine-id")
 }
 
-fn mode(text: &str) -> Option<u32> {
+/// A mode as the configuration writes it: octal digits.
+pub fn parse_mode(text: &str) -> Option<u32> {
     let is_octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok()?;
     (is_octal && mode <= 0o7777).then_some(mode)
@@ -391,7 +394,7 @@ mod tests {
             ("0788", None),
             ("", None),
         ] {
-            assert_eq!(mode(text), expected, "{text:?}");
+            assert_eq!(parse_mode(text), expected, "{text:?}");
         }
     }
 

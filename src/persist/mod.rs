@@ -8,6 +8,8 @@ mod entry;
 mod tree;
 mod users;
 
-pub use entry::{CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below};
+pub use entry::{
+    CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
+};
 pub use tree::{PersistTree, Problem, Problems, Unresolved};
 pub use users::{User, Users};

@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn resolve(text: &str) -> Result<PersistTree, Vec<String>> {
-        let settings = toml::from_str(text).unwrap();
+        let settings = text.parse().unwrap();
         PersistTree::resolve(&settings, &users())
             .map_err(|Problems(all)| all.iter().map(ToString::to_string).collect())
     }

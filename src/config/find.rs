@@ -1,0 +1,191 @@
+//! Where the configuration is: its file, the copy in a store, and what is merged with it.
+
+use super::Error;
+use crate::context::Context;
+use crate::paths::{self, Shown};
+use crate::persist::CONFIGURATION;
+use crate::settings::node::Table;
+use state_linux::mountinfo::{self, Mount};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The directory, beside it, of the files that are merged with it.
+pub const DROP_INS: &str = "state.d";
+
+/// Filesystems that can be a store. The others are not looked into: a network that is down would
+/// hang the boot, and a kernel interface holds no files of ours.
+const STORES: [&str; 9] = [
+    "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs",
+];
+
+/// The configuration's file.
+pub(super) fn file(cx: &Context) -> Result<PathBuf, Error> {
+    if let Some(file) = &cx.config_file {
+        return Ok(file.clone());
+    }
+    let usual = cx.rooted(CONFIGURATION);
+    if exists(&usual)? {
+        return Ok(usual);
+    }
+    let copies = candidates(cx)?;
+    match copies.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Error::one(
+            format!(
+                "{} does not exist, and no mounted store has a copy",
+                Shown(&usual)
+            ),
+            Some(
+                "`state init` looks at this machine and writes one; `--config FILE` names another",
+            ),
+        )),
+        several => {
+            let names: Vec<String> = several.iter().map(|file| Shown(file).to_string()).collect();
+            Err(Error::one(
+                format!(
+                    "{} does not exist, and several stores have a copy: {}",
+                    Shown(&usual),
+                    names.join(", ")
+                ),
+                Some("say which with `--config FILE`"),
+            ))
+        }
+    }
+}
+
+/// The copies of the configuration in mounted filesystems.
+///
+/// # Errors
+/// The list of mounts cannot be read.
+pub fn candidates(cx: &Context) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for mount in mounts(cx)? {
+        let is_store = STORES.iter().any(|name| mount.filesystem == *name);
+        if !is_store || mount.at == Path::new("/") {
+            continue;
+        }
+        let file = store_copy(cx, &mount.at);
+        // One file system may be mounted in many places.
+        if let Ok(metadata) = fs::metadata(&file)
+            && metadata.is_file()
+            && seen.insert((metadata.dev(), metadata.ino()))
+        {
+            found.push(file);
+        }
+    }
+    Ok(found)
+}
+
+/// Where a store's copy of the configuration is.
+pub fn store_copy(cx: &Context, store: &Path) -> PathBuf {
+    cx.rooted(store).join(CONFIGURATION.trim_start_matches('/'))
+}
+
+/// The mounts below the root directory, by where they are on the machine. A root directory with
+/// a /proc of its own (a whole machine, or a fixture of one) speaks for itself.
+fn mounts(cx: &Context) -> Result<Vec<Mount>, Error> {
+    let wrong =
+        |error: &dyn std::fmt::Display| Error::one(format!("reading the mounts: {error}"), None);
+    let own = cx.rooted("/proc/self/mountinfo");
+    let (file, prefix) = if own.exists() {
+        (own, Path::new("/"))
+    } else {
+        ("/proc/self/mountinfo".into(), cx.root_dir.as_path())
+    };
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(wrong(&error)),
+    };
+    let mut mounts = mountinfo::parse(&text).map_err(|error| wrong(&error))?;
+    mounts.retain_mut(|mount| match mount.at.strip_prefix(prefix) {
+        Ok(below) => {
+            mount.at = Path::new("/").join(below);
+            true
+        }
+        Err(_) => false,
+    });
+    Ok(mounts)
+}
+
+fn exists(file: &Path) -> Result<bool, Error> {
+    match fs::metadata(file) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::one(
+            format!("reading {}: {error}", Shown(file)),
+            None,
+        )),
+    }
+}
+
+/// The stores that a file names, whatever else may be wrong with it.
+pub(super) fn stores(table: &Table) -> Vec<PathBuf> {
+    use crate::settings::node::Value;
+    let Some(Value::Table(stores)) = table.get("persist").map(|pair| &pair.node.value) else {
+        return Vec::new();
+    };
+    let stores = stores
+        .keys()
+        .filter_map(|store| paths::normal(Path::new(store)).ok());
+    stores.collect()
+}
+
+/// The files to merge: `state.d/*.toml` beside the configuration and beside its copy in each
+/// store (on NixOS the configuration is a link into a read-only place with nothing beside it),
+/// by name within a directory.
+pub(super) fn drop_ins(
+    cx: &Context,
+    file: &Path,
+    stores: &[PathBuf],
+) -> Result<Vec<PathBuf>, Error> {
+    let beside = |file: &Path| file.parent().map(|dir| dir.join(DROP_INS));
+    let mut dirs: Vec<PathBuf> = beside(file).into_iter().collect();
+    dirs.extend(
+        stores
+            .iter()
+            .filter_map(|store| beside(&store_copy(cx, store))),
+    );
+    let mut seen = BTreeSet::new();
+    let mut files = Vec::new();
+    for dir in dirs {
+        let wrong =
+            |error: &io::Error| Error::one(format!("reading {}: {error}", Shown(&dir)), None);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(wrong(&error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| wrong(&error))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                names.push(path);
+            }
+        }
+        names.sort();
+        for path in names {
+            // The same file seen through a bind mount or a link is merged once.
+            let metadata = fs::metadata(&path)
+                .map_err(|error| Error::one(format!("reading {}: {error}", Shown(&path)), None))?;
+            if seen.insert((metadata.dev(), metadata.ino())) {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
