@@ -1,0 +1,318 @@
+# NixOS module: the persist tree and the reset, from one declaration.
+#
+# The options mirror `environment.persistence`, so an existing list moves over as it is.
+{
+  config,
+  lib,
+  pkgs,
+  utils,
+  ...
+}:
+let
+  inherit (lib)
+    mkEnableOption
+    mkIf
+    mkMerge
+    mkOption
+    types
+    ;
+  cfg = config.services.state;
+  toTOML = import ./toml.nix { inherit lib; };
+  given = lib.filterAttrs (_: value: value != null);
+
+  optional =
+    type: description:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+      inherit description;
+    };
+
+  entry = types.coercedTo types.str (path: { inherit path; }) (
+    types.submodule {
+      options = {
+        path = mkOption {
+          type = types.str;
+          description = "Where it is on the machine; relative to the home for users' entries.";
+        };
+        method = mkOption {
+          type = types.enum [
+            "bind"
+            "symlink"
+          ];
+          default = "bind";
+          description = "How it is put in place.";
+        };
+        early = optional types.bool "Put it in place in the initrd.";
+        user = optional types.str "The owner, when it must be made.";
+        group = optional types.str "The group, when it must be made.";
+        mode = optional types.str "The mode, octal, when it must be made.";
+        ifMissing = optional (types.enum [
+          "create"
+          "skip"
+          "fail"
+        ]) "What to do when a file does not exist in the store.";
+      };
+    }
+  );
+
+  entries = {
+    directories = mkOption {
+      type = types.listOf entry;
+      default = [ ];
+      description = "Directories to keep.";
+    };
+    files = mkOption {
+      type = types.listOf entry;
+      default = [ ];
+      description = "Files to keep.";
+    };
+  };
+
+  store = types.submodule {
+    options = entries // {
+      class = mkOption {
+        type = types.enum [
+          "backup"
+          "local"
+          "cache"
+        ];
+        default = "backup";
+        description = "Whether its content goes into archives, is only kept, or may be lost.";
+      };
+      hideMounts = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Hide the bind mounts from file managers.";
+      };
+      allowTrash = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Let file managers make a trash in the bind mounts.";
+      };
+      users = mkOption {
+        type = types.attrsOf (types.submodule { options = entries; });
+        default = { };
+        description = "Entries relative to users' homes.";
+      };
+    };
+  };
+
+  renderEntry =
+    e:
+    given {
+      inherit (e)
+        path
+        early
+        user
+        group
+        mode
+        ;
+      method = if e.method == "bind" then null else e.method;
+      if-missing = e.ifMissing;
+    };
+  renderEntries =
+    e:
+    given {
+      directories = if e.directories == [ ] then null else map renderEntry e.directories;
+      files = if e.files == [ ] then null else map renderEntry e.files;
+    };
+  renderStore =
+    s:
+    renderEntries s
+    // given {
+      class = if s.class == "backup" then null else s.class;
+      hide-mounts = if s.hideMounts then true else null;
+      allow-trash = if s.allowTrash then true else null;
+      users = if s.users == { } then null else builtins.mapAttrs (_: renderEntries) s.users;
+    };
+  renderRoot =
+    r:
+    given {
+      inherit (r)
+        backend
+        device
+        subvolume
+        blank
+        dataset
+        size
+        ;
+      past-roots =
+        if r.pastRoots == null then null else { inherit (r.pastRoots) last days; };
+      on-failure = r.onFailure;
+    };
+
+  settings = cfg.settings // {
+    persist = builtins.mapAttrs (_: renderStore) cfg.persistence;
+  } // lib.optionalAttrs (cfg.root != null) { root = renderRoot cfg.root; };
+  text = toTOML settings;
+
+  erases = cfg.root != null && cfg.root.backend != "tmpfs";
+  command = "${cfg.package}/bin/state";
+  stores = attrNames: map (path: "/sysroot${path}") attrNames;
+  storePaths = builtins.attrNames cfg.persistence;
+
+  # What sysroot.mount itself waits for, so that the two can never disagree.
+  rootDevices =
+    if cfg.root.backend == "btrfs" then
+      [ "${utils.escapeSystemdPath cfg.root.device}.device" ]
+    else
+      [ "zfs-import-${builtins.head (lib.splitString "/" cfg.root.dataset)}.service" ];
+in
+{
+  options.services.state = {
+    enable = mkEnableOption "erasing root at every boot and keeping what is declared";
+    package = mkOption {
+      type = types.package;
+      description = "The package with `bin/state`.";
+    };
+    root = mkOption {
+      type = types.nullOr (
+        types.submodule {
+          options = {
+            backend = mkOption {
+              type = types.enum [
+                "btrfs"
+                "zfs"
+                "tmpfs"
+              ];
+              description = "The engine that holds root.";
+            };
+            device = optional types.str "btrfs: the device, by a name that does not change.";
+            subvolume = optional types.str "btrfs: root's subvolume.";
+            blank = optional types.str "The blank snapshot.";
+            dataset = optional types.str "ZFS: root's dataset.";
+            size = optional types.str "tmpfs: its size limit.";
+            pastRoots = optional (types.submodule {
+              options = {
+                last = mkOption {
+                  type = types.ints.unsigned;
+                  default = 5;
+                  description = "So many of the newest are kept at least.";
+                };
+                days = mkOption {
+                  type = types.ints.unsigned;
+                  default = 30;
+                  description = "Those younger than so many days are kept.";
+                };
+              };
+            }) "How long past roots are kept.";
+            onFailure = optional (types.enum [
+              "boot-unwiped"
+              "emergency"
+            ]) "What a failed reset does to the boot.";
+          };
+        }
+      );
+      default = null;
+      description = "The volume that is erased.";
+    };
+    persistence = mkOption {
+      type = types.attrsOf store;
+      default = { };
+      description = "The stores of the persist tree, by the directory each is mounted at.";
+    };
+    settings = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+      description = "The other tables of state.toml, as they are: archive, target, diff …";
+    };
+  };
+
+  config = mkIf cfg.enable (mkMerge [
+    {
+      assertions = [
+        {
+          assertion = !erases || config.boot.initrd.systemd.enable;
+          message = ''
+            services.state resets root in the initrd and needs systemd there, where it can say what it
+            runs after: set boot.initrd.systemd.enable = true. In the scripted initrd its place would be
+            postDeviceCommands, which runs before the machine resumes from hibernation and can destroy
+            the hibernated filesystem.
+          '';
+        }
+      ]
+      ++ map (path: {
+        assertion = config.fileSystems.${path}.neededForBoot or false;
+        message = "services.state: the store ${path} must be there before its entries: set fileSystems.\"${path}\".neededForBoot = true.";
+      }) storePaths
+      ++ [
+        {
+          assertion =
+            cfg.root == null
+            || cfg.root.backend == "tmpfs"
+            || (cfg.root.backend == "btrfs" && cfg.root.device != null && cfg.root.subvolume != null)
+            || (cfg.root.backend == "zfs" && cfg.root.dataset != null);
+          message = "services.state.root: btrfs wants device and subvolume, zfs wants dataset.";
+        }
+      ];
+
+      environment.systemPackages = [ cfg.package ];
+      environment.etc."state/state.toml".text = text;
+
+      systemd.services.state-mount = {
+        description = "Put the persist tree in place";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "local-fs.target" ];
+        before = [ "local-fs.target" ];
+        unitConfig = {
+          DefaultDependencies = false;
+          RequiresMountsFor = storePaths;
+        };
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${command} mount";
+          TimeoutStartSec = "60s";
+        };
+      };
+    }
+    (mkIf config.boot.initrd.systemd.enable {
+      boot.initrd.systemd.contents."/etc/state/state.toml".text = text;
+      boot.initrd.systemd.storePaths = [ "${cfg.package}/bin/state" ];
+
+      boot.initrd.systemd.services.state-mount-early = {
+        description = "Put the early part of the persist tree in place";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "initrd.target" ];
+        after = [ "initrd-root-fs.target" ];
+        before = [
+          "initrd-nixos-activation.service"
+          "initrd-switch-root.target"
+        ];
+        unitConfig = {
+          DefaultDependencies = false;
+          RequiresMountsFor = stores storePaths;
+        };
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${command} --root /sysroot --config /etc/state/state.toml mount --early";
+          TimeoutStartSec = "60s";
+        };
+      };
+    })
+    (mkIf erases {
+      boot.initrd.systemd.services.state-reset = {
+        description = "Put root back to blank";
+        documentation = [ "man:state(1)" ];
+        # Open: a failed reset boots on, loudly. Closed: it stops what would mount root.
+        wantedBy = [ "initrd.target" ];
+        requiredBy = lib.optional (cfg.root.onFailure == "emergency") "sysroot.mount";
+        requires = rootDevices;
+        # Resuming from hibernation comes before local-fs-pre.target; nothing may be written before.
+        after = rootDevices ++ [ "local-fs-pre.target" ];
+        before = [ "sysroot.mount" ];
+        conflicts = [ "shutdown.target" ];
+        unitConfig.DefaultDependencies = false;
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${command} --config /etc/state/state.toml reset";
+          PrivateMounts = true;
+          TimeoutStartSec = "90s";
+        };
+      };
+    })
+  ]);
+}
