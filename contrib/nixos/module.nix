@@ -98,14 +98,7 @@ let
     };
   };
 
-  # An entry without options is written as its path alone.
   renderEntry =
-    e:
-    let
-      table = entryTable e;
-    in
-    if builtins.attrNames table == [ "path" ] then e.path else table;
-  entryTable =
     e:
     given {
       inherit (e)
@@ -159,16 +152,12 @@ let
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
   storePaths = builtins.attrNames cfg.persistence;
 
-  complete =
-    cfg.root.backend == "tmpfs"
-    || (cfg.root.backend == "btrfs" && cfg.root.device != null && cfg.root.subvolume != null)
-    || (cfg.root.backend == "zfs" && cfg.root.dataset != null);
   # What sysroot.mount itself waits for, so that the two can never disagree.
   rootDevices =
     if cfg.root.backend == "btrfs" then
       [ "${utils.escapeSystemdPath cfg.root.device}.device" ]
     else
-      [ "zfs-import-${builtins.head (builtins.match "([^/]*).*" cfg.root.dataset)}.service" ];
+      [ "zfs-import-${builtins.head (lib.splitString "/" cfg.root.dataset)}.service" ];
 in
 {
   options.services.state = {
@@ -249,7 +238,11 @@ in
       }) storePaths
       ++ [
         {
-          assertion = cfg.root == null || complete;
+          assertion =
+            cfg.root == null
+            || cfg.root.backend == "tmpfs"
+            || (cfg.root.backend == "btrfs" && cfg.root.device != null && cfg.root.subvolume != null)
+            || (cfg.root.backend == "zfs" && cfg.root.dataset != null);
           message = "services.state.root: btrfs wants device and subvolume, zfs wants dataset.";
         }
       ];
@@ -299,7 +292,7 @@ in
         };
       };
     })
-    (mkIf (erases && complete) {
+    (mkIf erases {
       boot.initrd.systemd.services.state-reset = {
         description = "Put root back to blank";
         documentation = [ "man:state(1)" ];

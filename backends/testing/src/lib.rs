@@ -8,10 +8,13 @@
 
 pub mod btrfs;
 pub mod rig;
+pub mod store;
+pub mod suite;
 pub mod sweep;
 pub mod tape;
 pub mod tree;
 pub mod zfs;
 
 pub use btrfs::SimBtrfs;
+pub use store::SimStore;
 pub use zfs::SimZfs;

@@ -2,6 +2,7 @@
 
 use state_api::{RootBackend, RootFacts};
 use state_testing::rig::Rig;
+use state_testing::suite::{self, root::RootFixture};
 use state_testing::sweep::{Ask, Start, Sweep};
 use state_testing::zfs::{Layout, SimZfs};
 use state_zfs::Zfs;
@@ -227,4 +228,47 @@ fn deletions_survive_every_cut_and_fault() {
         }
     }
     sweep.assert_nothing_found();
+}
+
+/// The suite's machine: a root with a blank of one file.
+struct Fixture(SimZfs);
+
+impl RootFixture for Fixture {
+    type Backend = Zfs<SimZfs>;
+
+    fn backend(&self) -> Self::Backend {
+        engine(&self.0)
+    }
+    fn write(&mut self, path: &str, text: &str) {
+        self.0.put(ROOT, path, text);
+    }
+    fn nest(&mut self, _: &str) -> bool {
+        false // children are datasets with a blank of their own
+    }
+    fn mount_root(&mut self) {
+        self.0.mount(ROOT, "/mnt");
+    }
+    fn unmount_root(&mut self) {
+        self.0.unmount_all();
+    }
+    fn reboot(&mut self) {
+        self.0.rewind();
+    }
+    fn spoil_blank(&mut self) -> bool {
+        false // a snapshot cannot be written to
+    }
+    fn remove_blank(&mut self) {
+        self.0.destroyed(&self.0.layout().blank_name());
+    }
+}
+
+#[test]
+fn the_engine_does_what_every_root_engine_must() {
+    suite::run(&suite::root::cases(), || {
+        let sim = SimZfs::default();
+        sim.dataset(ROOT, &["mountpoint=legacy"]);
+        sim.put(ROOT, "etc/conf", "as shipped");
+        sim.snapshot_of(&sim.layout().blank_name());
+        Fixture(sim)
+    });
 }
