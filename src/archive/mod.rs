@@ -1,6 +1,33 @@
-//! Archives: format 1, its writer and its strict reader. See `docs/archive-format.md`.
+//! Archives: one `.tar.zst` with a manifest inside, and a small label beside it.
+//!
+//! `docs/archive-format.md` describes the format byte by byte. Whatever is read is taken to be
+//! hostile: lengths are checked before anything is allocated, the manifest is the authority on
+//! what there is, and nothing is written outside the staging directory.
 
 #[cfg(feature = "offsite")]
 pub mod encryption;
+mod error;
+pub mod frame;
+pub mod label;
+pub mod machine;
+pub mod manifest;
+pub mod member;
+pub mod pax;
+pub mod read;
+pub mod select;
 #[cfg(feature = "offsite")]
 pub mod signature;
+mod sparse;
+pub mod sums;
+mod tar;
+pub mod write;
+
+pub use error::{Bad, Error, Result};
+
+/// The version of the format that is written, and the newest that is read.
+pub const FORMAT: u64 = 1;
+
+/// The longest path, as the kernel's `PATH_MAX` has it for every tool that extracts archives.
+pub const PATH_MAX: usize = 4096;
+/// The longest name of one component.
+pub const NAME_MAX: usize = 255;

@@ -1,0 +1,111 @@
+//! What can be wrong with an archive.
+
+use crate::paths::Shown;
+use std::fmt;
+use std::path::Path;
+
+/// The result of reading or writing an archive.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an archive could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not what it must be, byte for byte: cut off, altered, or made to deceive.
+    #[error("{what}: {why}")]
+    Damaged {
+        /// The part of the archive.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A later version of `state` made it.
+    #[error("{what} has format {found}; this version of state reads format {known}")]
+    Newer {
+        /// The archive.
+        what: String,
+        /// Its format.
+        found: u64,
+        /// The newest format that can be read.
+        known: u64,
+    },
+    /// There is none of that name.
+    #[error("{what} does not exist")]
+    Missing {
+        /// What was asked for.
+        what: String,
+    },
+    /// Nobody vouches for it.
+    #[error("{what} is not signed: nobody vouches for who made it")]
+    Unsigned {
+        /// The archive.
+        what: String,
+    },
+    /// Something underneath failed.
+    #[error(transparent)]
+    Other(#[from] state_api::Error),
+}
+
+impl Error {
+    /// A part of an archive is not what it must be.
+    pub fn damaged(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self::Damaged {
+            what: what.into(),
+            why: why.to_string(),
+        }
+    }
+
+    /// A member of an archive is not what it must be.
+    pub fn member(path: &[u8], why: impl fmt::Display) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        Self::damaged(Shown(path).to_string(), why)
+    }
+
+    /// An operating-system failure: `doing` is a gerund with its object.
+    pub fn os(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Other(state_api::Error::os(doing, source))
+    }
+
+    /// The cure, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { .. } => Some(
+                "nothing was changed; try another archive or another target: \
+                 `state archives list`, `state archives verify`"
+                    .into(),
+            ),
+            Self::Newer { .. } => {
+                Some("use the version of state that made it, or a later one".into())
+            }
+            Self::Missing { .. } => Some("`state archives list` shows what there is".into()),
+            Self::Unsigned { .. } => {
+                Some("if you trust the place it comes from, say so with --allow-unsigned".into())
+            }
+            Self::Other(error) => error.hint(),
+        }
+    }
+}
+
+/// What is wrong with some bytes, before it is known whose they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad(pub String);
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Bad {}
+
+impl From<&str> for Bad {
+    fn from(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+impl From<String> for Bad {
+    fn from(why: String) -> Self {
+        Self(why)
+    }
+}

@@ -1,0 +1,147 @@
+//! Bytes and digests in JSON.
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// Bytes that mostly are text: a JSON string if they are UTF-8, else `{"hex":"…"}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub Vec<u8>);
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string can be written to");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|&[a, b]| Some(digit(a)? << 4 | digit(b)?));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => to.serialize_str(text),
+            Err(_) => {
+                let mut map = to.serialize_map(Some(1))?;
+                map.serialize_entry("hex", &hex(&self.0))?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or {\"hex\":\"…\"}")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
+                Ok(Bytes(text.as_bytes().to_vec()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Bytes, A::Error> {
+                let entry = map.next_entry::<String, String>()?;
+                let bytes = entry
+                    .filter(|(key, _)| key == "hex")
+                    .and_then(|(_, v)| unhex(&v));
+                let bytes = bytes.filter(|bytes| std::str::from_utf8(bytes).is_err());
+                let end = map.next_entry::<String, String>()?;
+                (bytes.filter(|_| end.is_none()).map(Bytes))
+                    .ok_or_else(|| A::Error::custom("no bytes in hexadecimal"))
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
+/// A SHA-256 digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// That of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl From<Sha256> for Digest {
+    fn from(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = unhex(text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("no SHA-256 digest in hexadecimal")
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_one_spelling() {
+        for (bytes, json) in [
+            (&b"./a b"[..], r#""./a b""#),
+            (b"a\nb\0", r#""a\nb\u0000""#),
+            (b"\xff\x00", r#"{"hex":"ff00"}"#),
+        ] {
+            let bytes = Bytes(bytes.to_vec());
+            assert_eq!(serde_json::to_string(&bytes).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Bytes>(json).unwrap(), bytes);
+        }
+        for json in [
+            r#"{"hex":"61"}"#, // is text
+            r#"{"hex":"FF"}"#,
+            r#"{"hex":"f"}"#,
+            r#"{"hex":"ff","hex":"ff"}"#,
+            r#"{"oct":"ff"}"#,
+            "{}",
+            "[1]",
+        ] {
+            assert!(serde_json::from_str::<Bytes>(json).is_err(), "{json}");
+        }
+    }
+}

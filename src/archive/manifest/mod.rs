@@ -1,0 +1,18 @@
+//! The manifest: every path of the tree with its type, size, digest, metadata, and where its
+//! bytes are. It is the authority on what an archive holds.
+//!
+//! Pure: what is said, never where it is stored.
+
+mod bytes;
+mod index;
+mod order;
+mod record;
+
+pub use bytes::{Bytes, Digest, hex};
+pub use index::{
+    BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Part, Totals, push_line, records,
+};
+pub use order::{Order, order};
+pub use record::{Record, What};
+
+use super::PATH_MAX;

@@ -1,0 +1,264 @@
+//! One record of a manifest: everything about one path of one store.
+
+use super::{Bytes, Digest};
+use crate::archive::Bad;
+use crate::archive::member::{Extra, Kind, Member, name, path_of};
+use crate::archive::pax::Time;
+use serde::{Deserialize, Serialize};
+
+/// Everything about one path of one store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it is on the machine, relative to `/`; empty for the store's top.
+    pub path: Vec<u8>,
+    /// Which of the manifest's stores holds it.
+    pub store: usize,
+    /// What it is.
+    pub what: What,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The last change of its content.
+    pub modified: Time,
+    /// What `stat` knows nothing of.
+    pub extra: Extra,
+    /// Whether the inode has more than one name.
+    pub has_links: bool,
+    /// Which of the manifest's archives has its member.
+    pub archive: usize,
+    /// Where the member's headers begin in that archive's tar.
+    pub offset: u64,
+    /// The inode it was read from, and that inode's last change: how a later run knows, without
+    /// reading it, that it is the same still.
+    pub inode: u64,
+    /// See `inode`.
+    pub changed: Time,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Its size, holes included.
+        size: u64,
+        /// The digest of its content, holes read as zeros.
+        sha256: Digest,
+        /// Whether it has holes.
+        is_sparse: bool,
+    },
+    /// A symlink.
+    Symlink {
+        /// Where it points, any bytes.
+        target: Vec<u8>,
+    },
+    /// Another name of an earlier path of the same store.
+    Link {
+        /// That path.
+        target: Vec<u8>,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// A record as it is written: one line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Line {
+    path: Bytes,
+    #[serde(rename = "type")]
+    what: Type,
+    #[serde(default, skip_serializing_if = "is_default")]
+    store: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<Digest>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    sparse: bool,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default_acl: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    xattrs: Vec<(Bytes, Bytes)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flags: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    links: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    archive: usize,
+    offset: u64,
+    inode: u64,
+    ctime: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Type {
+    Directory,
+    File,
+    Symlink,
+    Link,
+    Fifo,
+}
+
+impl Record {
+    /// The record as one line of JSON, without the line feed.
+    pub fn to_line(&self) -> String {
+        let mut line = Line {
+            path: Bytes(name(&self.path)),
+            what: Type::Directory,
+            store: self.store,
+            target: None,
+            size: None,
+            sha256: None,
+            sparse: false,
+            mode: format!("{:04o}", self.mode),
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.modified.to_string(),
+            acl: self.extra.access_acl.clone(),
+            default_acl: self.extra.default_acl.clone(),
+            xattrs: (self.extra.xattrs.iter())
+                .map(|(name, value)| (Bytes(name.clone()), Bytes(value.clone())))
+                .collect(),
+            flags: self.extra.flags.clone(),
+            links: self.has_links,
+            archive: self.archive,
+            offset: self.offset,
+            inode: self.inode,
+            ctime: self.changed.to_string(),
+        };
+        match &self.what {
+            What::Directory => {}
+            What::File {
+                size,
+                sha256,
+                is_sparse,
+            } => {
+                line.what = Type::File;
+                line.size = Some(*size);
+                line.sha256 = Some(*sha256);
+                line.sparse = *is_sparse;
+            }
+            What::Symlink { target } => {
+                line.what = Type::Symlink;
+                line.target = Some(Bytes(target.clone()));
+            }
+            What::Link { target } => {
+                line.what = Type::Link;
+                line.target = Some(Bytes(name(target)));
+            }
+            What::Fifo => line.what = Type::Fifo,
+        }
+        serde_json::to_string(&line).expect("a record is JSON")
+    }
+
+    /// Reads a line back.
+    ///
+    /// # Errors
+    /// It is not what [`Record::to_line`] writes.
+    pub fn from_line(text: &str) -> Result<Self, Bad> {
+        let line: Line =
+            serde_json::from_str(text).map_err(|e| Bad(format!("a bad record: {e}")))?;
+        let time = |text: &str| text.parse::<Time>();
+        let what = match (line.what, line.target, line.size, line.sha256, line.sparse) {
+            (Type::Directory, None, None, None, false) => What::Directory,
+            (Type::Fifo, None, None, None, false) => What::Fifo,
+            (Type::File, None, Some(size), Some(sha256), is_sparse) => What::File {
+                size,
+                sha256,
+                is_sparse,
+            },
+            (Type::Symlink, Some(Bytes(target)), None, None, false) => {
+                if target.is_empty() || target.len() > super::PATH_MAX || target.contains(&0) {
+                    return Err("a symlink with an impossible target".into());
+                }
+                What::Symlink { target }
+            }
+            (Type::Link, Some(Bytes(target)), None, None, false) => What::Link {
+                target: path_of(&target)?.to_vec(),
+            },
+            _ => return Err("a record whose fields contradict its type".into()),
+        };
+        let record = Self {
+            path: path_of(&line.path.0)?.to_vec(),
+            store: line.store,
+            what,
+            mode: u32::from_str_radix(&line.mode, 8).map_err(|_| "a mode that is not octal")?,
+            uid: line.uid,
+            gid: line.gid,
+            modified: time(&line.mtime)?,
+            extra: Extra {
+                xattrs: line.xattrs.into_iter().map(|(k, v)| (k.0, v.0)).collect(),
+                access_acl: line.acl,
+                default_acl: line.default_acl,
+                flags: line.flags,
+            },
+            has_links: line.links,
+            archive: line.archive,
+            offset: line.offset,
+            inode: line.inode,
+            changed: time(&line.ctime)?,
+        };
+        if record.mode > 0o7777 {
+            return Err("a mode with unknown bits".into());
+        }
+        if (record.extra.xattrs.keys()).any(|name| name.is_empty() || name.contains(&0)) {
+            return Err("an attribute with an impossible name".into());
+        }
+        (record.to_line() == text)
+            .then_some(record)
+            .ok_or_else(|| "a record in another form than the one of this format".into())
+    }
+
+    /// Whether `member` is what this record announces. Owners' names are not the record's matter.
+    pub fn announces(&self, member: &Member) -> bool {
+        let kind = match (&self.what, &member.kind) {
+            (What::Directory, Kind::Directory) | (What::Fifo, Kind::Fifo) => true,
+            (
+                What::File {
+                    size, is_sparse, ..
+                },
+                Kind::File,
+            ) => !is_sparse && *size == member.stored_bytes,
+            (
+                What::File {
+                    size, is_sparse, ..
+                },
+                Kind::Sparse { real_size },
+            ) => *is_sparse && size == real_size,
+            (What::Symlink { target }, Kind::Symlink { target: other })
+            | (What::Link { target }, Kind::Link { target: other }) => target == other,
+            _ => false,
+        };
+        // A further name of an inode says nothing about it but which one it is.
+        let extra = if matches!(self.what, What::Link { .. }) {
+            member.extra.is_none() && self.extra.is_none()
+        } else {
+            member.extra == self.extra
+        };
+        kind && extra
+            && self.path == member.path
+            && self.mode == member.mode
+            && self.uid == member.uid
+            && self.gid == member.gid
+            && self.modified == member.modified
+    }
+}

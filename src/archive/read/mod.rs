@@ -1,0 +1,197 @@
+//! Reading an archive: the end first, then what is asked for.
+//!
+//! An archive is opened by its label, which vouches for the index at the end of the manifest,
+//! which vouches for the manifest's blocks, which vouch for every entry. Nothing is believed
+//! before its digest is right, and what is read is bounded by what was believed before.
+
+mod records;
+mod stream;
+mod verify;
+
+pub use records::Records;
+pub use stream::Reader;
+pub use verify::digest;
+
+use super::label::Label;
+use super::machine::{self, Machine};
+use super::manifest::{Digest, Head, Index, Record, records as parse};
+use super::member::{BLOCK, Kind, padded};
+use super::write::MANIFEST;
+use super::{Bad, Error, Result};
+use std::fmt;
+use stream::Object;
+
+/// The bytes of a data object, readable anywhere.
+pub trait Source {
+    /// What it is called, for errors.
+    fn name(&self) -> &str;
+    /// Its length.
+    fn length(&self) -> u64;
+    /// Exactly `length` bytes from `at` on.
+    ///
+    /// # Errors
+    /// They cannot be read, or it is shorter than that.
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>>;
+}
+
+/// An archive, opened.
+pub struct Archive<'s> {
+    object: Object<'s>,
+    label: &'s Label,
+    machine: Machine,
+    head: Head,
+    index: Index,
+}
+
+impl<'s> Archive<'s> {
+    /// Opens the archive that `label` is the label of.
+    ///
+    /// # Errors
+    /// It is cut off, altered, of a newer format, or another one than the label says.
+    pub fn open(source: &'s dyn Source, label: &'s Label) -> Result<Self> {
+        let (length, wanted) = (source.length(), label.data_bytes);
+        if length != wanted {
+            let why = format!("it is {length} bytes long, not {wanted}");
+            return Err(Error::damaged(source.name(), why));
+        }
+        let object = Object::open(source)?;
+        let machine = read_machine(&object, label)?;
+        let (index, index_bytes) = read_index(&object, label)?;
+        let head = read_head(&object, &index, index_bytes)?;
+        let stores = machine.stores.iter().map(|store| &store.path);
+        if head.id != machine.id || !head.stores.iter().eq(stores) {
+            return Err(object.damaged("its manifest is another archive's"));
+        }
+        Ok(Self {
+            object,
+            label,
+            machine,
+            head,
+            index,
+        })
+    }
+
+    fn damaged(&self, why: impl fmt::Display) -> Error {
+        self.object.damaged(why)
+    }
+
+    /// The label it was opened by.
+    pub fn label(&self) -> &Label {
+        self.label
+    }
+
+    /// What machine and moment it is of.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What it holds in all.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How many blocks the manifest has.
+    pub fn blocks(&self) -> usize {
+        self.index.blocks.len()
+    }
+
+    /// The records of one block.
+    ///
+    /// # Errors
+    /// It is not what the index says.
+    pub fn block(&self, n: usize) -> Result<Vec<Record>> {
+        let block = &self.index.blocks[n];
+        let mut reader = self.reader();
+        reader.seek(block.offset)?;
+        let text = reader.bytes(block.length as usize)?;
+        if Digest::of(&text) != block.sha256 {
+            let first = String::from_utf8_lossy(&block.first.0);
+            return Err(self.damaged(format!("the manifest's block at {first} is altered")));
+        }
+        let records = parse(&text, n == 0).map_err(|bad| self.damaged(bad))?;
+        let first = records
+            .first()
+            .map(|record| super::member::name(&record.path));
+        if records.len() as u64 != block.entries || first.as_ref() != Some(&block.first.0) {
+            return Err(self.damaged("a block of the manifest is not what the index says"));
+        }
+        Ok(records)
+    }
+
+    /// All records in order, and whether each has a member of its own in the tar.
+    pub fn records(&self) -> Records<'_> {
+        Records::of(self)
+    }
+
+    /// A reader of the tar.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::of(&self.object)
+    }
+}
+
+impl fmt::Debug for Archive<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_machine(object: &Object<'_>, label: &Label) -> Result<Machine> {
+    let mut reader = Reader::of(object);
+    let (member, _) = reader.member()?;
+    if member.path != machine::PATH || member.stored_bytes > machine::MOST_BYTES {
+        return Err(object.damaged("its first member is not ./.state/machine.json"));
+    }
+    let machine = Machine::from_text(&reader.bytes(member.stored_bytes as usize)?)?;
+    if machine.id != label.id.as_str() || machine.machine != label.machine {
+        return Err(object.damaged("it is another archive than its label says"));
+    }
+    Ok(machine)
+}
+
+/// Reads the index; says how long its text is.
+fn read_index(object: &Object<'_>, label: &Label) -> Result<(Index, u64)> {
+    let frame = object.frame(object.table.frames().len() - 1)?;
+    let (index, text) = Index::from_frame(&frame).map_err(|bad| object.damaged(bad))?;
+    if Digest::of(text) != label.index_sha256 {
+        return Err(object.damaged("the manifest's index is not the one its label names"));
+    }
+    if index.totals != label.totals || index.incomplete.is_empty() != label.is_complete {
+        return Err(object.damaged("its label contradicts it"));
+    }
+    Ok((index, text.len() as u64))
+}
+
+fn read_head(object: &Object<'_>, index: &Index, index_bytes: u64) -> Result<Head> {
+    let torn = || object.damaged("a manifest whose parts do not join");
+    let part = &index.head;
+    if part.size > 1 << 20 {
+        return Err(torn());
+    }
+    let mut reader = Reader::of(object);
+    reader.seek(part.offset)?;
+    let (member, headers) = reader.member()?;
+    let blocks: u64 = index.blocks.iter().map(|block| block.length).sum();
+    let first = part.offset + headers as u64 + part.size;
+    let end = part.offset + headers as u64 + padded(member.stored_bytes) + 2 * BLOCK as u64;
+    let last_frame = object.table.frames().last().map_or(0, |frame| frame.offset);
+    if member.path != MANIFEST
+        || member.kind != Kind::File
+        || member.stored_bytes != part.size + blocks + index_bytes
+        || index
+            .blocks
+            .first()
+            .is_some_and(|block| block.offset != first)
+        || first + blocks != last_frame
+        || object.table.content_bytes() != end
+    {
+        return Err(torn());
+    }
+    let line = reader.bytes(part.size as usize)?;
+    if Digest::of(&line) != part.sha256 {
+        return Err(object.damaged("the manifest's head is altered"));
+    }
+    let line = String::from_utf8(line).map_err(|_| torn())?;
+    Head::from_line(&line).map_err(|bad: Bad| object.damaged(bad))
+}

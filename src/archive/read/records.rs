@@ -1,0 +1,65 @@
+//! The records of an archive, in order.
+
+use super::{Archive, Error, Result};
+use crate::archive::manifest::{Order, Record};
+use std::fmt;
+
+/// The records of a manifest, each checked against those before it.
+pub struct Records<'a> {
+    archive: &'a Archive<'a>,
+    block: usize,
+    records: std::vec::IntoIter<Record>,
+    pub(super) order: Order,
+    seen: u64,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn of(archive: &'a Archive<'a>) -> Self {
+        Self {
+            archive,
+            block: 0,
+            records: Vec::new().into_iter(),
+            order: Order::new(archive.head.stores.len()),
+            seen: 0,
+        }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<(Record, bool)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.records.next() {
+                self.seen += 1;
+                let checked = self.order.next(&record);
+                return Some(match checked {
+                    Ok(_) if record.archive != 0 => {
+                        Err(Error::member(&record.path, "it is in another archive"))
+                    }
+                    Ok(has_member) => Ok((record, has_member)),
+                    Err(bad) => Err(Error::member(&record.path, bad)),
+                });
+            }
+            if self.block == self.archive.blocks() {
+                let all = self.archive.index.totals.entries;
+                let seen = std::mem::replace(&mut self.seen, all);
+                let why = "its manifest has another number of entries than announced";
+                return (seen != all).then(|| Err(self.archive.damaged(why)));
+            }
+            match self.archive.block(self.block) {
+                Ok(records) => self.records = records.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+            self.block += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("block", &self.block)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,262 @@
+//! The tar inside a data object, read frame by frame.
+
+use super::{Digest, Error, Result, Source};
+use crate::archive::frame::{SeekTable, unpack};
+use crate::archive::machine::Machine;
+use crate::archive::manifest::{Bytes, Record, What, hex};
+use crate::archive::member::{BLOCK, Kind, Member, padded};
+use crate::archive::write::hash_zeros;
+use crate::archive::{Bad, sparse};
+use sha2::{Digest as _, Sha256};
+use state_linux::metadata::Extent;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A data object and where its frames are.
+pub(super) struct Object<'s> {
+    pub(super) source: &'s dyn Source,
+    pub(super) table: SeekTable,
+}
+
+impl<'s> Object<'s> {
+    pub(super) fn open(source: &'s dyn Source) -> Result<Self> {
+        let length = source.length();
+        let damaged = |bad: Bad| Error::damaged(source.name(), bad);
+        let tail_bytes = length.min(64 << 10);
+        let tail = source.read(length - tail_bytes, tail_bytes as usize)?;
+        let table_bytes = SeekTable::length_at_end(&tail, length).map_err(damaged)?;
+        let table = if table_bytes <= tail_bytes {
+            SeekTable::decode(&tail[(tail_bytes - table_bytes) as usize..], length)
+        } else {
+            let table = source.read(length - table_bytes, table_bytes as usize)?;
+            SeekTable::decode(&table, length)
+        };
+        let table = table.map_err(damaged)?;
+        if table.frames().is_empty() {
+            return Err(damaged("it holds nothing".into()));
+        }
+        Ok(Self { source, table })
+    }
+
+    pub(super) fn damaged(&self, why: impl fmt::Display) -> Error {
+        Error::damaged(self.source.name(), why)
+    }
+
+    pub(super) fn frame(&self, n: usize) -> Result<Vec<u8>> {
+        let frames = self.table.frames();
+        let frame = frames
+            .get(n)
+            .ok_or_else(|| self.damaged("it ends too early"))?;
+        let packed = self.source.read(frame.at, frame.packed as usize)?;
+        unpack(&packed, frame.length as usize).map_err(|bad| self.damaged(bad))
+    }
+}
+
+/// A position in the tar, and the frame it is in.
+pub struct Reader<'a> {
+    object: &'a Object<'a>,
+    /// The frame after the one in `content`.
+    next: usize,
+    content: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the beginning.
+    pub(super) fn of(object: &'a Object<'a>) -> Self {
+        Self {
+            object,
+            next: 0,
+            content: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Where the next byte comes from.
+    pub fn position(&self) -> u64 {
+        let frames = self.object.table.frames();
+        match frames.get(self.next) {
+            Some(next) => next.offset - (self.content.len() - self.at) as u64,
+            None => self.object.table.content_bytes() - (self.content.len() - self.at) as u64,
+        }
+    }
+
+    /// Goes to `offset`. Frames in between are not read.
+    ///
+    /// # Errors
+    /// The tar is not that long, or the frame there is damaged.
+    pub fn seek(&mut self, offset: u64) -> Result<()> {
+        let begin = self.position() - self.at as u64;
+        if (begin..begin + self.content.len() as u64).contains(&offset) {
+            self.at = (offset - begin) as usize;
+            return Ok(());
+        }
+        let holding = self.object.table.holding(offset);
+        let n = holding.ok_or_else(|| self.object.damaged("it ends too early"))?;
+        let skip = offset - self.object.table.frames()[n].offset;
+        self.load(n)?;
+        self.at = skip as usize;
+        Ok(())
+    }
+
+    fn load(&mut self, n: usize) -> Result<()> {
+        self.content = self.object.frame(n)?;
+        self.next = n + 1;
+        self.at = 0;
+        Ok(())
+    }
+
+    /// Hands over the next `length` bytes in pieces.
+    ///
+    /// # Errors
+    /// The tar ends before, a frame is damaged, or `to` fails.
+    pub fn pump(&mut self, mut length: u64, to: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        while length > 0 {
+            if self.at == self.content.len() {
+                self.load(self.next)?;
+            }
+            let left = &self.content[self.at..];
+            let now = left
+                .len()
+                .min(usize::try_from(length).unwrap_or(usize::MAX));
+            to(&left[..now])?;
+            self.at += now;
+            length -= now as u64;
+        }
+        Ok(())
+    }
+
+    /// The next `length` bytes at once: only for lengths that were checked.
+    pub(super) fn bytes(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length.min(1 << 20));
+        self.pump(length as u64, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn block(&mut self) -> Result<[u8; BLOCK]> {
+        let bytes = self.bytes(BLOCK)?;
+        Ok(bytes.try_into().expect("that many were read"))
+    }
+
+    /// The next member's headers, and how long they are.
+    pub(super) fn member(&mut self) -> Result<(Member, usize)> {
+        let (position, object) = (self.position(), self.object);
+        let damaged = |bad: Bad| object.damaged(format!("at byte {position} of its tar: {bad}"));
+        let first = self.bytes(BLOCK)?;
+        let first = first.first_chunk().expect("that many were read");
+        let length = Member::headers_length(first).map_err(damaged)?;
+        let mut headers = first.to_vec();
+        headers.extend(self.bytes(length - BLOCK)?);
+        let member = Member::decode(&headers).map_err(damaged)?;
+        member.ok_or_else(|| object.damaged("it ends too early"))
+    }
+
+    pub(super) fn skip_padding(&mut self, length: u64) -> Result<()> {
+        let object = self.object;
+        self.pump(
+            padded(length) - length,
+            &mut |bytes| match bytes.iter().all(|b| *b == 0) {
+                true => Ok(()),
+                false => Err(object.damaged("something hides in its padding")),
+            },
+        )
+    }
+
+    /// Reads the member that `record` announces; `data` gets its content, hole by hole left out,
+    /// with the place of each piece in the file. The digest has been compared when this returns.
+    ///
+    /// # Errors
+    /// It is another member than announced, its content another, or `data` fails.
+    pub fn entry(
+        &mut self,
+        record: &Record,
+        machine: &Machine,
+        data: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (member, _) = self.member()?;
+        let wrong = |why: &str| Error::member(&record.path, why);
+        let owner = |names: &BTreeMap<u32, Bytes>, id| {
+            names
+                .get(&id)
+                .map(|name| name.0.clone())
+                .unwrap_or_default()
+        };
+        if !record.announces(&member)
+            || owner(&machine.users, member.uid) != member.user
+            || owner(&machine.groups, member.gid) != member.group
+        {
+            return Err(wrong("it is not what the manifest announces"));
+        }
+        let What::File { size, sha256, .. } = record.what else {
+            return Ok(());
+        };
+        let stored = member.stored_bytes;
+        let whole = Extent {
+            offset: 0,
+            length: size,
+        };
+        let extents = match member.kind {
+            Kind::Sparse { .. } => {
+                let decoded = sparse::decode::<Error2>(size, stored, || Ok(self.block()?));
+                let (extents, _) = decoded.map_err(|error| match error {
+                    Error2::Bad(bad) => Error::member(&record.path, bad),
+                    Error2::Error(error) => error,
+                })?;
+                extents
+            }
+            _ => vec![whole],
+        };
+        let mut hash = Sha256::new();
+        let mut position = 0;
+        for extent in extents {
+            hash_zeros(&mut hash, extent.offset - position);
+            position = extent.offset;
+            self.pump(extent.length, &mut |bytes| {
+                hash.update(bytes);
+                data(position, bytes)?;
+                position += bytes.len() as u64;
+                Ok(())
+            })?;
+        }
+        hash_zeros(&mut hash, size - position);
+        self.skip_padding(stored)?;
+        let found = Digest::from(hash);
+        if found == sha256 {
+            Ok(())
+        } else {
+            let (found, wanted) = (hex(&found.0[..4]), hex(&sha256.0[..4]));
+            Err(wrong(&format!(
+                "its content has digest {found}…, not {wanted}…"
+            )))
+        }
+    }
+}
+
+/// Either a map that lies or an archive that cannot be read.
+enum Error2 {
+    Bad(Bad),
+    Error(Error),
+}
+
+impl From<Bad> for Error2 {
+    fn from(bad: Bad) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+impl From<Error> for Error2 {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! Reading everything, and comparing everything with everything else.
+
+use super::stream::Reader;
+use super::{Archive, Digest, Error, Result, Source};
+use crate::archive::machine;
+use crate::archive::manifest::{Part, Record};
+use crate::archive::member::Kind;
+use crate::archive::sums;
+use crate::archive::write::SUMS;
+use sha2::{Digest as _, Sha256};
+use state_api::Interrupt;
+
+impl Archive<'_> {
+    /// Reads every byte and compares everything with everything else.
+    ///
+    /// # Errors
+    /// Something is not as it must be, or the run was interrupted.
+    pub fn verify(&self, interrupt: &dyn Interrupt, watch: &mut dyn FnMut(&Record)) -> Result<()> {
+        let found = digest(self.object.source, interrupt)?;
+        if found != self.label.data_sha256 {
+            let why = "its digest is not the one its label names";
+            return Err(self.damaged(why));
+        }
+        let mut reader = self.reader();
+        self.verify_part(&mut reader, machine::PATH, &self.index.machine)?;
+        let mut sums = Sha256::new();
+        let mut sums_bytes = 0;
+        let mut line = Vec::new();
+        sums::push_line(&mut line, self.index.machine.sha256, machine::PATH);
+        let mut records = self.records();
+        while let Some((record, has_member)) = records.next().transpose()? {
+            if interrupt.is_set() {
+                return Err(state_api::Error::Interrupted.into());
+            }
+            watch(&record);
+            if has_member {
+                if reader.position() != record.offset {
+                    return Err(Error::member(&record.path, "it is not where it should be"));
+                }
+                reader.entry(&record, &self.machine, &mut |_, _| Ok(()))?;
+            }
+            if let Some(sha256) = records.order.digest(&record) {
+                sums::push_line(&mut line, sha256, &record.path);
+            }
+            sums.update(&line);
+            sums_bytes += line.len() as u64;
+            line.clear();
+        }
+        sums.update(&line);
+        sums_bytes += line.len() as u64;
+        let part = &self.index.sums;
+        if Digest::from(sums) != part.sha256 || sums_bytes != part.size {
+            return Err(self.damaged("./.state/SHA256SUMS contradicts the manifest"));
+        }
+        self.verify_part(&mut reader, SUMS, part)?;
+        if reader.position() != self.index.head.offset {
+            return Err(self.damaged("there is more in it than its manifest lists"));
+        }
+        let (member, _) = reader.member()?;
+        let mut whole = Sha256::new();
+        reader.pump(member.stored_bytes, &mut |bytes| {
+            whole.update(bytes);
+            Ok(())
+        })?;
+        if Digest::from(whole) != self.label.manifest_sha256 {
+            return Err(self.damaged("its manifest is not the one its label names"));
+        }
+        Ok(())
+    }
+
+    fn verify_part(&self, reader: &mut Reader<'_>, path: &[u8], part: &Part) -> Result<()> {
+        let is_here = reader.position() == part.offset;
+        let (member, _) = reader.member()?;
+        let is_it = member.path == path && member.stored_bytes == part.size;
+        if !is_here || !is_it || member.kind != Kind::File {
+            return Err(Error::member(path, "it is not where it should be"));
+        }
+        let mut hash = Sha256::new();
+        reader.pump(part.size, &mut |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        reader.skip_padding(part.size)?;
+        if Digest::from(hash) != part.sha256 {
+            return Err(Error::member(path, "its digest is not the one announced"));
+        }
+        Ok(())
+    }
+}
+
+/// The digest of an object as it is stored.
+///
+/// # Errors
+/// It cannot be read, or the run was interrupted.
+pub fn digest(source: &dyn Source, interrupt: &dyn Interrupt) -> Result<Digest> {
+    const CHUNK: u64 = 4 << 20;
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while at < source.length() {
+        if interrupt.is_set() {
+            return Err(state_api::Error::Interrupted.into());
+        }
+        let length = CHUNK.min(source.length() - at);
+        hash.update(source.read(at, length as usize)?);
+        at += length;
+    }
+    Ok(hash.into())
+}

@@ -1,0 +1,137 @@
+//! What of a store goes into an archive: the declared entries and the directories that lead to
+//! them.
+
+use crate::persist::PersistTree;
+use globset::GlobSet;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What becomes of one path of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It is archived.
+    Take,
+    /// If it is a directory, it is archived because it leads to something; else it is left.
+    Lead,
+    /// Nobody declared it.
+    Orphan,
+    /// It belongs to another store, is excluded, or is ours.
+    Leave,
+}
+
+/// What of one store is archived. Paths are relative to `/` and so to the store.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    declared: BTreeSet<PathBuf>,
+    elsewhere: BTreeSet<PathBuf>,
+    exclude: GlobSet,
+}
+
+fn relative(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_owned()
+}
+
+impl Selection {
+    /// The entries of `store`, without what `exclude` matches on the machine.
+    pub fn of(tree: &PersistTree, store: &Path, exclude: GlobSet) -> Self {
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            tree.entries().partition(|entry| entry.store == store);
+        let paths = |entries: Vec<&crate::persist::Entry>| {
+            entries.iter().map(|entry| relative(&entry.path)).collect()
+        };
+        Self {
+            declared: paths(here),
+            elsewhere: paths(elsewhere),
+            exclude,
+        }
+    }
+
+    /// A selection of everything.
+    pub fn all() -> Self {
+        Self {
+            declared: [PathBuf::new()].into(),
+            elsewhere: BTreeSet::new(),
+            exclude: GlobSet::empty(),
+        }
+    }
+
+    /// The declared paths.
+    pub fn declared(&self) -> &BTreeSet<PathBuf> {
+        &self.declared
+    }
+
+    /// What becomes of `path`.
+    pub fn choose(&self, path: &Path) -> Choice {
+        if path.as_os_str().is_empty() {
+            return Choice::Lead;
+        }
+        if path.starts_with(".state") {
+            return Choice::Leave;
+        }
+        let holder = path.ancestors().find_map(|above| {
+            let here = self.declared.contains(above).then_some(true);
+            here.or_else(|| self.elsewhere.contains(above).then_some(false))
+        });
+        if holder == Some(true) {
+            if self.is_excluded(path) {
+                return Choice::Leave;
+            }
+            return Choice::Take;
+        }
+        let mut below = self.declared.range(path.to_owned()..);
+        match (
+            below.next().is_some_and(|next| next.starts_with(path)),
+            holder,
+        ) {
+            (true, _) => Choice::Lead,
+            (false, Some(_)) => Choice::Leave,
+            (false, None) => Choice::Orphan,
+        }
+    }
+
+    /// Whether the user excluded `path`.
+    pub fn is_excluded(&self, path: &Path) -> bool {
+        self.exclude.is_match(Path::new("/").join(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::Users;
+
+    #[test]
+    fn declared_paths_and_what_leads_to_them() {
+        let text = r#"
+            [persist."/cache"]
+            class = "cache"
+            directories = ["/var/lib/app/cache"]
+            [persist."/persist"]
+            directories = ["/var/lib/app", "/var/lib/app/cache/kept", "/home/ann"]
+            files = ["/etc/machine-id"]
+        "#;
+        let settings = text.parse().unwrap();
+        let tree = PersistTree::resolve(&settings, &Users::default()).unwrap();
+        let mut exclude = globset::GlobSetBuilder::new();
+        exclude.add(globset::Glob::new("**/.cache").unwrap());
+        let selection = Selection::of(&tree, Path::new("/persist"), exclude.build().unwrap());
+        for (path, choice) in [
+            ("", Choice::Lead),
+            (".state", Choice::Leave),
+            ("var", Choice::Lead),
+            ("var/lib/app", Choice::Take),
+            ("var/lib/app/x", Choice::Take),
+            ("var/lib/app/cache", Choice::Lead),
+            ("var/lib/app/cache/x", Choice::Leave),
+            ("var/lib/app/cache/kept/x", Choice::Take),
+            ("var/lib/other", Choice::Orphan),
+            ("etc/machine-id", Choice::Take),
+            ("etc/machine-id.bak", Choice::Orphan),
+            ("home/ann/.cache", Choice::Leave),
+            ("home/ann/.cached", Choice::Take),
+        ] {
+            assert_eq!(selection.choose(Path::new(path)), choice, "{path}");
+        }
+        assert_eq!(Selection::all().choose(Path::new("x")), Choice::Take);
+    }
+}

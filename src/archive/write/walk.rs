@@ -1,0 +1,67 @@
+//! The walk of one store, reduced to what is selected.
+
+use super::{Input, Writer};
+use crate::archive::select::{Choice, Selection};
+use state_linux::stat;
+use state_linux::tree::{Entry, Walk};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// One store's walk, reduced to what is selected.
+pub(super) struct Stored<'a> {
+    pub(super) walk: Walk<'a>,
+    selection: &'a Selection,
+    /// What comes next of it.
+    pub(super) next: Option<Entry>,
+    /// Declared paths that have not come.
+    pub(super) absent: BTreeSet<PathBuf>,
+    /// Paths that nobody declared.
+    pub(super) orphans: Vec<PathBuf>,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn new(input: &Input<'a>) -> Self {
+        Self {
+            walk: Walk::new(input.view),
+            selection: input.selection,
+            next: None,
+            absent: input.selection.declared().clone(),
+            orphans: Vec::new(),
+        }
+    }
+
+    pub(super) fn look_ahead(&mut self, writer: &mut Writer<'_, '_>) {
+        while self.next.is_none() {
+            match self.walk.next() {
+                None => return,
+                Some(Err(error)) => {
+                    let choice = self.selection.choose(&error.path);
+                    if matches!(choice, Choice::Take | Choice::Lead) {
+                        self.absent.remove(&error.path);
+                        writer.unreadable(error);
+                    }
+                }
+                Some(Ok(entry)) => {
+                    let is_directory = entry.stat.kind == stat::Kind::Directory;
+                    match self.selection.choose(&entry.path) {
+                        Choice::Take => {
+                            self.absent.remove(&entry.path);
+                            self.next = Some(entry);
+                        }
+                        Choice::Lead if is_directory => self.next = Some(entry),
+                        choice => {
+                            if is_directory {
+                                self.walk.prune();
+                            }
+                            if choice == Choice::Orphan {
+                                self.orphans.push(entry.path);
+                            } else if self.selection.is_excluded(&entry.path) {
+                                self.absent.remove(&entry.path);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Making archives in memory.
+
+use chrono::{DateTime, Utc};
+use state::archive::label::{DATA, Label};
+use state::archive::machine::{Machine, Store};
+use state::archive::manifest::{Bytes, Digest};
+use state::archive::read::Source;
+use state::archive::select::Selection;
+use state::archive::write::{Input, Written, write};
+use state::archive::{Error, FORMAT, Result};
+use state_api::{Never, View};
+use std::fs::File;
+use std::path::Path;
+
+pub struct Memory(pub Vec<u8>);
+
+impl Source for Memory {
+    fn name(&self) -> &str {
+        "the archive"
+    }
+
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let end = (at as usize).checked_add(length);
+        let bytes = end.and_then(|end| self.0.get(at as usize..end));
+        let bytes = bytes.ok_or_else(|| Error::damaged("the archive", "it ends too early"))?;
+        Ok(bytes.to_vec())
+    }
+}
+
+pub struct Made {
+    pub data: Memory,
+    pub label: Label,
+    pub written: Written,
+}
+
+pub fn machine(stores: &[&str]) -> Machine {
+    let store = |path: &&str| Store {
+        path: Bytes(path.as_bytes().to_vec()),
+        engine: "plain".into(),
+        filesystem: "ext4".into(),
+        total_bytes: 0,
+        is_frozen: true,
+        identity: None,
+        entries: Vec::new(),
+    };
+    Machine {
+        format: FORMAT,
+        tool: "state test".into(),
+        id: "20261121T113705Z-3f6a90c1".into(),
+        parent: None,
+        machine: "blitzar".into(),
+        time: "2026-11-21T11:37:05Z".into(),
+        root: None,
+        stores: stores.iter().map(store).collect(),
+        config: None,
+        nixos: None,
+        users: [(0, Bytes(b"root".to_vec())), (7, Bytes(b"l\xff".to_vec()))].into(),
+        groups: [(0, Bytes(b"root".to_vec()))].into(),
+    }
+}
+
+pub fn view(dir: &Path) -> View {
+    View::frozen(File::open(dir).unwrap().into())
+}
+
+pub fn label(machine: &Machine, data: &[u8], written: &Written) -> Label {
+    Label {
+        machine: machine.machine.clone(),
+        id: machine.id.parse().unwrap(),
+        parent: None,
+        time: DateTime::<Utc>::from_timestamp(1_795_261_025, 0).unwrap(),
+        is_complete: written.incomplete.is_empty(),
+        commit: None,
+        is_dirty: false,
+        totals: written.totals,
+        suffix: DATA.into(),
+        data_bytes: data.len() as u64,
+        data_sha256: Digest::of(data),
+        manifest_sha256: written.manifest_sha256,
+        index_sha256: written.index_sha256,
+    }
+}
+
+/// An archive of everything in these directories, each the store of that name.
+pub fn archive(stores: &[(&str, &Path)]) -> Made {
+    let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
+    let machine = machine(&names);
+    let views: Vec<View> = stores.iter().map(|(_, dir)| view(dir)).collect();
+    let selection = Selection::all();
+    let inputs: Vec<_> = (views.iter())
+        .map(|view| Input {
+            view,
+            selection: &selection,
+        })
+        .collect();
+    let mut data = Vec::new();
+    let written = write(
+        &mut data,
+        3,
+        &machine,
+        &inputs,
+        Vec::new(),
+        &Never,
+        &mut |_| {},
+    )
+    .unwrap();
+    Made {
+        label: label(&machine, &data, &written),
+        data: Memory(data),
+        written,
+    }
+}
