@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# What prepare and run share: where the cache is, and which image belongs to this recipe.
+
+vm_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+vm_cache=${XDG_CACHE_HOME:-$HOME/.cache}/state-tests/vm
+
+say() { printf 'vm: %s\n' "$*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}
+
+# 77 is the test runners' word for "not run": what this machine lacks is never a failure of `state`.
+cannot() {
+  say "$*"
+  exit 77
+}
+
+# A changed recipe is another image. Only what goes into it is in its digest: `run` is not.
+digest() { (cd "$vm_dir" && sha256sum -- "$@" | sha256sum | cut -c1-12); }
+modules_digest() { digest build-modules lib.sh; }
+image_digest() { digest build-modules build-image lib.sh guest/*; }
+
+# The newest whole image made by this very recipe, or nothing.
+find_image() {
+  local newest="" each
+  for each in "$vm_cache"/image-*-"$(image_digest)"; do
+    [[ -d $each && (-z $newest || $each -nt $newest) ]] && newest=$each
+  done
+  printf '%s' "$newest"
+}
+
+# A result appears under its name only when whole: what was interrupted keeps its .part name and is swept later.
+publish() {
+  sync -f "$1"
+  rm -rf "$2"
+  mv -T "$1" "$2"
+}
+
+# apt-get or apt-cache on lists and sources of our own (prepare writes them); the machine's stay as they are.
+private_apt() {
+  local tool=$1
+  shift
+  "$tool" -o Dir::Etc::sourcelist="$vm_cache/apt/sources.list" -o Dir::Etc::sourceparts=- \
+    -o Dir::Etc::preferencesparts="$vm_cache/apt/none" -o Dir::Etc::preferences="${apt_preferences:-/dev/null}" \
+    -o Dir::State::lists="$vm_cache/apt/lists" -o Dir::Cache="$vm_cache/apt/cache" \
+    -o APT::Sandbox::User=root -o Acquire::Languages=none -o DPkg::Lock::Timeout=300 "$@"
+}
