@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub const TOP_LEVEL: u64 = 5;
 
 /// A subvolume as `BTRFS_IOC_GET_SUBVOL_INFO` describes it (`linux/btrfs.h`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Subvolume {
     /// The subvolume id; grows with every subvolume made.
     pub id: u64,

@@ -11,7 +11,7 @@ use state_api::{Outcome, Result, View};
 use std::path::{Path, PathBuf};
 
 /// What a dataset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetKind {
     /// A filesystem.

@@ -124,13 +124,18 @@ impl<'a> Reading<'a> {
             .filter(|s| s.clones.is_empty() && s.holds.is_empty())
             .map(destroy)
             .collect();
-        let origin = self.root().and_then(|root| self.unpromoted(root));
-        let missing: Vec<Part> = origin
-            .map(|origin| self.tree(split(&origin.name).0))
-            .unwrap_or_default()
+        let missing: Vec<Part> = self
+            .missing()
             .into_iter()
-            .filter(|(rel, _)| self.dataset(&self.part_name(rel)).is_none())
-            .filter_map(|(rel, d)| self.part(rel, self.snapshot(&d.name, &self.layout.blank)?, d))
+            .filter_map(|(rel, d)| {
+                let short = self.made_from()?;
+                let snapshot = self.snapshot(&d.name, short)?;
+                let mut part = self.part(rel, snapshot, self.model(rel, d))?;
+                if short != self.layout.blank {
+                    part.blank_guid = None;
+                }
+                Some(part)
+            })
             .collect();
         steps.extend(self.make(&missing, None));
         steps.extend(self.bootfs(&self.unretired_names(), &missing));
@@ -148,6 +153,38 @@ impl<'a> Reading<'a> {
         steps
     }
 
+    /// The short name of the snapshot of a past root that root is a clone of.
+    fn made_from(self) -> Option<&'a str> {
+        let (holder, short) = split(self.root()?.origin.as_deref()?);
+        crate::layout::below(&self.layout.past_roots, holder).map(|_| short)
+    }
+
+    /// The dataset whose properties the new one gets: a missing child's are the outgoing root's,
+    /// not those of a past root that was put away long ago.
+    fn model(self, rel: &str, d: &'a Dataset) -> &'a Dataset {
+        let unretired = self.unretired();
+        let outgoing = unretired.last().filter(|_| is_retired(d));
+        outgoing
+            .and_then(|top| self.dataset(&format!("{}{rel}", top.name)))
+            .unwrap_or(d)
+    }
+
+    /// The children that an interrupted reset has not brought to root yet, as they are below the
+    /// dataset that root was made from.
+    fn missing(self) -> Vec<(&'a str, &'a Dataset)> {
+        let origin = self.root().and_then(|root| root.origin.as_deref());
+        let (Some(origin), Some(short)) = (origin, self.made_from()) else {
+            return Vec::new();
+        };
+        // A root made from a past root stays its clone: only an unfinished run left children out.
+        if short != self.layout.blank && self.unretired().is_empty() {
+            return Vec::new();
+        }
+        let mut tree = self.tree(split(origin).0);
+        tree.retain(|(rel, _)| self.dataset(&self.part_name(rel)).is_none());
+        tree
+    }
+
     /// Root becomes the past root `name` and a copy of `source` takes its place.
     fn rotate(self, name: &PastRootName, source: &Source) -> Result<Vec<Step>> {
         let root = self.root().ok_or_else(|| self.no_blank())?;
@@ -159,7 +196,8 @@ impl<'a> Reading<'a> {
             }
             .into());
         }
-        let tree = self.tree(&root.name);
+        let mut tree = self.tree(&root.name);
+        tree.extend(self.missing()); // finishing brings them before root is renamed
         for (rel, _) in &tree {
             let (blank, renamed) = (&self.layout.blank, format!("{past}{rel}"));
             check_dataset(&renamed).map_err(Refusal::BadName)?;
@@ -174,11 +212,12 @@ impl<'a> Reading<'a> {
         let mut parts: Vec<Part> = tree
             .iter()
             .filter_map(|(rel, d)| {
-                let mut part = self.part(rel, self.blank_of(rel)?, d)?;
-                // What finishing brings to root is renamed with it.
-                if self.unpromoted(d).is_some()
-                    || part.snapshot.starts_with(&format!("{}@", d.name))
-                {
+                let mut part = self.part(rel, self.blank_of(rel)?, self.model(rel, d))?;
+                // What finishing promotes is root's own by then, and renamed with it.
+                let is_own = crate::layout::below(&root.name, &d.name).is_some()
+                    || self.made_from() == Some(&*self.layout.blank);
+                let has_blank = part.snapshot.starts_with(&format!("{}@", d.name));
+                if is_own && (has_blank || self.unpromoted(d).is_some()) {
                     part.snapshot = format!("{past}{rel}@{}", self.layout.blank);
                 }
                 Some(part)

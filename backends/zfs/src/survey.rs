@@ -129,7 +129,10 @@ impl<'a> Reading<'a> {
     /// The blank of root (`rel` empty) or of what is below it.
     pub(crate) fn blank_of(self, rel: &str) -> Option<&'a ZfsSnapshot> {
         let own = format!("{}{rel}", self.layout.root);
-        self.snapshot(&own, &self.layout.blank).or_else(|| {
+        let own_blank = self.snapshot(&own, &self.layout.blank);
+        // Root may be promoted already and its child not yet.
+        let origin = || self.unpromoted(self.dataset(&own)?);
+        own_blank.or_else(origin).or_else(|| {
             let holder = self.blank_holder()?;
             self.snapshot(&format!("{holder}{rel}"), &self.layout.blank)
         })
