@@ -24,23 +24,6 @@ pub struct World {
     pub standing: BTreeMap<String, String>,
 }
 
-impl World {
-    /// Whether this tree exists in full, under any name that can be found again.
-    pub fn holds(&self, tree: &Tree) -> bool {
-        self.root.as_ref() == Some(tree)
-            || self
-                .past
-                .values()
-                .chain(self.strays.values())
-                .any(|t| t == tree)
-    }
-
-    /// Whether this tree is root or a past root.
-    pub fn keeps(&self, tree: &Tree) -> bool {
-        self.root.as_ref() == Some(tree) || self.past.values().any(|t| t == tree)
-    }
-}
-
 /// A simulated machine: a disk with its history, between two boots or in the middle of one.
 pub trait Rig: Sized {
     /// An independent copy, running on from here.
@@ -49,6 +32,9 @@ pub trait Rig: Sized {
 
     /// What is on the disk now.
     fn world(&self) -> World;
+
+    /// A digest of everything on the disk: machines of equal digests behave alike.
+    fn digest(&self) -> u64;
 
     /// Begins a new history: everything is on the disk, nobody has it mounted.
     fn rewind(&mut self);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 pub(super) type Answer<T> = Result<T, Errno>;
 
 /// What a name in a subvolume stands for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) enum Entry {
     Directory,
     File(Vec<u8>),
@@ -22,7 +22,7 @@ pub(super) enum Entry {
     Volume(u64),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Volume {
     pub(super) info: Subvolume,
     /// An active swapfile lies in it.
@@ -33,7 +33,7 @@ pub(super) struct Volume {
     entries: Rc<BTreeMap<PathBuf, Entry>>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Disk {
     pub(super) uuid: String,
     pub(super) is_read_only: bool,

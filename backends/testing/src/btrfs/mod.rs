@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use state_btrfs::TOP_LEVEL;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -336,6 +337,12 @@ impl Rig for SimBtrfs {
             ("pins".into(), pins.join(" ")),
         ]);
         world
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.machine.borrow().tape.now().hash(&mut hasher);
+        hasher.finish()
     }
 
     fn rewind(&mut self) {

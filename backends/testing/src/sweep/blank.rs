@@ -85,6 +85,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         let stakes = Stakes {
             precious: now.root.iter().cloned().collect(),
             standing: now.standing.clone(),
+            is_piecemeal: false,
         };
         let kept = World {
             strays: Default::default(),
@@ -100,7 +101,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
             self.found(way, format!("reset gave {:?}", after.root));
         }
         for tree in &stakes.precious {
-            if !after.keeps(tree) {
+            if !stakes.kept(tree, &after) {
                 self.found(way, "the reset after it lost root");
             }
         }
@@ -118,7 +119,11 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
             .expect("no past root is asked for");
         let after = reset.world();
         if let Some(root) = &now.root
-            && !after.keeps(root)
+            && after
+                .root
+                .iter()
+                .chain(after.past.values())
+                .all(|tree| tree != root)
         {
             self.found(way, "a reset in the middle lost root");
         }

@@ -56,25 +56,34 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         stakes: &Stakes,
     ) {
         let mut findings = differences(before, now);
-        let is_fresh =
-            now.root.is_some() && (now.root.as_ref() == wanted || now.root == before.blank);
-        let is_untouched = now.root.is_some()
-            && (now.root == before.root
-                || stakes.precious.iter().any(|t| Some(t) == now.root.as_ref()));
-        if now.root.is_some() && !is_fresh && !is_untouched {
+        let part_of = |whole: Option<&Tree>| match (&now.root, whole) {
+            (Some(part), Some(whole)) => stakes.is_piecemeal && is_part_of(part, whole),
+            _ => false,
+        };
+        let is_fresh = now.root.is_some()
+            && (now.root.as_ref() == wanted
+                || now.root == before.blank
+                || part_of(wanted)
+                || part_of(before.blank.as_ref()));
+        let is_untouched = now.root.as_ref().is_some_and(|root| {
+            let mut lived = stakes.precious.iter().chain(&before.root);
+            lived.any(|tree| stakes.is(tree, root))
+        });
+        let goes_back = stakes.is_piecemeal && ask == Ask::GiveUp;
+        if now.root.is_some() && !is_fresh && !is_untouched && !goes_back {
             findings.push(format!(
                 "root is neither fresh nor the untouched outgoing root: {:?}",
                 now.root
             ));
         }
         for tree in &stakes.precious {
-            if now.holds(tree) {
+            if stakes.held(tree, now) {
                 continue;
             }
             let given_up = ask == Ask::GiveUp && before.root.as_ref() == Some(tree);
             if !given_up {
                 findings.push(format!("a root that was lived in is nowhere: {tree:?}"));
-            } else if !is_fresh {
+            } else if !is_fresh && !stakes.is_piecemeal {
                 findings.push("the outgoing root was given up before the new one stood".into());
             }
         }
@@ -108,7 +117,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         }
         match (ask, &before.root, &now.root) {
             (_, _, None) => findings.push("there is no root".into()),
-            (Ask::Skip, Some(was), Some(is)) if was != is => {
+            (Ask::Skip, Some(was), Some(is)) if !stakes.is(was, is) => {
                 findings.push("root changed though the reset was to be skipped".into());
             }
             (Ask::Skip, None, is) => {
@@ -125,7 +134,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         }
         for tree in &stakes.precious {
             let given_up = ask == Ask::GiveUp && before.root.as_ref() == Some(tree);
-            if !given_up && !now.keeps(tree) {
+            if !given_up && !stakes.kept(tree, &now) {
                 findings.push(format!("a root that was lived in was not kept: {tree:?}"));
             }
         }
@@ -137,7 +146,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
                 .chain(&before.blank);
             let mut known = known.chain(before.past.values());
             !before.past.contains_key(*name)
-                && !known.any(|k| k == *tree || ask == Ask::GiveUp && is_part_of(tree, k))
+                && !known.any(|k| stakes.is(k, tree) || ask == Ask::GiveUp && is_part_of(tree, k))
         };
         if let Some((name, tree)) = now.past.iter().find(new) {
             findings.push(format!("{name} is no root that ever was: {tree:?}"));

@@ -96,6 +96,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         let mut stakes = Stakes {
             precious: now.root.iter().cloned().collect(),
             standing: now.standing.clone(),
+            is_piecemeal: false,
         };
         // (a stray half is a leftover that a reset may put away or delete)
         stakes.precious.extend(now.strays.values().cloned());

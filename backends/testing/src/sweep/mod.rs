@@ -12,15 +12,16 @@ mod delete;
 mod reset;
 
 use crate::rig::{Rig, World};
-use crate::tree::Tree;
+use crate::tree::{Tree, is_part_of};
 use chrono::DateTime;
 use state_api::{
     Error, Kind, Never, PastRootName, Plan, Reset, Retire, RootBackend, Source, execute,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a run of reset is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ask {
     /// Back to blank, the outgoing root kept.
     Keep,
@@ -48,6 +49,9 @@ pub struct Start<R> {
     pub outgoing: Vec<Tree>,
     /// What must be so when a reset has finished.
     pub standing: BTreeMap<String, String>,
+    /// Root is several volumes, which no engine can put back in one act: between two acts root
+    /// may be a part of a fresh one, and finishing may add what is missing to a root in use.
+    pub is_piecemeal: bool,
 }
 
 impl<R: Rig> Start<R> {
@@ -58,8 +62,16 @@ impl<R: Rig> Start<R> {
             name: name.into(),
             standing: rig.world().standing,
             outgoing: Vec::new(),
+            is_piecemeal: false,
             rig,
         }
+    }
+
+    /// Root is several volumes.
+    #[must_use]
+    pub fn piecemeal(mut self) -> Self {
+        self.is_piecemeal = true;
+        self
     }
 
     /// The same with an outgoing root that was left behind and must survive.
@@ -99,6 +111,8 @@ pub struct Sweep<'a, R, B> {
     pub failures: Vec<String>,
     /// How many runs were made.
     pub runs: usize,
+    /// Resumed states, with what was asked and at stake: many ways lead to the same one.
+    seen: HashSet<u64>,
 }
 
 impl<R, B> std::fmt::Debug for Sweep<'_, R, B> {
@@ -142,6 +156,7 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
             open,
             failures: Vec::new(),
             runs: 0,
+            seen: HashSet::new(),
         }
     }
 
@@ -218,6 +233,13 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
         })
     }
 
+    /// Whether this run was made before, from the same state with the same at stake.
+    fn is_known(&mut self, rig: &R, ask: Ask, stakes: &Stakes, again: bool) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (rig.digest(), ask, stakes, again).hash(&mut hasher);
+        !self.seen.insert(hasher.finish())
+    }
+
     fn run_reset(&mut self, way: &str, rig: &R, ask: Ask) -> Option<Ran> {
         self.carry_out(way, rig, |backend, survey| {
             let reset = request(&backend.facts(survey), ask)?;
@@ -246,11 +268,12 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
 }
 
 /// Trees that have to be there after a run that began in `before`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 struct Stakes {
     /// Roots that people lived in, wherever they are now.
     precious: Vec<Tree>,
     standing: BTreeMap<String, String>,
+    is_piecemeal: bool,
 }
 
 impl Stakes {
@@ -260,7 +283,24 @@ impl Stakes {
         Self {
             precious,
             standing: start.standing.clone(),
+            is_piecemeal: start.is_piecemeal,
         }
+    }
+
+    /// Whether `found` is the lived-in root `tree`.
+    fn is(&self, tree: &Tree, found: &Tree) -> bool {
+        tree == found || self.is_piecemeal && is_part_of(tree, found)
+    }
+
+    /// Whether this tree exists in full, under any name that can be found again.
+    fn held(&self, tree: &Tree, world: &World) -> bool {
+        self.kept(tree, world) || world.strays.values().any(|found| self.is(tree, found))
+    }
+
+    /// Whether this tree is root or a past root.
+    fn kept(&self, tree: &Tree, world: &World) -> bool {
+        let mut places = world.root.iter().chain(world.past.values());
+        places.any(|found| self.is(tree, found))
     }
 
     /// What is at stake in the next run, when `first` was cut and left `now`.

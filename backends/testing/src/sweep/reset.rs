@@ -71,6 +71,9 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
     /// The run that finishes what another began; with `again`, cut everywhere itself.
     fn resume(&mut self, way: &str, mut rig: R, ask: Ask, stakes: &Stakes, again: bool) {
         rig.rewind();
+        if self.is_known(&rig, ask, stakes, again) {
+            return;
+        }
         let before = rig.world();
         let newest = self.newest(&rig);
         let wanted = wanted(&before, ask, newest.as_deref());

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use state_zfs::{DatasetKind, Property};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -410,6 +411,12 @@ impl Rig for SimZfs {
         }
         world.standing = standing;
         world
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.machine.borrow().tape.now().hash(&mut hasher);
+        hasher.finish()
     }
 
     fn rewind(&mut self) {

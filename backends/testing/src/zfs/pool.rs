@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 pub(super) type Answer<T> = Result<T, Errno>;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Snap {
     pub(super) short: String,
     pub(super) guid: u64,
@@ -23,7 +23,7 @@ pub(super) struct Snap {
     pub(super) content: Rc<Tree>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Dataset {
     pub(super) kind: DatasetKind,
     pub(super) guid: u64,
@@ -41,7 +41,7 @@ pub(super) struct Dataset {
     pub(super) written: u64,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Pool {
     pub(super) name: String,
     pub(super) is_read_only: bool,
