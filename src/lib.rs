@@ -11,6 +11,7 @@ pub mod diff;
 pub mod engine;
 pub mod failure;
 pub mod inventory;
+pub mod machine;
 pub mod ops;
 pub mod paths;
 pub mod persist;

@@ -5,6 +5,7 @@
 
 pub mod completions;
 pub mod exit;
+pub mod init;
 pub mod man;
 pub mod output;
 mod progress;
@@ -47,6 +48,7 @@ macro_rules! verbs {
 }
 
 verbs! {
+    Init => init,
     Completions => completions,
     Man => man,
 }

@@ -2,10 +2,10 @@
 
 use super::Error;
 use crate::context::Context;
+use crate::machine::{self, STORES};
 use crate::paths::{self, Shown};
 use crate::persist::CONFIGURATION;
 use crate::settings::node::Table;
-use state_linux::mountinfo::{self, Mount};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -14,12 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// The directory, beside it, of the files that are merged with it.
 pub const DROP_INS: &str = "state.d";
-
-/// Filesystems that can be a store. The others are not looked into: a network that is down would
-/// hang the boot, and a kernel interface holds no files of ours.
-const STORES: [&str; 9] = [
-    "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs",
-];
 
 /// The configuration's file.
 pub(super) fn file(cx: &Context) -> Result<PathBuf, Error> {
@@ -63,8 +57,15 @@ pub(super) fn file(cx: &Context) -> Result<PathBuf, Error> {
 pub fn candidates(cx: &Context) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    for mount in mounts(cx)? {
-        let is_store = STORES.iter().any(|name| mount.filesystem == *name);
+    let mounts = machine::mounts(cx)
+        .map_err(|error| Error::one(format!("reading the mounts: {error}"), None))?;
+    for mount in mounts {
+        // The others are not looked into: a network that is down would hang the boot. A store may
+        // be a tmpfs in tests and live media.
+        let is_store = STORES
+            .iter()
+            .chain(&["tmpfs"])
+            .any(|name| mount.filesystem == *name);
         if !is_store || mount.at == Path::new("/") {
             continue;
         }
@@ -83,33 +84,6 @@ pub fn candidates(cx: &Context) -> Result<Vec<PathBuf>, Error> {
 /// Where a store's copy of the configuration is.
 pub fn store_copy(cx: &Context, store: &Path) -> PathBuf {
     cx.rooted(store).join(CONFIGURATION.trim_start_matches('/'))
-}
-
-/// The mounts below the root directory, by where they are on the machine. A root directory with
-/// a /proc of its own (a whole machine, or a fixture of one) speaks for itself.
-fn mounts(cx: &Context) -> Result<Vec<Mount>, Error> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Error::one(format!("reading the mounts: {error}"), None);
-    let own = cx.rooted("/proc/self/mountinfo");
-    let (file, prefix) = if own.exists() {
-        (own, Path::new("/"))
-    } else {
-        ("/proc/self/mountinfo".into(), cx.root_dir.as_path())
-    };
-    let text = match fs::read(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(wrong(&error)),
-    };
-    let mut mounts = mountinfo::parse(&text).map_err(|error| wrong(&error))?;
-    mounts.retain_mut(|mount| match mount.at.strip_prefix(prefix) {
-        Ok(below) => {
-            mount.at = Path::new("/").join(below);
-            true
-        }
-        Err(_) => false,
-    });
-    Ok(mounts)
 }
 
 fn exists(file: &Path) -> Result<bool, Error> {

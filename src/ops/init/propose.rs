@@ -1,0 +1,479 @@
+//! What to propose for a machine. Pure, but for what [`Look`] is asked.
+
+use super::wanted::{DIRECTORIES, FILES, Wanted};
+use super::{Todo, named_store};
+use crate::machine::{Machine, STORES};
+use crate::paths::Shown;
+use crate::persist;
+use crate::settings::{OnFailure, PastRoots, Root};
+use state_linux::mountinfo::Mount;
+use std::path::{Path, PathBuf};
+
+/// What is asked of the file system.
+pub(super) trait Look {
+    /// What a path is, a link not followed.
+    fn seen(&self, path: &Path) -> Option<Seen>;
+    /// The names in a directory, sorted.
+    fn names(&self, dir: &Path) -> Vec<String>;
+    /// Whether two paths lead to one device.
+    fn names_one_device(&self, a: &Path, b: &Path) -> bool;
+    /// A file's text; empty if it cannot be read.
+    fn text(&self, path: &Path) -> String;
+}
+
+/// What a path is.
+pub(super) struct Seen {
+    pub(super) is_directory: bool,
+    pub(super) is_file: bool,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+}
+
+/// A first configuration, and what was seen on the way to it.
+pub(super) struct Proposal {
+    pub(super) name: Option<String>,
+    /// Root, or why it cannot be erased.
+    pub(super) root: Result<Root, String>,
+    pub(super) store: PathBuf,
+    pub(super) store_is_mounted: bool,
+    pub(super) directories: Vec<ProposedEntry>,
+    pub(super) files: Vec<ProposedEntry>,
+    pub(super) found: Vec<String>,
+    pub(super) todo: Vec<Todo>,
+}
+
+/// One entry with the reason for it.
+pub(super) struct ProposedEntry {
+    pub(super) path: PathBuf,
+    pub(super) why: &'static str,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) mode: Option<u32>,
+}
+
+/// Decides.
+pub(super) fn propose(
+    machine: &Machine,
+    store: Option<&Path>,
+    look: &dyn Look,
+) -> anyhow::Result<Proposal> {
+    let mut found = vec![who(machine)];
+    let mut todo = Vec::new();
+    let root = root(machine, look, &mut found, &mut todo);
+    let (store, store_is_mounted) = match store {
+        Some(store) => {
+            let store = named_store(store)?;
+            let is_mounted = is_apart(machine, &store, look);
+            (store, is_mounted)
+        }
+        None => store_of(machine, look),
+    };
+    found.push(match machine.mount_of(&store) {
+        Some(mount) if store_is_mounted => format!(
+            "{} {} {}: the store",
+            Shown(&store),
+            if mount.at == store { "is" } else { "lies on" },
+            volume(mount, &mount.root)
+        ),
+        _ => "no filesystem or volume beside root could be the store".into(),
+    });
+    if !store_is_mounted {
+        todo.push(Todo {
+            fact: format!("no store is mounted at {}", Shown(&store)),
+            cure: how_to_make_a_store(machine),
+        });
+    }
+    let (directories, files) = entries(machine, &store, look);
+    let keys = files
+        .iter()
+        .filter(|entry| is_host_key(&entry.path))
+        .count();
+    if keys > 0 {
+        found.push(format!("{keys} files of ssh host keys"));
+    }
+    found.extend(volumes_of_their_own(machine, &store));
+    if !machine.people.is_empty() {
+        let names: Vec<&str> = machine
+            .people
+            .iter()
+            .map(|person| person.name.as_str())
+            .collect();
+        found.push(format!("people: {}", names.join(", ")));
+    }
+    let all = || directories.iter().chain(&files);
+    let is_new = |entry: &&ProposedEntry| look.seen(&persist::below(&store, &entry.path)).is_none();
+    let new = all().filter(is_new).count();
+    if new > 0 {
+        todo.push(Todo {
+            fact: format!("{new} of {} entries are not in the store yet", all().count()),
+            cure: format!(
+                "copy each as it is, `cp -a --parents PATH {}`: `state mount` never hides what exists nowhere else",
+                Shown(&store)
+            ),
+        });
+    }
+    advise(machine, &root, &mut todo);
+    let is_name = |name: &String| {
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    Ok(Proposal {
+        name: machine.hostname.clone().filter(is_name),
+        root,
+        store,
+        store_is_mounted,
+        directories,
+        files,
+        found,
+        todo,
+    })
+}
+
+fn who(machine: &Machine) -> String {
+    let system = machine
+        .distribution
+        .name
+        .as_deref()
+        .unwrap_or("a Linux system");
+    match &machine.hostname {
+        Some(name) => format!("{system}, called {name}"),
+        None => system.to_owned(),
+    }
+}
+
+/// `the btrfs subvolume root on /dev/vda2`
+fn volume(mount: &Mount, root: &Path) -> String {
+    let source = Shown(Path::new(&mount.source));
+    match mount.filesystem.to_str() {
+        Some("btrfs") if root == Path::new("/") => {
+            format!("the top level of the btrfs on {source}")
+        }
+        Some("btrfs") => {
+            let subvolume = root.strip_prefix("/").unwrap_or(root);
+            format!("the btrfs subvolume {} on {source}", Shown(subvolume))
+        }
+        Some("zfs") => format!("the ZFS dataset {source}"),
+        Some("tmpfs") => "a tmpfs".into(),
+        Some(other) => format!("{other} on {source}"),
+        None => format!("a filesystem on {source}"),
+    }
+}
+
+fn root(
+    machine: &Machine,
+    look: &dyn Look,
+    found: &mut Vec<String>,
+    todo: &mut Vec<Todo>,
+) -> Result<Root, String> {
+    let Some(mount) = machine.root() else {
+        return Err("it is not mounted here".into());
+    };
+    found.push(format!("root is {}", volume(mount, &mount.root)));
+    let past_roots = PastRoots::default();
+    let on_failure = OnFailure::default();
+    match mount.filesystem.to_str() {
+        Some("btrfs") => {
+            for file in machine.root_by_id() {
+                let file = match file.to_str() {
+                    Some("/proc/cmdline") => "the kernel command line",
+                    _ => "/etc/fstab",
+                };
+                todo.push(Todo {
+                    fact: format!(
+                        "{} mounts root by its subvolume id, which the first reset changes",
+                        file
+                    ),
+                    cure: format!("write subvol={} in place of subvolid=…", Shown(&mount.root)),
+                });
+            }
+            let subvolume = mount
+                .root
+                .strip_prefix("/")
+                .unwrap_or(&mount.root)
+                .to_owned();
+            if subvolume.as_os_str().is_empty() {
+                todo.push(Todo {
+                    fact: "root is the filesystem's top level, which cannot be exchanged".into(),
+                    cure: "from a live medium, snapshot it into a subvolume `root` and mount that as root; then run `state init` again".into(),
+                });
+                return Err("it is the filesystem's top level".into());
+            }
+            Ok(Root::Btrfs {
+                device: device(machine, mount, look),
+                subvolume,
+                blank: None,
+                past_roots,
+                on_failure,
+            })
+        }
+        Some("zfs") => Ok(Root::Zfs {
+            dataset: mount.source.to_string_lossy().into_owned(),
+            blank: "blank".into(),
+            past_roots,
+            on_failure,
+        }),
+        Some("tmpfs") => Ok(Root::Tmpfs {
+            size: machine
+                .fstab
+                .iter()
+                .find(|line| line.at == Path::new("/"))
+                .and_then(|line| {
+                    line.options
+                        .split(',')
+                        .find_map(|option| option.strip_prefix("size="))
+                })
+                .map(str::to_owned),
+        }),
+        other => Err(format!(
+            "{} cannot be erased by this version",
+            other.unwrap_or("its filesystem")
+        )),
+    }
+}
+
+/// The device by a name that does not change.
+fn device(machine: &Machine, mount: &Mount, look: &dyn Look) -> PathBuf {
+    const BY_UUID: &str = "/dev/disk/by-uuid";
+    let source = Path::new(&mount.source);
+    let by_uuid = look
+        .names(Path::new(BY_UUID))
+        .into_iter()
+        .map(|name| Path::new(BY_UUID).join(name))
+        .find(|link| look.names_one_device(link, source));
+    let in_fstab = || {
+        let line = machine
+            .fstab
+            .iter()
+            .find(|line| line.at == Path::new("/"))?;
+        let named = line.source.to_str()?;
+        match named.split_once('=') {
+            Some(("UUID", uuid)) => Some(Path::new(BY_UUID).join(uuid.trim_matches('"'))),
+            Some(_) => None,
+            None => named.starts_with("/dev/disk/").then(|| named.into()),
+        }
+    };
+    by_uuid
+        .or_else(in_fstab)
+        .unwrap_or_else(|| source.to_owned())
+}
+
+/// Places that hold the system itself, and what comes and goes.
+const NO_STORES: [&str; 15] = [
+    "/", "/boot", "/efi", "/nix", "/usr", "/bin", "/etc", "/var", "/home", "/root", "/srv", "/opt",
+    "/tmp", "/run", "/media",
+];
+
+/// Names that people give to stores, the usual ones first.
+const USUAL: [&str; 6] = [
+    "/persist",
+    "/nix/persist",
+    "/persistent",
+    "/state",
+    "/mnt/persist",
+    "/data/persist",
+];
+
+/// The store: a mounted volume that is not root's, by its usual names, else the only one there is.
+fn store_of(machine: &Machine, look: &dyn Look) -> (PathBuf, bool) {
+    let usual = USUAL
+        .iter()
+        .map(Path::new)
+        .find(|path| is_apart(machine, path, look));
+    if let Some(path) = usual {
+        return (path.to_owned(), true);
+    }
+    let mut others: Vec<&Path> = machine
+        .mounts
+        .iter()
+        .map(|mount| mount.at.as_path())
+        .filter(|at| {
+            let is_system =
+                |place: &&str| *at == Path::new(place) || *place != "/" && at.starts_with(place);
+            !NO_STORES.iter().any(is_system) && is_apart(machine, at, look)
+        })
+        .collect();
+    others.sort();
+    others.dedup();
+    match others[..] {
+        [only] => (only.to_owned(), true),
+        _ => ("/persist".into(), false),
+    }
+}
+
+/// Whether a directory outlives root: it lies on a filesystem that can hold a store, and not in
+/// root's volume.
+fn is_apart(machine: &Machine, path: &Path, look: &dyn Look) -> bool {
+    let Some(mount) = machine.mount_of(path) else {
+        return false;
+    };
+    let can_hold = STORES.iter().any(|name| mount.filesystem == *name);
+    let is_root_s = machine
+        .root()
+        .is_some_and(|root| Machine::is_same_volume(root, mount));
+    can_hold && !is_root_s && look.seen(path).is_some_and(|seen| seen.is_directory)
+}
+
+/// How a store is made where there is none.
+pub(super) fn how_to_make_a_store(machine: &Machine) -> String {
+    let make = match machine.root().and_then(|root| root.filesystem.to_str()) {
+        Some("btrfs") => {
+            "make a subvolume beside root (`btrfs subvolume create` on the mounted top level)"
+        }
+        Some("zfs") => {
+            "make a dataset that is no child of root (`zfs create -o mountpoint=legacy POOL/safe/persist`)"
+        }
+        _ => "make a filesystem of its own on a partition that is kept",
+    };
+    format!("{make}, mount it at /persist from /etc/fstab, and run `state init` again")
+}
+
+fn is_host_key(path: &Path) -> bool {
+    path.to_str()
+        .is_some_and(|path| path.starts_with("/etc/ssh/ssh_host_"))
+}
+
+fn entries(
+    machine: &Machine,
+    store: &Path,
+    look: &dyn Look,
+) -> (Vec<ProposedEntry>, Vec<ProposedEntry>) {
+    let owners = Owners {
+        passwd: look.text(Path::new("/etc/passwd")),
+        group: look.text(Path::new("/etc/group")),
+    };
+    let is_nixos = machine.distribution.is_nixos;
+    let wanted = |list: &'static [Wanted]| {
+        list.iter()
+            .filter(move |wanted| !(is_nixos && wanted.not_on_nixos))
+    };
+    let mut directories: Vec<ProposedEntry> = Vec::new();
+    for wanted in wanted(DIRECTORIES) {
+        let path = Path::new(wanted.path);
+        let is_covered = directories
+            .iter()
+            .any(|entry| path.starts_with(&entry.path));
+        let leads_to_store = store.starts_with(path);
+        let Some(seen) = look.seen(path).filter(|seen| seen.is_directory) else {
+            continue;
+        };
+        if !is_covered && !leads_to_store && !is_kept_otherwise(machine, path, store) {
+            directories.push(owners.entry(path, wanted.why, &seen, 0o755));
+        }
+    }
+    let mut files: Vec<ProposedEntry> = Vec::new();
+    let keys = look.names(Path::new("/etc/ssh"));
+    let keys = keys
+        .iter()
+        .filter(|name| name.starts_with("ssh_host_"))
+        .map(|name| {
+            (
+                Path::new("/etc/ssh").join(name),
+                "how others know this machine",
+            )
+        });
+    let others = wanted(FILES).map(|wanted| (PathBuf::from(wanted.path), wanted.why));
+    for (path, why) in others.chain(keys) {
+        let is_covered = directories
+            .iter()
+            .any(|entry| path.starts_with(&entry.path));
+        if let Some(seen) = look.seen(&path).filter(|seen| seen.is_file && !is_covered) {
+            files.push(owners.entry(&path, why, &seen, 0o644));
+        }
+    }
+    (directories, files)
+}
+
+/// Whether a path has a volume of its own already, which no reset of root touches. A bind mount
+/// out of the store is not that: it is how an entry looks when it is in place.
+fn is_kept_otherwise(machine: &Machine, path: &Path, store: &Path) -> bool {
+    let Some(mount) = machine.mount_at(path) else {
+        return false;
+    };
+    let is_of =
+        |other: Option<&Mount>| other.is_some_and(|other| Machine::is_same_volume(other, mount));
+    !is_of(machine.root()) && !is_of(machine.mount_of(store))
+}
+
+/// Directories people would miss among the entries, and why they are not there.
+fn volumes_of_their_own(machine: &Machine, store: &Path) -> Option<String> {
+    let apart: Vec<&str> = DIRECTORIES
+        .iter()
+        .map(|wanted| wanted.path)
+        .filter(|path| is_kept_otherwise(machine, Path::new(path), store))
+        .collect();
+    (!apart.is_empty()).then(|| {
+        format!(
+            "on volumes of their own, which no reset touches and no archive holds: {}",
+            apart.join(", ")
+        )
+    })
+}
+
+struct Owners {
+    passwd: String,
+    group: String,
+}
+
+impl Owners {
+    fn name(text: &str, id: u32) -> Option<String> {
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+        })
+    }
+
+    fn entry(&self, path: &Path, why: &'static str, seen: &Seen, usual: u32) -> ProposedEntry {
+        let name = |text: &str, id: u32| {
+            (id != 0).then(|| Self::name(text, id).unwrap_or_else(|| id.to_string()))
+        };
+        ProposedEntry {
+            path: path.to_owned(),
+            why,
+            user: name(&self.passwd, seen.uid),
+            group: name(&self.group, seen.gid),
+            mode: (seen.mode != usual).then_some(seen.mode),
+        }
+    }
+}
+
+/// What has to be known or done before the first reset.
+fn advise(machine: &Machine, root: &Result<Root, String>, todo: &mut Vec<Todo>) {
+    let mut add = |fact: &str, cure: &str| {
+        todo.push(Todo {
+            fact: fact.to_owned(),
+            cure: cure.to_owned(),
+        });
+    };
+    let erases = matches!(root, Ok(Root::Btrfs { .. } | Root::Zfs { .. }));
+    let nix_lies_in_root = || match (machine.root(), machine.mount_of(Path::new("/nix"))) {
+        (Some(root), Some(nix)) => Machine::is_same_volume(root, nix),
+        _ => false,
+    };
+    if machine.distribution.is_nixos && root.is_ok() && nix_lies_in_root() {
+        add(
+            "/nix lies inside root, and with it the whole system",
+            "move it to a volume of its own, mounted at /nix with neededForBoot",
+        );
+    }
+    if erases && !machine.distribution.is_nixos {
+        add(
+            "programs and accounts lie inside root: what is installed or added after blank was taken is gone after the next boot",
+            "install first, then take blank; take it anew after each upgrade",
+        );
+    }
+    if erases {
+        add(
+            "blank has to be taken",
+            "`state blank take`, when root is as it shall be at every boot",
+        );
+    }
+    add(
+        "nothing of this happens at boot yet",
+        "docs/boot.md says how `state reset` and `state mount` get into it",
+    );
+}
