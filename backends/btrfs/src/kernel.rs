@@ -5,6 +5,7 @@
 //! private mount ([`crate::Live`]); the simulator in `backends/testing` is the other one. Each
 //! method is one system call, or a look that changes nothing; the engine above holds all policy.
 
+use crate::shown::lossy;
 use serde::Serialize;
 use state_api::{Outcome, Result, View};
 use std::ffi::OsString;
@@ -55,6 +56,7 @@ pub struct Child {
     /// The id of the subvolume it lies in.
     pub parent: u64,
     /// Its path relative to the subvolume that was asked about.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
 }
 
@@ -62,8 +64,10 @@ pub struct Child {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mounted {
     /// The path within the filesystem that is mounted there (`/root`, `/root/var/lib` for a bind).
+    #[serde(serialize_with = "lossy")]
     pub root: PathBuf,
     /// The mount point.
+    #[serde(serialize_with = "lossy")]
     pub at: PathBuf,
 }
 

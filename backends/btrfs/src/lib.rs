@@ -2,6 +2,19 @@
 //! directory or a whole filesystem. Only ioctls; no program of btrfs-progs is needed.
 #![forbid(unsafe_code)]
 
+mod blank;
+mod delete;
+mod engine;
 mod kernel;
+mod layout;
+mod live;
+mod plan;
+mod shown;
+mod step;
+mod survey;
 
+pub use engine::Btrfs;
 pub use kernel::{Child, Filesystem, Kernel, Mounted, Node, Space, Subvolume, TOP_LEVEL};
+pub use live::{Live, Place};
+pub use step::Step;
+pub use survey::{Found, FoundPast, Nested, Survey};

@@ -294,13 +294,12 @@ impl Rig for SimBtrfs {
                     world.past.insert(shown(name), tree());
                 }
             } else if child.parent == TOP_LEVEL {
-                let beside = child.path.parent() == layout.root.parent();
-                let ours = beside
-                    && [&layout.root, &layout.blank].iter().any(|path| {
-                        let name = shown(&child.path);
-                        let rest = name.strip_prefix(&shown(path));
-                        rest.is_some_and(|rest| rest.starts_with(['.', '-']))
-                    });
+                let ours = known.iter().any(|path| {
+                    let beside = child.path.parent() == path.parent();
+                    let rest = shown(&child.path);
+                    let rest = rest.strip_prefix(&shown(path)).unwrap_or_default();
+                    beside && (rest.starts_with('.') || rest.starts_with("-previous"))
+                });
                 let place = if ours || child.path.starts_with(".state") {
                     &mut world.strays
                 } else {
@@ -318,7 +317,7 @@ impl Rig for SimBtrfs {
             .map(shown)
             .filter(|name| !name.is_empty())
             .collect();
-        plain.retain(|path, _| !path.starts_with(PAST_ROOTS));
+        plain.retain(|path, _| !path.starts_with(PAST_ROOTS) && path != Path::new(".state"));
         world.bystanders.insert("<the top level>".into(), plain);
         let default = disk.path_of(disk.default).expect("the default exists");
         let flag = |path: &Path| match disk.id_at(path) {

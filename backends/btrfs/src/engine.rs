@@ -1,0 +1,430 @@
+//! The engine: looks, plans and acts through a [`Kernel`].
+
+use crate::layout::{Layout, RESERVED};
+use crate::shown::Shown;
+use crate::survey::{Found, FoundPast, Nested, Reading, identity};
+use crate::{Kernel, Node, Step, Subvolume, Survey, blank, delete, plan};
+use rustix::io::Errno;
+use state_api::{
+    Apply, BadName, Error, Outcome, PastRootName, Plan, Refusal, Reset, Result, RootBackend,
+    RootCapabilities, RootFacts, Source, View,
+};
+use std::path::Path;
+
+/// Where distributions keep their init, relative to root.
+const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
+/// Where every Nix store keeps its database, relative to root.
+const NIX_DATABASE: &str = "nix/var/nix/db";
+
+/// One machine's root on btrfs.
+#[derive(Debug)]
+pub struct Btrfs<K> {
+    kernel: K,
+    layout: Layout,
+}
+
+impl<K: Kernel> Btrfs<K> {
+    /// The root `subvolume` and its `blank` (by default beside it, with `-blank`), both as paths
+    /// from the filesystem's top level. Past roots are kept in `past-roots` there.
+    ///
+    /// # Errors
+    /// A path that cannot be one.
+    pub fn new(kernel: K, subvolume: &Path, blank: Option<&Path>) -> Result<Self, BadName> {
+        Ok(Self {
+            kernel,
+            layout: Layout::new(subvolume, blank)?,
+        })
+    }
+
+    /// Names a path from the top level that must outlive every reset (a store, whatever `fstab`
+    /// mounts from this filesystem): a plan that would put it away with root is refused.
+    ///
+    /// # Errors
+    /// A path that cannot be one.
+    pub fn protecting(mut self, path: &Path) -> Result<Self, BadName> {
+        self.layout.protect(path)?;
+        Ok(self)
+    }
+
+    /// The kernel it acts through.
+    pub fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    /// The same, to act on directly.
+    pub fn kernel_mut(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    fn reading<'a>(&'a self, survey: &'a Survey) -> Reading<'a> {
+        Reading {
+            layout: &self.layout,
+            survey,
+        }
+    }
+
+    fn find(&self, at: &Path) -> Result<Found> {
+        let node = self.kernel.node(at)?;
+        let mut nested = Vec::new();
+        if let Node::Subvolume(top) = &node {
+            for child in self.kernel.children(top.id)? {
+                let path = at.join(&child.path);
+                nested.push(Nested {
+                    id: child.id,
+                    is_read_only: match self.kernel.node(&path)? {
+                        Node::Subvolume(found) => found.is_read_only,
+                        _ => continue, // deleted in this moment
+                    },
+                    at: path,
+                });
+            }
+        }
+        Ok(Found {
+            at: at.to_owned(),
+            node,
+            nested,
+        })
+    }
+
+    /// The subvolumes in the directory of past roots, and the other names there.
+    fn find_past_roots(&self, dir: &Node, pins: &Node) -> Result<(Vec<FoundPast>, Vec<String>)> {
+        let is_directory = |node: &Node| matches!(node, Node::Directory | Node::Subvolume(_));
+        let mut past_roots = Vec::new();
+        let mut taken = Vec::new();
+        if !is_directory(dir) {
+            return Ok((past_roots, taken));
+        }
+        let pinned = match is_directory(pins) {
+            true => self.kernel.names(&self.layout.pins())?,
+            false => Vec::new(),
+        };
+        for name in self.kernel.names(&self.layout.past_roots())? {
+            let Some(text) = name.to_str() else {
+                continue; // no name of ours can be the same
+            };
+            let known = text.parse::<PastRootName>();
+            let found = match &known {
+                Ok(name) => Some(self.find(&self.layout.past(name))?),
+                Err(_) => None,
+            };
+            match (known, found) {
+                (Ok(past), Some(found)) if found.subvolume().is_some() => {
+                    past_roots.push(FoundPast {
+                        is_pinned: pinned.contains(&name),
+                        name: past,
+                        found,
+                    });
+                }
+                _ => taken.push(text.to_owned()),
+            }
+        }
+        past_roots.sort_by_key(|past| past.found.subvolume().map(|top| top.id));
+        Ok((past_roots, taken))
+    }
+
+    fn has_init(&self, found: &Found) -> Result<bool> {
+        if found.subvolume().is_none() {
+            return Ok(false);
+        }
+        for path in INITS {
+            if self.kernel.resolves(&found.at, Path::new(path))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether root holds a Nix store that would not come back with blank.
+    fn has_nix(&self) -> Result<bool> {
+        let at = |top: &Path, rest: &str| self.kernel.node(&top.join(rest));
+        let (root, blank) = (&self.layout.root, &self.layout.blank);
+        Ok(matches!(at(root, "nix")?, Node::Subvolume(_))
+            || at(root, NIX_DATABASE)? == Node::Directory
+                && at(blank, NIX_DATABASE)? != Node::Directory)
+    }
+
+    fn look(&self) -> Result<Survey> {
+        let layout = &self.layout;
+        let blank = self.find(&layout.blank)?;
+        let past_roots_dir = self.kernel.node(&layout.past_roots())?;
+        let pins_dir = self.kernel.node(&layout.pins())?;
+        let (past_roots, taken) = self.find_past_roots(&past_roots_dir, &pins_dir)?;
+        Ok(Survey {
+            filesystem: self.kernel.filesystem()?,
+            root: self.find(&layout.root)?,
+            staged: self.find(&layout.staged())?,
+            scratch: self.find(&layout.scratch())?,
+            previous: self.find(&layout.previous())?,
+            blank_staged: self.find(&layout.blank_staged())?,
+            superseded: self.find(&layout.superseded())?,
+            past_roots_dir,
+            pins_dir,
+            reserved_dir: self.kernel.node(Path::new(RESERVED))?,
+            past_roots,
+            taken,
+            mounts: self.kernel.mounts()?,
+            blank_has_init: self.has_init(&blank)?,
+            nix_in_root: self.has_nix()?,
+            blank,
+        })
+    }
+
+    fn id_at(&self, at: &Path) -> Result<Option<u64>> {
+        Ok(match self.kernel.node(at)? {
+            Node::Subvolume(found) => Some(found.id),
+            _ => None,
+        })
+    }
+
+    fn snapshot(&mut self, from: &Path, to: &Path, read_only: bool) -> Result<Outcome> {
+        let Err(cause) = self.kernel.snapshot(from, to, read_only) else {
+            return Ok(Outcome::Made);
+        };
+        match errno(&cause) {
+            Some(Errno::EXIST) => {
+                let (source, made) = (self.kernel.node(from)?, self.kernel.node(to)?);
+                if let (Node::Subvolume(source), Node::Subvolume(made)) = (source, made)
+                    && made.parent_uuid == source.uuid
+                    && made.is_read_only == read_only
+                    && made.ctransid <= made.otransid
+                    && source.ctransid <= made.otransid
+                {
+                    return Ok(Outcome::AlreadySo);
+                }
+                Err(cause)
+            }
+            Some(Errno::TXTBSY) => Err(Refusal::InUse {
+                what: Shown(from).to_string(),
+                by: "a swapfile in it: `swapoff` it first".into(),
+            }
+            .into()),
+            _ => Err(cause),
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path, id: Option<u64>) -> Result<Outcome> {
+        let (here, there) = (self.id_at(from)?, self.id_at(to)?);
+        let is_done = match id {
+            Some(id) => there == Some(id),
+            None => here.is_none() && there.is_some(),
+        };
+        if is_done {
+            return Ok(Outcome::AlreadySo);
+        }
+        if here.is_none() || id.is_some() && here != id {
+            return Err(Error::Stale {
+                what: Shown(from).to_string(),
+            });
+        }
+        self.kernel.rename(from, to)?;
+        Ok(Outcome::Made)
+    }
+
+    fn exchange(&mut self, name: &Path, with: &Path, outgoing: u64) -> Result<Outcome> {
+        let (here, there) = (self.id_at(name)?, self.id_at(with)?);
+        match (here, there) {
+            (Some(_), Some(there)) if there == outgoing => Ok(Outcome::AlreadySo),
+            (Some(here), Some(_)) if here == outgoing => {
+                self.kernel.exchange(name, with)?;
+                Ok(Outcome::Made)
+            }
+            _ => Err(Error::Stale {
+                what: Shown(name).to_string(),
+            }),
+        }
+    }
+
+    fn existing(&self, at: &Path) -> Result<Subvolume> {
+        match self.kernel.node(at)? {
+            Node::Subvolume(found) => Ok(found),
+            _ => Err(Error::Stale {
+                what: Shown(at).to_string(),
+            }),
+        }
+    }
+
+    fn delete(&mut self, at: &Path, id: u64) -> Result<Outcome> {
+        match self.id_at(at)? {
+            None => return Ok(Outcome::AlreadySo),
+            Some(found) if found != id => {
+                return Err(Error::Stale {
+                    what: Shown(at).to_string(),
+                });
+            }
+            Some(_) => {}
+        }
+        let Err(cause) = self.kernel.delete(id) else {
+            return Ok(Outcome::Made);
+        };
+        if errno(&cause) != Some(Errno::PERM) {
+            return Err(cause);
+        }
+        // The kernel has one errno for all of its reasons.
+        let is_default = self.kernel.filesystem()?.default_subvolume == id;
+        let by = match is_default {
+            true => "mounts that name no subvolume: it is the default one",
+            false => "an active swapfile in it or a running `btrfs send` of it",
+        };
+        Err(Refusal::InUse {
+            what: Shown(at).to_string(),
+            by: by.into(),
+        }
+        .into())
+    }
+}
+
+/// The errno of a failed act.
+fn errno(error: &Error) -> Option<Errno> {
+    match error {
+        Error::Os { source, .. } => Errno::from_io_error(source),
+        _ => None,
+    }
+}
+
+impl<K: Kernel> Apply for Btrfs<K> {
+    type Step = Step;
+
+    fn apply(&mut self, step: &Step) -> Result<Outcome> {
+        match step {
+            Step::MakeDirectory { at } => self.kernel.make_directory(at),
+            Step::Snapshot {
+                from,
+                to,
+                read_only,
+            } => self.snapshot(from, to, *read_only),
+            // By now the copy of a subvolume may stand there.
+            Step::RemoveDirectory { at } => match self.kernel.node(at)? {
+                Node::Subvolume(_) => Ok(Outcome::AlreadySo),
+                _ => self.kernel.remove_directory(at),
+            },
+            Step::Rename { from, to, id } => self.rename(from, to, *id),
+            Step::Exchange {
+                name,
+                with,
+                outgoing,
+            } => self.exchange(name, with, *outgoing),
+            Step::SetDefault { at } => {
+                let id = self.existing(at)?.id;
+                self.kernel.set_default(id)
+            }
+            Step::SetReadOnly { at, read_only } => {
+                let id = self.existing(at)?.id;
+                self.kernel.set_read_only(id, *read_only)
+            }
+            Step::Delete { at, id } => self.delete(at, *id),
+            Step::Commit => self.kernel.commit().map(|()| Outcome::Made),
+        }
+    }
+}
+
+impl<K: Kernel> RootBackend for Btrfs<K> {
+    const NAME: &'static str = "btrfs";
+    type Survey = Survey;
+
+    fn capabilities(&self) -> RootCapabilities {
+        RootCapabilities {
+            erases: true,
+            past_roots: true,
+            blank: true,
+        }
+    }
+
+    fn survey(&self) -> Result<Survey> {
+        self.look()
+    }
+
+    fn facts(&self, survey: &Survey) -> RootFacts {
+        self.reading(survey).facts()
+    }
+
+    fn plan_reset(&self, survey: &Survey, reset: &Reset) -> Result<Plan<Step>> {
+        plan::reset(&self.layout, survey, reset)
+    }
+
+    fn plan_delete(&self, survey: &Survey, past: &PastRootName) -> Result<Plan<Step>> {
+        delete::past_root(&self.layout, survey, past)
+    }
+
+    fn plan_take_blank(&self, survey: &Survey) -> Result<Plan<Step>> {
+        blank::take(&self.layout, survey)
+    }
+
+    fn recheck(&self, survey: &Survey) -> Result<()> {
+        let now = self.look()?;
+        let stale = |what: String| Err(Error::Stale { what });
+        if now.filesystem != survey.filesystem {
+            return stale(format!("the filesystem {}", survey.filesystem.uuid));
+        }
+        // A plan to delete or to take blank is carried out while root is in use.
+        let which = |found: &Found| found.subvolume().map(|top| (top.id, top.uuid));
+        if which(&now.root) != which(&survey.root) {
+            return stale(Shown(&survey.root.at).to_string());
+        }
+        let (was_mounted, is_mounted) = (self.is_mounted(survey), self.is_mounted(&now));
+        if is_mounted && !was_mounted {
+            return stale(format!("the mounts of {}", Shown(&survey.root.at)));
+        }
+        let state = |found: &Found| found.subvolume().map(identity);
+        for (was, is) in [
+            (&survey.blank, &now.blank),
+            (&survey.staged, &now.staged),
+            (&survey.scratch, &now.scratch),
+            (&survey.previous, &now.previous),
+            (&survey.blank_staged, &now.blank_staged),
+            (&survey.superseded, &now.superseded),
+        ] {
+            let flag = |found: &Found| found.subvolume().map(|top| top.is_read_only);
+            if state(was) != state(is) || flag(was) != flag(is) || was.nested != is.nested {
+                return stale(Shown(&was.at).to_string());
+            }
+        }
+        if now.past_roots != survey.past_roots || now.taken != survey.taken {
+            return stale(Shown(&self.layout.past_roots()).to_string());
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, past: &PastRootName, pinned: bool) -> Result<Outcome> {
+        let at = self.layout.past(past);
+        if !matches!(self.kernel.node(&at)?, Node::Subvolume(_)) {
+            return Err(Error::Missing {
+                what: format!("past root {past}"),
+            });
+        }
+        let is_dir = self.kernel.node(&self.layout.pins())? != Node::Missing;
+        if !is_dir && !pinned {
+            return Ok(Outcome::AlreadySo);
+        }
+        self.kernel.make_directory(&self.layout.pins())?;
+        let outcome = self.kernel.mark(&self.layout.pin(past), pinned)?;
+        self.kernel.commit()?;
+        Ok(outcome)
+    }
+
+    fn open_root(&self) -> Result<View> {
+        self.kernel.open(&self.layout.root)
+    }
+
+    fn open(&self, source: &Source) -> Result<View> {
+        let (at, what) = match source {
+            Source::Blank => (
+                self.layout.blank.clone(),
+                Shown(&self.layout.blank).to_string(),
+            ),
+            Source::Past(past) => (self.layout.past(past), format!("past root {past}")),
+        };
+        match self.kernel.node(&at)? {
+            Node::Subvolume(_) => self.kernel.open(&at),
+            _ => Err(Error::Missing { what }),
+        }
+    }
+}
+
+impl<K: Kernel> Btrfs<K> {
+    fn is_mounted(&self, survey: &Survey) -> bool {
+        let reading = self.reading(survey);
+        [&survey.root, &survey.staged, &survey.scratch]
+            .into_iter()
+            .any(|found| reading.mounted_below(&found.at).next().is_some())
+    }
+}
