@@ -169,6 +169,15 @@ impl Flags {
         Ok(Self(self.0 - ioctl_getflags(&file)?))
     }
 
+    /// Takes these flags from an open file's.
+    ///
+    /// # Errors
+    /// The kernel refuses: sealing and unsealing need `CAP_LINUX_IMMUTABLE`.
+    pub fn remove_from(self, file: impl AsFd) -> io::Result<()> {
+        let present = ioctl_getflags(&file)?;
+        Ok(ioctl_setflags(&file, present - self.0)?)
+    }
+
     /// Whether no flag is set.
     pub fn is_none(self) -> bool {
         self.0.is_empty()

@@ -1,1 +1,0 @@
-//! Exchanging a directory, or the children of a filesystem's top, for a staged tree.

@@ -1,0 +1,203 @@
+//! A directory and its staged sibling.
+
+use super::act;
+use super::remove::remove_tree;
+use crate::stat::Stat;
+use rustix::fs::AtFlags;
+use state_api::{Error, Outcome, Result};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// A directory `NAME` that is exchanged with `.NAME.state-staged` beside it; the old tree stays as
+/// `.NAME.state-replaced`.
+///
+/// The journal `.NAME.state-journal` holds the inode numbers of both directories while an
+/// exchange is under way: right after the exchange the name `.NAME.state-staged` holds the *old*
+/// tree, and only the inode number tells that from a staged tree that still waits.
+#[derive(Debug)]
+pub struct Sibling {
+    parent: OwnedFd,
+    name: OsString,
+}
+
+impl Sibling {
+    /// The directory `name` of `parent`. Changes nothing.
+    pub fn new(parent: OwnedFd, name: impl Into<OsString>) -> Self {
+        Self {
+            parent,
+            name: name.into(),
+        }
+    }
+
+    fn beside(&self, what: &str) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(".state-");
+        name.push(what);
+        name
+    }
+
+    fn look(&self, name: &OsStr) -> Result<Option<Stat>> {
+        act::look(&self.parent, name)
+    }
+
+    fn missing(&self, what: &str) -> Error {
+        Error::Missing {
+            what: format!("a {what} tree of {}", Path::new(&self.name).display()),
+        }
+    }
+
+    /// Whether a staged tree waits. After a cut it may take [`Sibling::recover`] to tell.
+    ///
+    /// # Errors
+    /// The parent directory cannot be read.
+    pub fn has_staged(&self) -> Result<bool> {
+        let staged = self.look(&self.beside("staged"))?;
+        Ok(match (staged, self.journal()?) {
+            (Some(staged), Some(journal)) => staged.id.inode == journal.staged,
+            (staged, _) => staged.is_some(),
+        })
+    }
+
+    /// Whether a replaced tree is kept.
+    ///
+    /// # Errors
+    /// The parent directory cannot be read.
+    pub fn has_replaced(&self) -> Result<bool> {
+        Ok(self.look(&self.beside("replaced"))?.is_some())
+    }
+
+    /// Makes the staging directory, or opens the one that is there.
+    ///
+    /// # Errors
+    /// No space, or a read-only filesystem.
+    pub fn stage(&self) -> Result<OwnedFd> {
+        self.recover()?;
+        act::directory(&self.parent, &self.beside("staged"))
+    }
+
+    /// Puts the staged tree in the directory's place; an older replaced tree is deleted first.
+    ///
+    /// # Errors
+    /// Nothing is staged, or an act failed; the next call goes on where this one stopped.
+    pub fn exchange(&self) -> Result<Outcome> {
+        if self.recover()? == Outcome::Made {
+            return Ok(Outcome::Made);
+        }
+        let staged_name = self.beside("staged");
+        let staged = self
+            .look(&staged_name)?
+            .ok_or_else(|| self.missing("staged"))?;
+        let Some(old) = self.look(&self.name)? else {
+            act::rename(&self.parent, &staged_name, &self.parent, &self.name)?;
+            act::settle(&self.parent, &self.name)?;
+            return Ok(Outcome::Made);
+        };
+        remove_tree(&self.parent, &self.beside("replaced"))?;
+        let journal = Journal {
+            staged: staged.id.inode,
+            old: old.id.inode,
+        };
+        act::write(&self.parent, &self.beside("journal"), &journal.text())?;
+        self.recover()
+    }
+
+    /// Puts the replaced tree back, in one act; what was there becomes the replaced tree.
+    ///
+    /// # Errors
+    /// Nothing was replaced.
+    pub fn exchange_back(&self) -> Result<Outcome> {
+        self.recover()?;
+        let replaced = self.beside("replaced");
+        if self.look(&replaced)?.is_none() {
+            return Err(self.missing("replaced"));
+        }
+        act::exchange(&self.parent, &replaced, &self.name)?;
+        Ok(Outcome::Made)
+    }
+
+    /// Finishes an exchange that was interrupted; [`Outcome::AlreadySo`] if none was.
+    ///
+    /// # Errors
+    /// The directories are not those of the journal, or an act failed.
+    pub fn recover(&self) -> Result<Outcome> {
+        let Some(journal) = self.journal()? else {
+            return Ok(Outcome::AlreadySo);
+        };
+        let (staged, replaced) = (self.beside("staged"), self.beside("replaced"));
+        let inode = |name: &OsStr| Ok::<_, Error>(self.look(name)?.map(|stat| stat.id.inode));
+        if inode(&self.name)? == Some(journal.old) && inode(&staged)? == Some(journal.staged) {
+            act::exchange(&self.parent, &staged, &self.name)?;
+        }
+        if inode(&self.name)? != Some(journal.staged) {
+            return Err(Error::Malformed {
+                what: Path::new(&self.beside("journal")).display().to_string(),
+                why: "it speaks of directories that are not here; look at them before removing it"
+                    .into(),
+            });
+        }
+        if inode(&staged)? == Some(journal.old) {
+            act::rename(&self.parent, &staged, &self.parent, &replaced)?;
+            act::settle(&self.parent, &replaced)?;
+        }
+        act::unlink(&self.parent, &self.beside("journal"), AtFlags::empty())?;
+        Ok(Outcome::Made)
+    }
+
+    /// Deletes the staged tree.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    pub fn discard_staged(&self) -> Result<Outcome> {
+        self.recover()?;
+        remove_tree(&self.parent, &self.beside("staged"))
+    }
+
+    /// Deletes the replaced tree.
+    ///
+    /// # Errors
+    /// Something in it cannot be deleted.
+    pub fn discard_replaced(&self) -> Result<Outcome> {
+        self.recover()?;
+        remove_tree(&self.parent, &self.beside("replaced"))
+    }
+
+    fn journal(&self) -> Result<Option<Journal>> {
+        let name = self.beside("journal");
+        let Some(text) = act::read(self.parent.as_fd(), &name)? else {
+            return Ok(None);
+        };
+        Journal::parse(&text)
+            .map(Some)
+            .ok_or_else(|| Error::Malformed {
+                what: Path::new(&name).display().to_string(),
+                why: "it is no journal of an exchange".into(),
+            })
+    }
+}
+
+/// Version 1: `exchange 1 STAGED OLD`, inode numbers of the two directories.
+#[derive(Debug, PartialEq, Eq)]
+struct Journal {
+    staged: u64,
+    old: u64,
+}
+
+impl Journal {
+    fn text(&self) -> String {
+        format!("exchange 1 {} {}\n", self.staged, self.old)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text
+            .strip_prefix("exchange 1 ")?
+            .strip_suffix('\n')?
+            .split(' ');
+        let journal = Self {
+            staged: numbers.next()?.parse().ok()?,
+            old: numbers.next()?.parse().ok()?,
+        };
+        numbers.next().is_none().then_some(journal)
+    }
+}
