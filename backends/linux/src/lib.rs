@@ -14,3 +14,4 @@ pub mod signal;
 pub mod stat;
 pub mod swap;
 pub mod tree;
+pub mod users;

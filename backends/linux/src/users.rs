@@ -1,0 +1,147 @@
+//! Who uses a directory: mounts made from it or in it, and processes that are in it.
+
+use crate::mountinfo::{self, Mount};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A mount or a process that would go on using a tree after it was exchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum User {
+    /// A mount of something inside the directory, or on something inside it.
+    Mount(PathBuf),
+    /// A process with its root, its working directory or an open file in it.
+    Process {
+        /// Its id.
+        pid: u32,
+        /// Its name, as `ps` shows it.
+        name: String,
+    },
+}
+
+impl std::fmt::Display for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mount(at) => write!(f, "a mount at {}", at.display()),
+            Self::Process { pid, name } => write!(f, "{name} (process {pid})"),
+        }
+    }
+}
+
+/// The mount that `path` lies on: the innermost, and of several on one point the uppermost.
+pub fn mount_of<'m>(path: &Path, mounts: &'m [Mount]) -> Option<&'m Mount> {
+    let over = mounts.iter().filter(|mount| path.starts_with(&mount.at));
+    // Later mounts cover earlier ones: `max_by_key` gives the last of equals.
+    over.max_by_key(|mount| mount.at.components().count())
+}
+
+/// Who uses the directory `path` (absolute, without symlinks), this process left out. Processes
+/// are found by the paths they show in `/proc`, so this sees what root sees.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn of(path: &Path) -> io::Result<Vec<User>> {
+    let mut users = mounts_in(path, &mountinfo::read()?, &mountinfo::read_everywhere()?);
+    users.extend(processes_in(path)?);
+    Ok(users)
+}
+
+/// Pure: `ours` are this namespace's mounts, `all` those of every namespace.
+fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
+    let own = mount_of(path, ours);
+    let inside = own.map(|mount| {
+        let below = path.strip_prefix(&mount.at).unwrap_or(path);
+        (mount.device, mount.root.join(below))
+    });
+    let mut found: Vec<User> = all
+        .iter()
+        .filter(|mount| {
+            let is_made_of_it = inside.as_ref().is_some_and(|(device, root)| {
+                mount.device == *device && mount.root.starts_with(root) && mount.at != path
+                    // The whole filesystem mounted a second time uses nothing in particular.
+                    && mount.root != Path::new("/")
+            });
+            is_made_of_it || (mount.at.starts_with(path) && mount.at != path)
+        })
+        .map(|mount| User::Mount(mount.at.clone()))
+        .collect();
+    found.dedup();
+    found
+}
+
+fn processes_in(path: &Path) -> io::Result<Vec<User>> {
+    let mut users = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let dir = entry?.path();
+        let pid = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let Some(pid) = pid.filter(|pid| *pid != std::process::id()) else {
+            continue;
+        };
+        if is_in(&dir, path) {
+            let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
+            users.push(User::Process {
+                pid,
+                name: name.trim_end().to_owned(),
+            });
+        }
+    }
+    Ok(users)
+}
+
+/// Whether the process shows a path below `path`. One that ends meanwhile, or that we may not
+/// look at, shows none.
+fn is_in(process: &Path, path: &Path) -> bool {
+    let shows = |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(path));
+    ["cwd", "root", "exe"]
+        .iter()
+        .any(|link| shows(process.join(link)))
+        || fs::read_dir(process.join("fd"))
+            .is_ok_and(|fds| fds.flatten().any(|fd| shows(fd.path())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_and_in_a_store_use_it() {
+        let text = "\
+20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 8:2 / /persist rw - ext4 /dev/sdb1 rw
+22 20 8:2 /var/lib/foo /var/lib/foo rw - ext4 /dev/sdb1 rw
+23 21 0:9 / /persist/run rw - tmpfs none rw
+24 20 8:2 / /mnt/again rw - ext4 /dev/sdb1 rw
+25 20 8:1 /home/data /srv rw - ext4 /dev/sda1 rw
+";
+        let mounts = mountinfo::parse(text.as_bytes()).unwrap();
+        let users = |path: &str| mounts_in(Path::new(path), &mounts, &mounts);
+        let at = |path: &str| User::Mount(path.into());
+        assert_eq!(users("/persist"), [at("/var/lib/foo"), at("/persist/run")]);
+        assert_eq!(users("/home/data"), [at("/srv")]);
+        assert_eq!(users("/home/other"), []);
+        let on = mount_of(Path::new("/persist/x"), &mounts).unwrap();
+        assert_eq!(on.id, 21);
+    }
+
+    #[test]
+    fn a_process_with_an_open_file_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let file = fs::File::create(path.join("file")).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .stdin(file)
+            .spawn()
+            .unwrap();
+        let users = processes_in(&path).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pid = child.id();
+        // Between fork and exec it still has our name.
+        let [User::Process { pid: found, .. }] = &users[..] else {
+            panic!("{users:?}");
+        };
+        assert_eq!(*found, pid);
+        assert_eq!(processes_in(&path).unwrap(), []);
+    }
+}
