@@ -69,7 +69,7 @@ fn starts() -> Vec<Start<SimBtrfs>> {
         start("root is the default subvolume", |sim| {
             sim.make_default("root")
         }),
-        start("no past-roots directory yet", |sim| without_past_roots(sim)),
+        start("no past-roots directory yet", without_past_roots),
         start("somebody's own things among the past roots", |sim| {
             sim.put("past-roots/a file", "x");
             sim.directory("past-roots/old ones");
@@ -217,7 +217,8 @@ fn deletions_survive_every_cut_and_fault() {
 
 #[test]
 fn what_would_lose_something_is_refused() {
-    let cases: [(&str, &dyn Fn(&SimBtrfs), &str); 12] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&SimBtrfs), &'a str);
+    let cases: [Case<'_>; 12] = [
         (
             "no blank",
             &|sim| sim.remove("root-blank"),

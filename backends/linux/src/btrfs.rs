@@ -7,7 +7,7 @@ use linux_raw_sys::btrfs as b;
 use linux_raw_sys::ioctl as ops;
 use rustix::fs::{fstatfs, statx};
 use rustix::io::Errno;
-use rustix::ioctl::{self, Getter, Ioctl, IoctlOutput, Opcode, Setter, Updater};
+use rustix::ioctl::{self, Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater};
 use std::ffi::{OsStr, OsString, c_char, c_void};
 use std::io;
 use std::mem::{offset_of, zeroed};
@@ -206,22 +206,13 @@ pub fn set_default(top: impl AsFd, id: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Commits the running transaction and waits for it.
+/// Writes out what programs wrote, commits the running transaction, and waits for both.
 ///
 /// # Errors
 /// `EROFS` after the filesystem gave up because of an earlier failure, `EIO`, `ENOSPC`.
 pub fn commit(file: impl AsFd) -> io::Result<()> {
-    // SAFETY: the opcode's argument is a 64-bit number, which the call fills in.
-    let transaction: u64 =
-        unsafe { ioctl::ioctl(&file, Getter::<{ ops::BTRFS_IOC_START_SYNC }, u64>::new()) }?;
-    // SAFETY: the opcode's argument is a 64-bit number, which the call only reads.
-    unsafe {
-        ioctl::ioctl(
-            &file,
-            Setter::<{ ops::BTRFS_IOC_WAIT_SYNC }, u64>::new(transaction),
-        )
-    }?;
-    Ok(())
+    // SAFETY: the opcode takes no argument.
+    Ok(unsafe { ioctl::ioctl(file, NoArg::<{ ops::BTRFS_IOC_SYNC }>::new()) }?)
 }
 
 /// The UUID of the filesystem.
