@@ -67,3 +67,20 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The standard library words an errno as `Device or resource busy (os error 16)`; our leaves are
+/// lower case and without numbers.
+pub fn plain_errnos(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        let fact = before.rfind(": ").map_or(0, |colon| colon + 2);
+        plain += &before[..fact];
+        let (first, others) =
+            before[fact..].split_at(before[fact..].chars().next().map_or(0, char::len_utf8));
+        plain += &first.to_lowercase();
+        plain += others;
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    plain + rest
+}

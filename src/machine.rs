@@ -18,6 +18,8 @@ pub const STORES: [&str; 8] = [
     "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs", "zfs",
 ];
 
+const MOUNTS: &str = "/proc/self/mountinfo";
+
 /// What was seen.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -25,6 +27,9 @@ pub struct Machine {
     pub mounts: Vec<Mount>,
     /// The lines of fstab(5).
     pub fstab: Vec<FstabLine>,
+    /// Whether this is the machine that runs (or a fixture of one), not one that lies below some
+    /// directory: it has a /proc.
+    pub is_running: bool,
     /// The kernel command line.
     pub command_line: String,
     /// What the machine calls itself.
@@ -90,6 +95,7 @@ impl Machine {
             .find(|line| !line.is_empty() && !line.starts_with('#'));
         Ok(Self {
             mounts: mounts(cx)?,
+            is_running: cx.rooted(MOUNTS).exists(),
             fstab: fstab::parse(&optional(&cx.rooted("/etc/fstab"))?.unwrap_or_default()),
             command_line: text("/proc/cmdline")?.trim().to_owned(),
             hostname: hostname.map(str::to_owned),
@@ -113,26 +119,26 @@ impl Machine {
         self.mount_at(Path::new("/"))
     }
 
-    /// The files that mount root by the id of its subvolume, which the first reset changes.
-    pub fn root_by_id(&self) -> Vec<PathBuf> {
+    /// What mounts root by the id of its subvolume, which the first reset changes.
+    pub fn root_by_id(&self) -> Vec<&'static str> {
         let by_id = |options: &str| {
             options
                 .split(',')
                 .any(|option| option.starts_with("subvolid="))
         };
-        let mut files = Vec::new();
+        let mut who = Vec::new();
         if self
             .fstab
             .iter()
             .any(|line| line.at == Path::new("/") && by_id(&line.options))
         {
-            files.push("/etc/fstab".into());
+            who.push("/etc/fstab");
         }
         let flags = |word: &str| word.strip_prefix("rootflags=").is_some_and(by_id);
         if self.command_line.split_whitespace().any(flags) {
-            files.push("/proc/cmdline".into());
+            who.push("the kernel command line");
         }
-        files
+        who
     }
 
     /// Whether both are one volume: the same filesystem and the same subvolume or dataset.
@@ -151,11 +157,10 @@ impl Machine {
 /// # Errors
 /// The list cannot be read.
 pub fn mounts(cx: &Context) -> io::Result<Vec<Mount>> {
-    const FILE: &str = "/proc/self/mountinfo";
-    let (text, prefix) = match optional(&cx.rooted(FILE))? {
+    let (text, prefix) = match optional(&cx.rooted(MOUNTS))? {
         Some(text) => (text, Path::new("/")),
         None => (
-            optional(Path::new(FILE))?.unwrap_or_default(),
+            optional(Path::new(MOUNTS))?.unwrap_or_default(),
             cx.root_dir.as_path(),
         ),
     };

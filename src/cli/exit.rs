@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::context::Locked;
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, plain_errnos};
 use serde::Serialize;
 use state_api::{Error, Kind};
 use std::process::ExitCode;
@@ -180,23 +180,6 @@ fn tell_fault(fault: &config::Fault) -> Told {
         also: Vec::new(),
         exit: Exit::Usage.code(),
     }
-}
-
-/// The standard library words an errno as `Device or resource busy (os error 16)`; our leaves are
-/// lower case and without numbers.
-fn plain_errnos(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(" (os error ") {
-        let fact = before.rfind(": ").map_or(0, |colon| colon + 2);
-        plain += &before[..fact];
-        let (first, others) =
-            before[fact..].split_at(before[fact..].chars().next().map_or(0, char::len_utf8));
-        plain += &first.to_lowercase();
-        plain += others;
-        rest = after.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    plain + rest
 }
 
 /// Control characters made visible: a message is one line, and a file's name never moves the

@@ -4,6 +4,7 @@
 //! pure function of the verb's report. What it does is in `ops`.
 
 pub mod completions;
+pub mod doctor;
 pub mod exit;
 pub mod init;
 pub mod man;
@@ -11,6 +12,7 @@ pub mod output;
 mod progress;
 mod prompt;
 pub mod size;
+pub mod status;
 pub mod table;
 
 pub use exit::Exit;
@@ -49,6 +51,8 @@ macro_rules! verbs {
 
 verbs! {
     Init => init,
+    Doctor => doctor,
+    Status => status,
     Completions => completions,
     Man => man,
 }

@@ -69,13 +69,16 @@ pub fn candidates(cx: &Context) -> Result<Vec<PathBuf>, Error> {
         if !is_store || mount.at == Path::new("/") {
             continue;
         }
-        let file = store_copy(cx, &mount.at);
-        // One file system may be mounted in many places.
-        if let Ok(metadata) = fs::metadata(&file)
-            && metadata.is_file()
-            && seen.insert((metadata.dev(), metadata.ino()))
-        {
-            found.push(file);
+        // A store is a mount, or the directory `persist` of one: /nix/persist.
+        for store in [mount.at.clone(), mount.at.join("persist")] {
+            let file = store_copy(cx, &store);
+            // One filesystem may be mounted in many places.
+            if let Ok(metadata) = fs::metadata(&file)
+                && metadata.is_file()
+                && seen.insert((metadata.dev(), metadata.ino()))
+            {
+                found.push(file);
+            }
         }
     }
     Ok(found)

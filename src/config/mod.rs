@@ -8,6 +8,7 @@ mod value;
 pub use find::{DROP_INS, candidates, store_copy};
 
 use crate::context::Context;
+use crate::failure::plain_errnos;
 use crate::settings::node::{self, Problem};
 use crate::settings::read::Reader;
 use crate::settings::{self, Settings};
@@ -39,7 +40,7 @@ impl Error {
     fn one(fact: impl Into<String>, hint: Option<&str>) -> Self {
         Self {
             faults: vec![Fault {
-                fact: fact.into(),
+                fact: plain_errnos(&fact.into()),
                 excerpt: None,
                 hint: hint.map(str::to_owned),
             }],

@@ -177,15 +177,10 @@ fn root(
     let on_failure = OnFailure::default();
     match mount.filesystem.to_str() {
         Some("btrfs") => {
-            for file in machine.root_by_id() {
-                let file = match file.to_str() {
-                    Some("/proc/cmdline") => "the kernel command line",
-                    _ => "/etc/fstab",
-                };
+            for who in machine.root_by_id() {
                 todo.push(Todo {
                     fact: format!(
-                        "{} mounts root by its subvolume id, which the first reset changes",
-                        file
+                        "{who} mounts root by its subvolume id, which the first reset changes"
                     ),
                     cure: format!("write subvol={} in place of subvolid=…", Shown(&mount.root)),
                 });

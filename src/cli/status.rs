@@ -1,0 +1,166 @@
+//! `state status`
+
+use super::exit::one_line;
+use super::output::{BAD, FAINT, GOOD};
+use super::size::{duration, moment, size};
+use super::{Exit, Globals, Screen};
+use crate::ops::status::{Report, Reset, Store, run as status};
+use crate::paths::Shown;
+use crate::record::{Outcome, Record};
+use crate::settings::Class;
+use state_api::Source;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+/// Show this boot at a glance: was root reset, is the persist tree in place
+///
+/// Exits with 5 if root was not reset at this boot, or a store or an entry is not in place.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+///
+/// # Errors
+/// There is no configuration, or the machine cannot be looked at.
+pub fn run(globals: &Globals, _args: Args) -> anyhow::Result<Exit> {
+    let cx = globals.context(true)?;
+    let report = status(&cx)?;
+    globals.show(&report, human)?;
+    Ok(if report.needs_attention() {
+        Exit::Attention
+    } else {
+        Exit::Done
+    })
+}
+
+fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    match &report.reset {
+        Reset::Done => {
+            let how = report.record.as_ref().map(how).unwrap_or_default();
+            writeln!(out, "boot     {GOOD}reset{GOOD:#}{how}")?;
+        }
+        Reset::NotDone { why, hint } => {
+            writeln!(out, "boot     {BAD}not reset{BAD:#}: {}", one_line(why))?;
+            if let Some(hint) = hint {
+                writeln!(out, "         {}", one_line(hint))?;
+            }
+        }
+        Reset::NotDeclared => writeln!(
+            out,
+            "boot     {FAINT}no root is declared: nothing is erased{FAINT:#}"
+        )?,
+        Reset::NotRunning => writeln!(out, "boot     {FAINT}not the running machine{FAINT:#}")?,
+    }
+    if let Some(past) = report
+        .record
+        .as_ref()
+        .and_then(|record| record.past_root.as_ref())
+    {
+        writeln!(out, "         the root before is kept as {past}")?;
+    }
+    report.stores.iter().try_for_each(|of| store(of, out))
+}
+
+/// ` from root-blank, 2026-11-21 11:37, in 18 ms`
+fn how(record: &Record) -> String {
+    let from = match (&record.source, &record.blank) {
+        _ if record.outcome == Outcome::Checked => ": it came fresh by itself".to_owned(),
+        (Some(Source::Past(name)), _) => format!(" from the past root {name}"),
+        (_, Some(blank)) => format!(" from {}", one_line(&blank.name)),
+        _ => String::new(),
+    };
+    let took = duration(Duration::from_micros(record.took_us));
+    format!("{from}, {}, in {took}", moment(record.at))
+}
+
+fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
+    let class = match store.class {
+        Class::Backup => "",
+        Class::Local => " (local)",
+        Class::Cache => " (cache)",
+    };
+    write!(out, "store    {}{class}: ", Shown(&store.path))?;
+    if !store.is_there {
+        return writeln!(out, "{BAD}not mounted{BAD:#}");
+    }
+    match store.space {
+        Some(space) => writeln!(
+            out,
+            "{} of {} free",
+            size(space.free_bytes),
+            size(space.total_bytes)
+        ),
+        None => writeln!(out, "mounted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::look::Space;
+
+    fn record() -> Record {
+        crate::record::parse(include_bytes!("../../tests/fixtures/boot-record/v1.json")).unwrap()
+    }
+
+    fn text(reset: Reset, record: Option<Record>) -> String {
+        let report = Report {
+            boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
+            reset,
+            record,
+            stores: vec![
+                Store {
+                    path: "/persist".into(),
+                    class: Class::Backup,
+                    is_there: true,
+                    space: Some(Space {
+                        free_bytes: 12 << 30,
+                        total_bytes: 100 << 30,
+                    }),
+                },
+                Store {
+                    path: "/cache\n".into(),
+                    class: Class::Cache,
+                    is_there: false,
+                    space: None,
+                },
+            ],
+        };
+        Screen::text(Some(80), |out| human(&report, out))
+    }
+
+    const STORES: &str = "\
+store    /persist: 12 GiB of 100 GiB free
+store    /cache\\n (cache): not mounted
+";
+
+    #[test]
+    fn a_boot_that_was_reset() {
+        assert_eq!(
+            text(Reset::Done, Some(record())),
+            format!(
+                "\
+boot     reset from root-blank, 2026-11-21 11:37, in 18 ms
+         the root before is kept as 20261121T113705Z-6d3f20c1
+{STORES}"
+            )
+        );
+    }
+
+    #[test]
+    fn a_boot_that_was_not() {
+        let reset = Reset::NotDone {
+            why: "no reset ran at this boot".into(),
+            hint: Some("`state doctor` looks for the reason".into()),
+        };
+        assert_eq!(
+            text(reset, None),
+            format!(
+                "\
+boot     not reset: no reset ran at this boot
+         `state doctor` looks for the reason
+{STORES}"
+            )
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The machine as `doctor` and `status` see it: everything that can be learned without changing
+//! anything. Judging is theirs.
+
+use crate::config::{self, Config};
+use crate::context::Context;
+use crate::machine::Machine;
+use crate::persist::{PersistTree, Users};
+use crate::record::{self, Record};
+use crate::settings::{Class, Settings};
+use anyhow::Context as _;
+use serde::Serialize;
+use state_linux::mountinfo::Mount;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A store as it stands.
+#[derive(Debug, Clone)]
+pub struct StoreSeen {
+    /// Where it is on the machine.
+    pub path: PathBuf,
+    /// What becomes of its content.
+    pub class: Class,
+    /// Whether there is a directory.
+    pub exists: bool,
+    /// What holds it.
+    pub mount: Option<Mount>,
+    /// Whether that is another volume than root's.
+    pub is_apart: bool,
+    /// Free space for everybody, and the size, in bytes.
+    pub space: Option<Space>,
+}
+
+/// The space of a filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// Free for unprivileged users.
+    pub free_bytes: u64,
+    /// All there is.
+    pub total_bytes: u64,
+}
+
+/// The stores that the settings declare.
+pub fn stores(cx: &Context, machine: &Machine, settings: &Settings) -> Vec<StoreSeen> {
+    let root = machine.root();
+    let seen = settings.persist.iter().map(|(path, store)| {
+        let mount = machine.mount_of(path).cloned();
+        let apart = |mount: &Mount| {
+            mount.at != Path::new("/")
+                && !root.is_some_and(|root| Machine::is_same_volume(root, mount))
+        };
+        StoreSeen {
+            path: path.clone(),
+            class: store.class,
+            exists: cx.rooted(path).is_dir(),
+            is_apart: mount.as_ref().is_some_and(apart),
+            mount,
+            space: space(&cx.rooted(path)),
+        }
+    });
+    seen.collect()
+}
+
+fn space(path: &Path) -> Option<Space> {
+    let told = rustix::fs::statvfs(path).ok()?;
+    Some(Space {
+        free_bytes: told.f_bavail.saturating_mul(told.f_frsize),
+        total_bytes: told.f_blocks.saturating_mul(told.f_frsize),
+    })
+}
+
+/// The persist tree, with the users of the machine.
+pub fn tree(cx: &Context, settings: &Settings) -> Option<PersistTree> {
+    let text = |path: &str| fs::read(cx.rooted(path)).unwrap_or_default();
+    let users = Users::parse(&text("/etc/passwd"), &text("/etc/group"));
+    PersistTree::resolve(settings, &users).ok()
+}
+
+/// The record of this boot's reset, if there is one. One of an earlier boot is none.
+///
+/// # Errors
+/// It cannot be read or understood.
+pub fn record(cx: &Context) -> anyhow::Result<Option<Record>> {
+    let record = record::read(&cx.run_dir()).context("reading the boot record")?;
+    Ok(record.filter(|record| record.boot_id == cx.boot_id))
+}
+
+/// The process that holds the lock now. Found in the kernel's list, not by trying: a look must
+/// not stand in anybody's way.
+pub fn lock_holder(cx: &Context) -> Option<u32> {
+    let inode = fs::metadata(cx.run_dir().join("lock"))
+        .ok()?
+        .ino()
+        .to_string();
+    let locks = fs::read_to_string(cx.rooted("/proc/locks")).ok()?;
+    locks.lines().find_map(|line| {
+        // 1: FLOCK  ADVISORY  WRITE 4242 00:19:1234 0 EOF
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, _, pid, file, ..] = fields[..] else {
+            return None;
+        };
+        (file.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok())?
+    })
+}
+
+/// How the store's copy of the configuration compares with the one that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreCopy {
+    /// They are one file, or equal.
+    Same,
+    /// Made anew by NixOS at each start; the store needs none.
+    MadeByNix,
+    /// There is none.
+    Missing,
+    /// It says something else.
+    Different,
+}
+
+/// Compares the configuration in force with the copy in `store`.
+pub fn store_copy(cx: &Context, config: &Config, store: &Path) -> StoreCopy {
+    let in_force = config.files.first().map_or(Path::new(""), PathBuf::as_path);
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    if real(in_force).is_some_and(|real| real.starts_with(cx.rooted("/nix/store"))) {
+        return StoreCopy::MadeByNix;
+    }
+    let copy = config::store_copy(cx, store);
+    match (fs::read(in_force), fs::read(&copy)) {
+        (_, Err(_)) => StoreCopy::Missing,
+        (Ok(here), Ok(there)) if here == there => StoreCopy::Same,
+        _ => StoreCopy::Different,
+    }
+}
