@@ -40,6 +40,16 @@ pub enum Error {
         /// The archive.
         what: String,
     },
+    /// A target cannot be used.
+    #[error("{target}: {why}")]
+    Target {
+        /// Its name or URL.
+        target: String,
+        /// Why not.
+        why: String,
+        /// The cure.
+        cure: String,
+    },
     /// Something underneath failed.
     #[error(transparent)]
     Other(#[from] state_api::Error),
@@ -81,6 +91,7 @@ impl Error {
             Self::Unsigned { .. } => {
                 Some("if you trust the place it comes from, say so with --allow-unsigned".into())
             }
+            Self::Target { cure, .. } => Some(cure.clone()),
             Self::Other(error) => error.hint(),
         }
     }

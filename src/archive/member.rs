@@ -112,7 +112,7 @@ pub fn path_of(name: &[u8]) -> Result<&[u8], Bad> {
         return Ok(path);
     }
     if path.len() > PATH_MAX {
-        return Err("a path longer than 4096 bytes".into());
+        return Err("a path longer than 4095 bytes".into());
     }
     if path.contains(&0) {
         return Err("a NUL in a name".into());

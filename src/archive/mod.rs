@@ -4,9 +4,11 @@
 //! hostile: lengths are checked before anything is allocated, the manifest is the authority on
 //! what there is, and nothing is written outside the staging directory.
 
+mod compare;
 #[cfg(feature = "offsite")]
 pub mod encryption;
 mod error;
+pub mod extract;
 pub mod frame;
 pub mod label;
 pub mod machine;
@@ -22,12 +24,14 @@ pub mod sums;
 mod tar;
 pub mod write;
 
+pub use compare::compare;
 pub use error::{Bad, Error, Result};
 
 /// The version of the format that is written, and the newest that is read.
 pub const FORMAT: u64 = 1;
 
-/// The longest path, as the kernel's `PATH_MAX` has it for every tool that extracts archives.
-pub const PATH_MAX: usize = 4096;
+/// The longest path: with the NUL behind it, it is the longest the kernel takes at once, from us
+/// as from every tool that extracts archives.
+pub const PATH_MAX: usize = 4095;
 /// The longest name of one component.
 pub const NAME_MAX: usize = 255;

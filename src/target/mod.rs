@@ -1,1 +1,126 @@
 //! Where archives are published.
+//!
+//! Objects are written once and never changed: no lock is needed at the target, and an object is
+//! there whole or not at all. An archive is its data object and, published after it, its label.
+
+pub mod catalog;
+mod file;
+
+pub use file::FileTarget;
+
+use crate::archive::read::Source;
+use crate::archive::{Error, Result};
+use crate::settings::Settings;
+use state_api::Outcome;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// An object at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name: the machine's, a slash, and a file name.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A place that keeps objects.
+pub trait Target {
+    /// Where it is, as a person wrote it, without secrets.
+    fn url(&self) -> &str;
+
+    /// The objects whose names begin with `prefix`, by name. Unfinished ones are not listed.
+    ///
+    /// # Errors
+    /// The target cannot be reached or read.
+    fn list(&self, prefix: &str) -> Result<Vec<Object>>;
+
+    /// Begins a new object. Nothing can be seen of it before [`Upload::finish`]; dropped without
+    /// it, it leaves nothing.
+    ///
+    /// # Errors
+    /// The target cannot be reached or written.
+    fn put(&self, name: &str) -> Result<Box<dyn Upload + '_>>;
+
+    /// Opens an object for reading any part of it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none of that name.
+    fn get(&self, name: &str) -> Result<Box<dyn Source + '_>>;
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// It is there and cannot be deleted.
+    fn delete(&self, name: &str) -> Result<Outcome>;
+
+    /// Removes what interrupted uploads of objects with this prefix left behind. Only for the one
+    /// run that may upload them.
+    ///
+    /// # Errors
+    /// The target cannot be reached or written.
+    fn sweep(&self, prefix: &str) -> Result<u64>;
+}
+
+/// An object being written.
+pub trait Upload: Write {
+    /// Makes the object durable and then visible under its name.
+    ///
+    /// # Errors
+    /// It could not be made durable, or an object of that name exists: then this one is gone.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Checks the name of an object: `MACHINE/FILE`, both of plain characters, so that no name leads
+/// anywhere else on any kind of target.
+fn check_name(name: &str) -> Result<(&str, &str)> {
+    let plain = |part: &str| {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal)
+    };
+    match name.split_once('/') {
+        Some((machine, file)) if plain(machine) && plain(file) => Ok((machine, file)),
+        _ => Err(Error::damaged(name, "not the name of an object")),
+    }
+}
+
+/// Opens the target called `name` in the settings, or the one at the URL `name`.
+///
+/// # Errors
+/// There is none of that name, or it cannot be reached.
+pub fn open(settings: &Settings, name: &str) -> Result<Box<dyn Target>> {
+    let url = match settings.target.get(name) {
+        Some(target) => target.url.as_str(),
+        None if name.contains("://") => name,
+        None => {
+            let known: Vec<&str> = settings.target.keys().map(String::as_str).collect();
+            return Err(Error::Target {
+                target: name.to_owned(),
+                why: "no target of that name is configured".into(),
+                cure: if known.is_empty() {
+                    "add [target.NAME] with a url, or give the URL itself".into()
+                } else {
+                    format!("there is {}; or give the URL itself", known.join(", "))
+                },
+            });
+        }
+    };
+    Ok(Box::new(FileTarget::open(url)?))
+}
+
+/// The targets that a verb without a choice works on: all that are configured.
+pub fn configured(settings: &Settings) -> impl Iterator<Item = &str> {
+    settings.target.keys().map(String::as_str)
+}
+
+/// Objects by machine.
+pub(crate) fn by_machine(objects: Vec<Object>) -> BTreeMap<String, Vec<Object>> {
+    let mut machines: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+    for object in objects {
+        if let Some((machine, _)) = object.name.split_once('/') {
+            let machine = machine.to_owned();
+            machines.entry(machine).or_default().push(object);
+        }
+    }
+    machines
+}

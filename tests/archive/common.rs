@@ -12,7 +12,7 @@ use state_api::{Never, View};
 use std::fs::File;
 use std::path::Path;
 
-pub struct Memory(pub Vec<u8>);
+pub(crate) struct Memory(pub(crate) Vec<u8>);
 
 impl Source for Memory {
     fn name(&self) -> &str {
@@ -31,13 +31,13 @@ impl Source for Memory {
     }
 }
 
-pub struct Made {
-    pub data: Memory,
-    pub label: Label,
-    pub written: Written,
+pub(crate) struct Made {
+    pub(crate) data: Memory,
+    pub(crate) label: Label,
+    pub(crate) written: Written,
 }
 
-pub fn machine(stores: &[&str]) -> Machine {
+pub(crate) fn machine(stores: &[&str]) -> Machine {
     let store = |path: &&str| Store {
         path: Bytes(path.as_bytes().to_vec()),
         engine: "plain".into(),
@@ -63,11 +63,11 @@ pub fn machine(stores: &[&str]) -> Machine {
     }
 }
 
-pub fn view(dir: &Path) -> View {
+pub(crate) fn view(dir: &Path) -> View {
     View::frozen(File::open(dir).unwrap().into())
 }
 
-pub fn label(machine: &Machine, data: &[u8], written: &Written) -> Label {
+pub(crate) fn label(machine: &Machine, data: &[u8], written: &Written) -> Label {
     Label {
         machine: machine.machine.clone(),
         id: machine.id.parse().unwrap(),
@@ -86,7 +86,7 @@ pub fn label(machine: &Machine, data: &[u8], written: &Written) -> Label {
 }
 
 /// An archive of everything in these directories, each the store of that name.
-pub fn archive(stores: &[(&str, &Path)]) -> Made {
+pub(crate) fn archive(stores: &[(&str, &Path)]) -> Made {
     let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
     let machine = machine(&names);
     let views: Vec<View> = stores.iter().map(|(_, dir)| view(dir)).collect();

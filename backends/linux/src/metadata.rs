@@ -5,8 +5,8 @@ use crate::acl::{self, Acl};
 use crate::stat::Time;
 use rustix::fs::{
     AtFlags, Gid, IFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat,
-    fgetxattr, flistxattr, fsetxattr, ioctl_getflags, ioctl_setflags, lgetxattr, llistxattr,
-    lsetxattr, seek, utimensat,
+    fgetxattr, flistxattr, fsetxattr, futimens, ioctl_getflags, ioctl_setflags, lgetxattr,
+    llistxattr, lsetxattr, seek, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -272,10 +272,11 @@ pub fn data_extents(file: impl AsFd, size: u64) -> io::Result<Vec<Extent>> {
     Ok(extents)
 }
 
-/// A name in an open directory, as the calls below take it. The empty name is the directory.
+/// A name in an open directory, as the calls below take it. With the empty name it is what is
+/// open itself, a directory or a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a, Fd> {
-    /// The directory.
+    /// The directory, or with an empty name the file.
     pub dir: Fd,
     /// The name in it.
     pub name: &'a CStr,
@@ -301,17 +302,11 @@ impl<Fd: AsFd> Place<'_, Fd> {
                 tv_nsec: time.nanoseconds.into(),
             },
         };
-        let name = if self.name.is_empty() {
-            c"."
-        } else {
-            self.name
-        };
-        Ok(utimensat(
-            &self.dir,
-            name,
-            &times,
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        if self.name.is_empty() {
+            return Ok(futimens(&self.dir, &times)?);
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        Ok(utimensat(&self.dir, self.name, &times, flags)?)
     }
 
     /// Sets one attribute, never following a symlink.

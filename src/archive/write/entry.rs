@@ -40,7 +40,7 @@ impl Writer<'_, '_> {
         });
         let is_directory = entry.stat.kind == stat::Kind::Directory;
         if path.len() > PATH_MAX || entry.name().len() > NAME_MAX {
-            self.missing(path, "its path is longer than 4096 bytes");
+            self.missing(path, "its path is longer than 4095 bytes");
             return Ok(None);
         }
         match entry.boundary {

@@ -1,0 +1,183 @@
+//! Comparing a tree with a manifest, metadata included: what a destination silently changed.
+
+use super::extract::{Job, Loss};
+use super::manifest::{Record, What, order};
+use super::{Error, Result};
+use state_api::View;
+use state_linux::stat::{FileId, Kind, Stat};
+use state_linux::tree::{Entry, Walk};
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+
+/// Everything in which the tree differs from what `job` had to make of it. Contents are not read
+/// again: their digests were compared when they were written.
+///
+/// # Errors
+/// The archive or the tree cannot be read, or a path is missing or too many.
+pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
+    let mut differences = Vec::new();
+    let mut walk = Walk::new(tree);
+    let mut ids: HashMap<Vec<u8>, FileId> = HashMap::new();
+    for record in job.archive.records() {
+        let (record, _) = record?;
+        if job.interrupt.is_set() {
+            return Err(state_api::Error::Interrupted.into());
+        }
+        if !job.wants(&record) {
+            continue;
+        }
+        let entry = next(&mut walk)?;
+        let entry = entry.ok_or_else(|| Error::member(&record.path, "it was not restored"))?;
+        let path = entry.path.as_os_str().as_bytes();
+        match order(path, &record.path) {
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Less => {
+                return Err(Error::member(
+                    path,
+                    "it is not in the archive, and is there",
+                ));
+            }
+            std::cmp::Ordering::Greater => {
+                return Err(Error::member(&record.path, "it was not restored"));
+            }
+        }
+        let mut differ = |what: String| {
+            differences.push(Loss {
+                path: record.path.clone(),
+                what,
+            });
+        };
+        if let What::Link { target } = &record.what {
+            // Its first name may not have been wanted; then it is the first itself.
+            let first = ids.entry(target.clone()).or_insert(entry.stat.id);
+            if *first != entry.stat.id {
+                differ("it is no longer the same file as its other names".into());
+            }
+            continue;
+        }
+        if record.has_links {
+            ids.insert(record.path.clone(), entry.stat.id);
+        }
+        stat(&record, &entry.stat, &mut differ)?;
+        attributes(&record, &entry, &mut differ)?;
+    }
+    match next(&mut walk)? {
+        None => Ok(differences),
+        Some(entry) => Err(Error::member(
+            entry.path.as_os_str().as_bytes(),
+            "it is not in the archive, and is there",
+        )),
+    }
+}
+
+fn next(walk: &mut Walk<'_>) -> Result<Option<Entry>> {
+    loop {
+        let entry = match walk.next() {
+            None => return Ok(None),
+            Some(entry) => entry.map_err(|unreadable| {
+                let path = unreadable.path.display();
+                Error::os(format!("{} {path}", unreadable.doing), unreadable.source)
+            })?,
+        };
+        if entry.path.as_os_str() != ".state" {
+            return Ok(Some(entry));
+        }
+        walk.prune();
+    }
+}
+
+fn stat(record: &Record, stat: &Stat, differ: &mut dyn FnMut(String)) -> Result<()> {
+    let kind = match record.what {
+        What::Directory => Kind::Directory,
+        What::File { .. } => Kind::File,
+        What::Symlink { .. } => Kind::Symlink,
+        What::Fifo => Kind::Fifo,
+        What::Link { .. } => return Ok(()),
+    };
+    if kind != stat.kind {
+        return Err(Error::member(&record.path, "it became something else"));
+    }
+    if let What::File { size, .. } = record.what
+        && size != stat.size
+    {
+        return Err(Error::member(&record.path, "it has another size"));
+    }
+    let (owner, found) = ((record.uid, record.gid), (stat.uid, stat.gid));
+    if owner != found {
+        differ(format!(
+            "owner {}:{} instead of {}:{}",
+            found.0, found.1, owner.0, owner.1
+        ));
+    }
+    // A symlink has no mode of its own on Linux.
+    if kind != Kind::Symlink && record.mode != stat.mode {
+        differ(format!(
+            "mode {:04o} instead of {:04o}",
+            stat.mode, record.mode
+        ));
+    }
+    let time = super::pax::Time {
+        seconds: stat.modified.seconds,
+        nanoseconds: stat.modified.nanoseconds,
+    };
+    if time != record.modified {
+        differ(format!("time {time} instead of {}", record.modified));
+    }
+    Ok(())
+}
+
+fn attributes(record: &Record, entry: &Entry, differ: &mut dyn FnMut(String)) -> Result<()> {
+    let found = entry.metadata().map_err(|unreadable| {
+        Error::os(
+            format!("{} {}", unreadable.doing, entry.path.display()),
+            unreadable.source,
+        )
+    })?;
+    if let (What::Symlink { target }, Ok(there)) = (&record.what, entry.link_target())
+        && there.as_bytes() != target
+    {
+        return Err(Error::member(&record.path, "it points somewhere else"));
+    }
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    for (name, value) in &record.extra.xattrs {
+        match found.xattrs.get(std::ffi::OsStr::from_bytes(name)) {
+            Some(there) if there == value => {}
+            Some(_) => differ(format!("attribute {} has another value", shown(name))),
+            None => differ(format!("no attribute {}", shown(name))),
+        }
+    }
+    for name in found.xattrs.keys() {
+        let name = name.as_bytes();
+        // Labels are given to every file where SELinux is at work.
+        if !record.extra.xattrs.contains_key(name) && name != b"security.selinux" {
+            differ(format!("attribute {} on top", shown(name)));
+        }
+    }
+    for (what, wanted, there) in [
+        (
+            "ACL",
+            &record.extra.access_acl,
+            found.access_acl.map(|acl| acl.to_string()),
+        ),
+        (
+            "default ACL",
+            &record.extra.default_acl,
+            found.default_acl.map(|acl| acl.to_string()),
+        ),
+        (
+            "flags",
+            &record.extra.flags,
+            Some(found.flags.to_string()).filter(|flags| !flags.is_empty()),
+        ),
+    ] {
+        if *wanted != there {
+            let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
+            differ(format!(
+                "{what} {} instead of {}",
+                text(&there),
+                text(wanted)
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Giving a staged entry its owner, attributes, mode and times, in the order that keeps them:
+//! a change of owner strips setuid bits and capabilities, a change of mode touches ACLs.
+
+use super::Loss;
+use crate::archive::manifest::{Record, What};
+use crate::archive::{Error, Result};
+use rustix::fs::{AtFlags, Mode, chmodat, fchmod};
+use rustix::io::Errno;
+use state_linux::acl::{self, Acl};
+use state_linux::metadata::{Flags, Place};
+use state_linux::stat::Time;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The capability attribute, which every change of owner or content removes.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Attributes that are restored. The others belong to a machine, not to its data: signatures of
+/// integrity measurement, for one, hold for another machine's keys.
+fn is_restored(name: &[u8]) -> bool {
+    name.starts_with(b"user.")
+        || name.starts_with(b"trusted.") // overlay layers of containers live on these
+        || name == CAPABILITY
+        || name == b"security.selinux"
+        || name == b"btrfs.compression"
+}
+
+/// What an entry could not be given.
+#[derive(Debug, Default)]
+pub(super) struct Losses(pub(super) Vec<Loss>);
+
+impl Losses {
+    /// Keeps what failed for good as a loss, and lets pass only what says that the filesystem is
+    /// broken.
+    pub(super) fn unless(
+        &mut self,
+        record: &Record,
+        what: impl FnOnce() -> String,
+        done: io::Result<()>,
+    ) -> Result<bool> {
+        let error = match done {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        let is_refusal = Errno::from_io_error(&error).is_some_and(|errno| {
+            [
+                Errno::OPNOTSUPP,
+                Errno::PERM,
+                Errno::ACCESS,
+                Errno::INVAL,
+                Errno::NOTTY,
+                Errno::NOSYS,
+                Errno::NOSPC, // ext4 says so of an attribute that does not fit beside the others
+                Errno::RANGE,
+                Errno::OVERFLOW,
+                Errno::TOOBIG,
+            ]
+            .contains(&errno)
+        });
+        if !is_refusal {
+            return Err(Error::os(format!("restoring {}", what()), error));
+        }
+        self.push(record, format!("{}: {error}", what()));
+        Ok(false)
+    }
+
+    pub(super) fn push(&mut self, record: &Record, what: String) {
+        self.0.push(Loss {
+            path: record.path.clone(),
+            what,
+        });
+    }
+
+    /// Everything but inode flags, of the thing at `place`.
+    pub(super) fn apply(
+        &mut self,
+        record: &Record,
+        place: &Place<'_, BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let owner = || format!("owner {}:{}", record.uid, record.gid);
+        let has_owner = self.unless(record, owner, place.set_owner(record.uid, record.gid))?;
+        let is_capability = |(name, _): &(&Vec<u8>, &Vec<u8>)| name.as_slice() == CAPABILITY;
+        let (capability, others): (Vec<_>, Vec<_>) =
+            record.extra.xattrs.iter().partition(is_capability);
+        for (name, value) in others {
+            self.xattr(record, place, name, value)?;
+        }
+        for (kind, text) in [
+            (acl::ACCESS, &record.extra.access_acl),
+            (acl::DEFAULT, &record.extra.default_acl),
+        ] {
+            if let Some(text) = text {
+                let acl: Acl =
+                    (text.parse()).map_err(|bad: acl::BadAcl| Error::member(&record.path, bad))?;
+                self.unless(record, || format!("ACL {text}"), place.set_acl(kind, &acl))?;
+            }
+        }
+        for (name, value) in capability {
+            if has_owner {
+                self.xattr(record, place, name, value)?;
+            } else {
+                self.push(record, "capabilities, for want of the owner".into());
+            }
+        }
+        if !matches!(record.what, What::Symlink { .. }) {
+            // What runs with its owner's rights must not run with those of somebody else.
+            let mode = if has_owner {
+                record.mode
+            } else {
+                record.mode & 0o1777
+            };
+            let mode = Mode::from_raw_mode(mode);
+            let done = if place.name.is_empty() {
+                fchmod(place.dir, mode)
+            } else {
+                chmodat(place.dir, place.name, mode, AtFlags::empty())
+            };
+            self.unless(
+                record,
+                || format!("mode {:04o}", record.mode),
+                done.map_err(Into::into),
+            )?;
+        }
+        let time = Time {
+            seconds: record.modified.seconds,
+            nanoseconds: record.modified.nanoseconds,
+        };
+        let what = || format!("time {}", record.modified);
+        self.unless(record, what, place.set_modified(time))?;
+        Ok(())
+    }
+
+    fn xattr(
+        &mut self,
+        record: &Record,
+        place: &Place<'_, BorrowedFd<'_>>,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        let what = || format!("attribute {}", String::from_utf8_lossy(name));
+        if !is_restored(name) {
+            self.push(
+                record,
+                format!("{}: attributes of this kind are not restored", what()),
+            );
+            return Ok(());
+        }
+        let name = CString::new(name).map_err(|e| Error::member(&record.path, e))?;
+        self.unless(record, what, place.set_xattr(&name, value))?;
+        Ok(())
+    }
+
+    /// Those of the record's inode flags that are in `which`.
+    pub(super) fn flags(
+        &mut self,
+        record: &Record,
+        open: impl AsFd,
+        which: impl Fn(Flags) -> Flags,
+    ) -> Result<()> {
+        let Some(text) = &record.extra.flags else {
+            return Ok(());
+        };
+        let flags: Flags = text.parse().map_err(|e| Error::member(&record.path, e))?;
+        let wanted = which(flags);
+        let what = || format!("flags {wanted}");
+        match wanted.add_to(open) {
+            Ok(missing) if missing.is_none() => {}
+            Ok(missing) => self.push(record, format!("flags {missing}: ignored")),
+            Err(error) => {
+                self.unless(record, what, Err(error))?;
+            }
+        }
+        Ok(())
+    }
+}

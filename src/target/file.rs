@@ -1,0 +1,481 @@
+//! `file://`: a directory, on a disk that is there or a share that is mounted.
+//!
+//! An object is written without a name (or under a hidden one, where a file without a name is
+//! not possible), synced, given its name without ever replacing anything, and the directory is
+//! synced. After a failed sync the file is abandoned: the kernel forgets what it could not write.
+
+use super::{Object, Target, Upload, check_name};
+use crate::archive::read::Source;
+use crate::archive::{Error, Result};
+use rustix::fs::{
+    Advice, AtFlags, CWD, Mode, OFlags, RenameFlags, fadvise, fsync, linkat, mkdirat, openat,
+    renameat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+use state_api::Outcome;
+use state_linux::stat::{Kind, Stat};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// What the hidden names of unfinished objects end with.
+const PARTIAL: &str = ".partial";
+
+/// A directory that keeps objects.
+#[derive(Debug)]
+pub struct FileTarget {
+    url: String,
+    path: PathBuf,
+    dir: OwnedFd,
+    /// For tests: as on a filesystem that has no files without names.
+    always_named: bool,
+}
+
+/// The directory that a `file://` URL names.
+///
+/// # Errors
+/// It is no such URL.
+fn path_of(url: &str) -> Result<PathBuf> {
+    let wrong = |why: &str| Error::Target {
+        target: url.to_owned(),
+        why: why.to_owned(),
+        cure: "a target is a directory: file:///mnt/usb/state".into(),
+    };
+    let (scheme, path) = url.split_once("://").ok_or_else(|| wrong("not a URL"))?;
+    if scheme != "file" {
+        return Err(wrong("this kind of target is not supported"));
+    }
+    if !path.starts_with('/') {
+        return Err(wrong("file:// is followed by an absolute path"));
+    }
+    let mut bytes = Vec::new();
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next(), rest.next()];
+                let digit = |d: Option<u8>| char::from(d?).to_digit(16);
+                let (Some(high), Some(low)) = (digit(digits[0]), digit(digits[1])) else {
+                    return Err(wrong("a % is followed by two hexadecimal digits"));
+                };
+                (high << 4 | low) as u8
+            }
+            byte => byte,
+        });
+    }
+    if bytes.contains(&0) {
+        return Err(wrong("a path holds no NUL"));
+    }
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+impl FileTarget {
+    /// Opens the directory. It must exist: a disk that is not mounted is not written to.
+    ///
+    /// # Errors
+    /// It does not, or `url` is no such URL.
+    pub fn open(url: &str) -> Result<Self> {
+        let path = path_of(url)?;
+        let dir = openat(CWD, &path, DIRECTORY, Mode::empty()).map_err(|errno| Error::Target {
+            target: url.to_owned(),
+            why: io::Error::from(errno).to_string(),
+            cure: match errno {
+                Errno::NOENT | Errno::NOTDIR => format!(
+                    "mount the disk, or make the directory: mkdir -p {}",
+                    path.display()
+                ),
+                _ => "look at the disk or share: `dmesg` says more".into(),
+            },
+        })?;
+        Ok(Self {
+            url: url.to_owned(),
+            path,
+            dir,
+            always_named: false,
+        })
+    }
+
+    fn os(&self, doing: &str, name: &str, errno: impl Into<io::Error>) -> Error {
+        let path = self.path.join(name);
+        Error::os(format!("{doing} {}", path.display()), errno)
+    }
+
+    /// The directory of one machine.
+    fn machine(&self, machine: &str) -> Result<Option<OwnedFd>> {
+        match openat(
+            &self.dir,
+            machine,
+            DIRECTORY | OFlags::NOFOLLOW,
+            Mode::empty(),
+        ) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.os("opening", machine, errno)),
+        }
+    }
+
+    fn make_machine(&self, machine: &str) -> Result<OwnedFd> {
+        match mkdirat(&self.dir, machine, Mode::RWXU) {
+            Ok(()) => fsync(&self.dir).map_err(|e| self.os("syncing", "", e))?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(self.os("making", machine, errno)),
+        }
+        let dir = self.machine(machine)?;
+        dir.ok_or_else(|| self.os("opening", machine, Errno::NOENT))
+    }
+
+    fn names(&self, dir: &OwnedFd) -> Result<Vec<String>> {
+        let names = state_linux::tree::names(dir).map_err(|e| self.os("listing", "", e))?;
+        let mut names: Vec<String> = (names.into_iter())
+            .filter_map(|name| name.into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Target for FileTarget {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        let mut objects = Vec::new();
+        let wanted = prefix.split('/').next().unwrap_or_default();
+        // `names` wants a descriptor that nobody else reads the directory through.
+        let top = openat(&self.dir, c".", DIRECTORY, Mode::empty());
+        let top = top.map_err(|e| self.os("opening", "", e))?;
+        for machine in self.names(&top)? {
+            if !machine.starts_with(wanted) || machine.starts_with('.') {
+                continue;
+            }
+            let Ok(Some(dir)) = self.machine(&machine) else {
+                continue; // not a directory, so nothing of ours
+            };
+            for file in self.names(&dir)? {
+                let name = format!("{machine}/{file}");
+                if !name.starts_with(prefix) || check_name(&name).is_err() {
+                    continue;
+                }
+                match Stat::of(&dir, file.as_str()) {
+                    Ok(stat) if stat.kind == Kind::File => objects.push(Object {
+                        name,
+                        bytes: stat.size,
+                    }),
+                    Ok(_) => {}
+                    Err(error) => return Err(self.os("looking at", &name, error)),
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    fn put(&self, name: &str) -> Result<Box<dyn Upload + '_>> {
+        let (machine, file) = check_name(name)?;
+        let dir = self.make_machine(machine)?;
+        if Stat::of(&dir, file).is_ok() {
+            return Err(self.os("writing", name, Errno::EXIST));
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let nameless = match self.always_named {
+            true => Err(Errno::OPNOTSUPP),
+            false => openat(&dir, c".", flags | OFlags::TMPFILE, mode),
+        };
+        let (open, partial) = match nameless {
+            Ok(open) => (open, None),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                let partial = format!(".{file}{PARTIAL}");
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                match openat(&dir, &partial, flags, mode) {
+                    Ok(open) => (open, Some(partial)),
+                    Err(errno) => return Err(self.os("writing", name, errno)),
+                }
+            }
+            Err(errno) => return Err(self.os("writing", name, errno)),
+        };
+        Ok(Box::new(FileUpload {
+            target: self,
+            dir,
+            name: name.to_owned(),
+            open: File::from(open),
+            partial,
+        }))
+    }
+
+    fn get(&self, name: &str) -> Result<Box<dyn Source + '_>> {
+        let (machine, file) = check_name(name)?;
+        let missing = || Error::Missing {
+            what: format!("{name} at {}", self.url),
+        };
+        let dir = self.machine(machine)?.ok_or_else(missing)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let open = match openat(&dir, file, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Err(missing()),
+            open => open.map_err(|e| self.os("opening", name, e))?,
+        };
+        // What was just written is to be read from the disk, not from memory.
+        fadvise(&open, 0, None, Advice::DontNeed).map_err(|e| self.os("reading", name, e))?;
+        let stat = Stat::of_open(&open).map_err(|e| self.os("reading", name, e))?;
+        if stat.kind != Kind::File {
+            return Err(missing());
+        }
+        Ok(Box::new(FileSource {
+            name: self.path.join(name).display().to_string(),
+            length: stat.size,
+            open: File::from(open),
+        }))
+    }
+
+    fn delete(&self, name: &str) -> Result<Outcome> {
+        let (machine, file) = check_name(name)?;
+        let Some(dir) = self.machine(machine)? else {
+            return Ok(Outcome::AlreadySo);
+        };
+        match unlinkat(&dir, file, AtFlags::empty()) {
+            Ok(()) => {
+                fsync(&dir).map_err(|e| self.os("syncing", machine, e))?;
+                Ok(Outcome::Made)
+            }
+            Err(Errno::NOENT) => Ok(Outcome::AlreadySo),
+            Err(errno) => Err(self.os("deleting", name, errno)),
+        }
+    }
+
+    fn sweep(&self, prefix: &str) -> Result<u64> {
+        let machine = prefix.split('/').next().unwrap_or_default();
+        let Some(dir) = self.machine(machine)? else {
+            return Ok(0);
+        };
+        let mut swept = 0;
+        for name in self.names(&dir)? {
+            if name.starts_with('.') && name.ends_with(PARTIAL) {
+                unlinkat(&dir, &name, AtFlags::empty())
+                    .map_err(|e| self.os("deleting", &format!("{machine}/{name}"), e))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+struct FileUpload<'t> {
+    target: &'t FileTarget,
+    dir: OwnedFd,
+    name: String,
+    open: File,
+    /// The hidden name, if it has one.
+    partial: Option<String>,
+}
+
+impl FileUpload<'_> {
+    fn publish(&mut self) -> rustix::io::Result<()> {
+        let (_, file) = self.name.split_once('/').unwrap_or(("", &self.name));
+        let Some(partial) = &self.partial else {
+            let path = format!("/proc/self/fd/{}", self.open.as_raw_fd());
+            return linkat(CWD, path, &self.dir, file, AtFlags::SYMLINK_FOLLOW);
+        };
+        match renameat_with(&self.dir, partial, &self.dir, file, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            done => {
+                done?;
+                self.partial = None;
+                return Ok(());
+            }
+        }
+        // Some shares know no such rename, but links do not replace either.
+        match linkat(&self.dir, partial, &self.dir, file, AtFlags::empty()) {
+            Ok(()) => return Ok(()), // the hidden name goes when this is dropped
+            Err(Errno::EXIST) => return Err(Errno::EXIST),
+            Err(_) => {}
+        }
+        // FAT knows neither. The name holds the time and something random, and nobody else
+        // writes into this machine's directory.
+        if Stat::of(&self.dir, file).is_ok() {
+            return Err(Errno::EXIST);
+        }
+        renameat(&self.dir, partial, &self.dir, file)?;
+        self.partial = None;
+        Ok(())
+    }
+}
+
+impl Write for FileUpload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.open.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Upload for FileUpload<'_> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        fsync(&self.open).map_err(|e| self.target.os("syncing", &self.name, e))?;
+        self.publish()
+            .map_err(|e| self.target.os("publishing", &self.name, e))?;
+        fsync(&self.dir).map_err(|e| self.target.os("syncing the directory of", &self.name, e))
+    }
+}
+
+impl Drop for FileUpload<'_> {
+    fn drop(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            // If it cannot be removed, the next run sweeps it.
+            unlinkat(&self.dir, partial, AtFlags::empty()).unwrap_or(());
+        }
+    }
+}
+
+struct FileSource {
+    name: String,
+    length: u64,
+    open: File,
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        // Nothing is allocated for bytes that are not there.
+        if at
+            .checked_add(length as u64)
+            .is_none_or(|end| end > self.length)
+        {
+            return Err(Error::damaged(&self.name, "it ends too early"));
+        }
+        let mut bytes = vec![0; length];
+        match self.open.read_exact_at(&mut bytes, at) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::damaged(
+                &self.name,
+                "it became shorter while it was read",
+            )),
+            Err(error) => Err(Error::os(format!("reading {}", self.name), error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn target(dir: &Path) -> FileTarget {
+        FileTarget::open(&format!("file://{}", dir.display())).unwrap()
+    }
+
+    fn put(target: &FileTarget, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut upload = target.put(name)?;
+        upload.write_all(bytes).unwrap();
+        upload.finish()
+    }
+
+    fn names(target: &FileTarget) -> Vec<String> {
+        let objects = target.list("").unwrap();
+        objects.into_iter().map(|object| object.name).collect()
+    }
+
+    #[test]
+    fn an_object_is_there_whole_or_not_at_all() {
+        for always_named in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut target = target(dir.path());
+            target.always_named = always_named;
+            let mut upload = target.put("m/a.txt").unwrap();
+            upload.write_all(b"half").unwrap();
+            assert_eq!(names(&target), Vec::<String>::new());
+            drop(upload);
+            assert_eq!(std::fs::read_dir(dir.path().join("m")).unwrap().count(), 0);
+
+            put(&target, "m/a.txt", b"whole").unwrap();
+            put(&target, "other/b.txt", b"").unwrap();
+            assert_eq!(names(&target), ["m/a.txt", "other/b.txt"]);
+            let listed = target.list("m/").unwrap();
+            let wanted = Object {
+                name: "m/a.txt".into(),
+                bytes: 5,
+            };
+            assert_eq!(listed, [wanted]);
+            let source = target.get("m/a.txt").unwrap();
+            assert_eq!(source.read(1, 3).unwrap(), b"hol");
+            assert!(source.read(1, 5).is_err());
+            assert!(source.read(u64::MAX, 5).is_err());
+
+            assert!(put(&target, "m/a.txt", b"other").is_err());
+            // Two that began before either was there.
+            let mut late = target.put("m/c.txt").unwrap();
+            late.write_all(b"late").unwrap();
+            if always_named {
+                assert!(target.put("m/c.txt").is_err());
+                late.finish().unwrap();
+            } else {
+                put(&target, "m/c.txt", b"early").unwrap();
+                assert!(late.finish().is_err());
+                assert_eq!(target.get("m/c.txt").unwrap().length(), 5);
+            }
+            assert_eq!(target.delete("m/a.txt").unwrap(), Outcome::Made);
+            assert_eq!(target.delete("m/a.txt").unwrap(), Outcome::AlreadySo);
+            assert!(matches!(target.get("m/a.txt"), Err(Error::Missing { .. })));
+        }
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_never_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = target(dir.path());
+        target.always_named = true;
+        let upload = target.put("m/a.tar.zst").unwrap();
+        std::mem::forget(upload); // as a kill does
+        assert_eq!(names(&target), Vec::<String>::new());
+        assert_eq!(target.sweep("m/").unwrap(), 1);
+        assert_eq!(target.sweep("m/").unwrap(), 0);
+        assert_eq!(target.sweep("nobody/").unwrap(), 0);
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        for name in [
+            "a", "../a", "m/../a", "m/a/b", ".m/a", "m/.a", "/a", "m/", "m/a b", "m/a\n",
+        ] {
+            assert!(target.put(name).is_err(), "{name:?}");
+            assert!(target.get(name).is_err(), "{name:?}");
+            assert!(target.delete(name).is_err(), "{name:?}");
+        }
+        std::os::unix::fs::symlink("/", dir.path().join("m")).unwrap();
+        assert!(target.put("m/a").is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_not_made() {
+        let error = FileTarget::open("file:///nonexistent/usb").unwrap_err();
+        let hint = "mount the disk, or make the directory: mkdir -p /nonexistent/usb";
+        assert_eq!(error.hint().as_deref(), Some(hint));
+        for url in [
+            "/mnt",
+            "s3://b/p",
+            "file://mnt",
+            "file:///a%zz",
+            "file:///a%00",
+        ] {
+            assert!(FileTarget::open(url).is_err(), "{url}");
+        }
+        assert_eq!(path_of("file:///a%20b").unwrap(), Path::new("/a b"));
+    }
+}
