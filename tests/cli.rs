@@ -249,6 +249,27 @@ fn a_full_disk_behind_standard_output_is_a_failure() {
 }
 
 #[test]
+fn quiet_and_colour_are_heard() {
+    let root = machines().join("debian-btrfs");
+    let root = text_of(&root);
+    let quiet = state(&["-q", "--root", root, "doctor"]);
+    assert_eq!(
+        (quiet.exit, quiet.stdout.as_str(), quiet.stderr.as_str()),
+        (Some(5), "", "")
+    );
+    let plain = state(&["--root", root, "doctor"]);
+    assert!(!plain.stdout.contains('\u{1b}'), "no colours in a pipe");
+    let colourful = state(&["--color", "always", "--root", root, "doctor"]);
+    assert!(colourful.stdout.contains("\u{1b}["));
+    let relative = Command::new(env!("CARGO_BIN_EXE_state"))
+        .current_dir(root)
+        .args(["--root", ".", "doctor"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(relative.stdout).unwrap(), plain.stdout);
+}
+
+#[test]
 fn init_writes_into_the_store_once() {
     let machine = copy_of("nixos-zfs");
     let root = text_of(machine.path());

@@ -27,7 +27,7 @@ use output::Color;
 use state_api::Interrupt;
 use state_linux::signal;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -174,7 +174,7 @@ impl Globals {
         static SIGNALS: OnceLock<Signals> = OnceLock::new();
         let flag = signal::catch().context("catching SIGINT and SIGTERM")?;
         Ok(Context {
-            root_dir: self.root.clone(),
+            root_dir: path::absolute(&self.root).context("finding the root directory")?,
             config_file: self.config.clone(),
             now: Utc::now(),
             boot_id: boot_id(&self.root)?,
