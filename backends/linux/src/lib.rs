@@ -9,6 +9,7 @@ pub mod loopback;
 pub mod metadata;
 pub mod mount;
 pub mod mountinfo;
+pub mod namespace;
 pub mod priority;
 pub mod signal;
 pub mod stat;
