@@ -48,7 +48,7 @@ pub enum Fidelity {
 }
 
 /// Copies what is inside `from`, and the owner, mode and attributes of its top, into the empty
-/// directory `to`.
+/// directory `to`; but not what `leave_out` says of a path and everything below it.
 ///
 /// # Errors
 /// The first thing that could not be read or written. What was copied until then stays; the
@@ -56,6 +56,7 @@ pub enum Fidelity {
 pub fn tree(
     from: &View,
     to: impl AsFd,
+    leave_out: &dyn Fn(&Path) -> bool,
     fidelity: Fidelity,
     interrupt: &dyn Interrupt,
 ) -> Result<Copied> {
@@ -68,11 +69,17 @@ pub fn tree(
         copied: Copied::default(),
         top: top.map_err(|error| Error::os("opening the destination", error))?,
     };
-    for entry in Walk::new(from) {
+    let mut walk = Walk::new(from);
+    while let Some(entry) = walk.next() {
         if interrupt.is_set() {
             return Err(Error::Interrupted);
         }
-        copy.entry(&entry.map_err(unreadable)?)?;
+        let entry = entry.map_err(unreadable)?;
+        if leave_out(&entry.path) {
+            walk.prune();
+        } else {
+            copy.entry(&entry)?;
+        }
     }
     copy.finish()
 }
