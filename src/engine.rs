@@ -1,1 +1,75 @@
 //! The one place that names every engine.
+
+use crate::context::Context;
+use crate::settings::{self, PastRoots};
+use state_api::{Error, Refusal, Result};
+
+/// Root's engine, as the configuration says.
+#[derive(Debug)]
+pub enum Root {
+    /// A subvolume.
+    Btrfs(state_btrfs::Btrfs<state_btrfs::Live>),
+}
+
+/// Evaluates an expression that is generic over [`state_api::RootBackend`] on whichever engine it
+/// is.
+macro_rules! on_root {
+    ($root:expr, $on:ident => $body:expr) => {
+        match $root {
+            $crate::engine::Root::Btrfs($on) => $body,
+        }
+    };
+}
+pub(crate) use on_root;
+
+/// The engine's name, as configurations and records write it.
+pub fn name(root: &settings::Root) -> &'static str {
+    match root {
+        settings::Root::Btrfs { .. } => "btrfs",
+        settings::Root::Zfs { .. } => "zfs",
+        settings::Root::Tmpfs { .. } => "tmpfs",
+    }
+}
+
+/// How long past roots are kept; `None` where the engine keeps none.
+pub fn past_roots(root: &settings::Root) -> Option<PastRoots> {
+    match root {
+        settings::Root::Btrfs { past_roots, .. } | settings::Root::Zfs { past_roots, .. } => {
+            Some(*past_roots)
+        }
+        settings::Root::Tmpfs { .. } => None,
+    }
+}
+
+/// Opens root's engine.
+///
+/// # Errors
+/// The engine cannot be reached: no such device, no module, a name it cannot carry.
+pub fn root(_cx: &Context, root: &settings::Root) -> Result<Root> {
+    match root {
+        settings::Root::Btrfs {
+            device,
+            subvolume,
+            blank,
+            ..
+        } => {
+            let kernel = state_btrfs::Live::open(device)?;
+            let engine = state_btrfs::Btrfs::new(kernel, subvolume, blank.as_deref());
+            Ok(Root::Btrfs(engine.map_err(Refusal::BadName)?))
+        }
+        _ => Err(Error::Unsupported {
+            engine: name(root),
+            what: "root",
+        }),
+    }
+}
+
+/// Opens the store at `path` with the engine of the filesystem that it is on.
+///
+/// # Errors
+/// It is not there, or its filesystem cannot be told.
+pub fn store(path: &std::path::Path) -> Result<Box<dyn state_api::SnapshotStore>> {
+    Err(Error::Missing {
+        what: path.display().to_string(),
+    })
+}

@@ -30,8 +30,8 @@ pub struct Record {
     pub boot_id: String,
     /// When the run began, by the clock of that moment.
     pub at: DateTime<Utc>,
-    /// The engine.
-    pub backend: String,
+    /// The engine; `None` if the configuration could not be read.
+    pub backend: Option<String>,
     /// The root volume, in the engine's notation; `None` if nothing could be looked at.
     pub root: Option<String>,
     /// What came of it.
@@ -197,7 +197,7 @@ mod tests {
             program: "0.1.0".into(),
             boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
             at: "2026-11-21T11:37:05Z".parse().unwrap(),
-            backend: "btrfs".into(),
+            backend: Some("btrfs".into()),
             root: Some("/dev/vda2[root]".into()),
             outcome: Outcome::Reset,
             source: Some(Source::Blank),

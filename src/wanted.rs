@@ -85,7 +85,7 @@ mod tests {
         let find = |wanted: &str| {
             let wanted: Wanted = wanted.parse().unwrap();
             let found = wanted.find(&names, "past root", |name| name);
-            found.map(|name| *name).map_err(|error| error.to_string())
+            found.copied().map_err(|error| error.to_string())
         };
         assert_eq!(find("latest"), Ok("kept"));
         assert_eq!(find("k"), Ok("kept"));

@@ -3,6 +3,7 @@
 //! A verb has a file here with its arguments, `run`, and the text that people read, which is a
 //! pure function of the verb's report. What it does is in `ops`.
 
+pub mod blank;
 pub mod completions;
 pub mod doctor;
 pub mod exit;
@@ -11,8 +12,11 @@ pub mod man;
 pub mod output;
 mod progress;
 mod prompt;
+pub mod reset;
+pub mod roots;
 pub mod size;
 pub mod status;
+mod steps;
 pub mod table;
 
 pub use exit::Exit;
@@ -53,6 +57,9 @@ verbs! {
     Init => init,
     Doctor => doctor,
     Status => status,
+    Reset => reset,
+    Roots => roots,
+    Blank => blank,
     Completions => completions,
     Man => man,
 }

@@ -1,5 +1,12 @@
 //! One file per verb: look, decide, act. Returns outcomes and prints nothing.
+
+pub mod act;
+pub mod blank;
 pub mod doctor;
 pub mod init;
 pub mod look;
+pub mod reset;
+pub mod roots;
+#[cfg(test)]
+mod sim;
 pub mod status;

@@ -1,0 +1,267 @@
+//! `state reset`: root goes back to blank. Runs in the initrd, unattended, before root is mounted.
+//!
+//! It never asks, never deletes on a failure, and leaves a [boot record](crate::record) whatever
+//! comes of it. See `docs/boot.md`.
+
+use super::act::{self, Act};
+use crate::cmdline::Words;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::record::{self, Outcome, Record, RecordedBlank};
+use crate::{config, engine, settings};
+use anyhow::Context as _;
+use serde::Serialize;
+use state_api::{
+    Blank, Error, PastRootName, Refusal, Reset, Retire, RootBackend, RootFacts, Source,
+};
+use std::io;
+use std::time::Instant;
+
+/// What a reset did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Whether the plan was carried out (false: a dry run).
+    pub executed: bool,
+    /// The engine.
+    pub backend: &'static str,
+    /// The root volume.
+    pub root: String,
+    /// What came of it, or will.
+    pub outcome: Outcome,
+    /// What the new root is made from.
+    pub source: Option<Source>,
+    /// The blank.
+    pub blank: Option<Blank>,
+    /// The name the outgoing root is kept under; `None` if there is none or it is given up.
+    pub past_root: Option<PastRootName>,
+    /// The plan.
+    pub plan: Vec<Act>,
+    /// The kernel command line says `state.debug`: more is to be told.
+    pub debug: bool,
+    /// What went wrong without making the reset a failure.
+    pub warnings: Vec<String>,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// Looks, decides, acts, and records what came of it.
+///
+/// # Errors
+/// It was refused, it failed or was interrupted. Nothing was deleted, and the boot record says
+/// what was done.
+pub fn run(cx: &Context) -> anyhow::Result<Report> {
+    recorded(cx, |draft| {
+        let settings = config::load(cx)?;
+        let root = settings.root.as_ref().ok_or_else(no_root)?;
+        draft.record.backend = Some(engine::name(root).to_owned());
+        let mut engine = engine::root(cx, root)?;
+        engine::on_root!(&mut engine, on => reset(cx, on, root, draft))
+    })
+}
+
+/// Runs `attempt` under the lock, and writes the boot record whatever comes of it.
+fn recorded(
+    cx: &Context,
+    attempt: impl FnOnce(&mut Draft) -> anyhow::Result<Report>,
+) -> anyhow::Result<Report> {
+    // Two runs at once would plan against each other. The one that has to wait records nothing:
+    // the other one does.
+    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
+    let mut draft = Draft::new(cx);
+    let report = attempt(&mut draft);
+    if cx.dry_run {
+        return report;
+    }
+    match report {
+        Ok(mut report) => {
+            if let Err(error) = draft.success(&report).write(&cx.run_dir()) {
+                report
+                    .warnings
+                    .push(format!("the boot record was not written: {error}"));
+            }
+            Ok(report)
+        }
+        Err(error) => match draft.failure(&error).write(&cx.run_dir()) {
+            Ok(()) => Err(error),
+            Err(unwritten) => Err(error.context(format!("{unwritten}; and before that"))),
+        },
+    }
+}
+
+/// The configuration has no `[root]`.
+pub(super) fn no_root() -> Failure {
+    Failure::usage("the configuration has no [root]").hint("`state init` writes one")
+}
+
+/// A boot record as far as it can be written yet.
+struct Draft {
+    record: Record,
+    begun: Instant,
+}
+
+impl Draft {
+    fn new(cx: &Context) -> Self {
+        let record = Record {
+            version: record::VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: cx.boot_id.clone(),
+            at: cx.now,
+            backend: None,
+            root: None,
+            outcome: Outcome::Failed,
+            source: None,
+            blank: None,
+            past_root: None,
+            plan: Vec::new(),
+            steps_done: 0,
+            took_us: 0,
+            failure: None,
+        };
+        Self {
+            record,
+            begun: Instant::now(),
+        }
+    }
+
+    fn seen(&mut self, facts: &RootFacts) {
+        self.record.root = Some(facts.root.clone());
+        self.record.blank = facts.blank.as_ref().map(|blank| RecordedBlank {
+            name: blank.name.clone(),
+            identity: blank.identity.clone(),
+        });
+    }
+
+    fn acted(&mut self, acts: &[Act]) {
+        self.record.plan = acts.iter().map(|act| act.text.clone()).collect();
+        self.record.steps_done = act::count_done(acts);
+    }
+
+    fn took_us(&self) -> u64 {
+        Record::micros(self.begun.elapsed())
+    }
+
+    fn success(mut self, report: &Report) -> Record {
+        self.record.outcome = report.outcome;
+        self.record.past_root.clone_from(&report.past_root);
+        self.record.took_us = report.took_us;
+        self.record
+    }
+
+    fn failure(mut self, error: &anyhow::Error) -> Record {
+        let api = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<Error>());
+        self.record.outcome = match api.map(Error::kind) {
+            Some(state_api::Kind::Refused) => Outcome::Refused,
+            Some(state_api::Kind::Interrupted) => Outcome::Interrupted,
+            Some(state_api::Kind::Failed) | None => Outcome::Failed,
+        };
+        self.record.took_us = self.took_us();
+        self.record.failure = Some(record::Failure {
+            error: format!("{error:#}"),
+            hint: api.and_then(Error::hint),
+        });
+        self.record
+    }
+}
+
+fn reset<B: RootBackend>(
+    cx: &Context,
+    backend: &mut B,
+    root: &settings::Root,
+    draft: &mut Draft,
+) -> anyhow::Result<Report> {
+    let words = words(cx)?;
+    let survey = backend.survey().context("looking at root")?;
+    let facts = backend.facts(&survey);
+    draft.seen(&facts);
+    let doing = || format!("resetting {}", facts.root);
+
+    let reset = wanted(cx, &words, root, &facts).with_context(doing)?;
+    draft.record.source.clone_from(&reset.source);
+    let past_root = match &reset.retire {
+        Retire::Keep(name) if facts.exists || !facts.leftovers.is_empty() => Some(name.clone()),
+        _ => None,
+    };
+    let plan = backend.plan_reset(&survey, &reset).with_context(doing)?;
+    let acts = if cx.dry_run {
+        act::planned(&plan)
+    } else {
+        let (acts, ended) = act::carry_out(backend, &survey, &plan, cx.interrupt);
+        draft.acted(&acts);
+        ended.with_context(doing)?;
+        acts
+    };
+    Ok(Report {
+        executed: !cx.dry_run,
+        backend: B::NAME,
+        outcome: if !backend.capabilities().erases {
+            Outcome::Checked
+        } else if reset.source.is_none() {
+            Outcome::Skipped
+        } else {
+            Outcome::Reset
+        },
+        past_root: past_root.filter(|_| !plan.is_nothing()),
+        root: facts.root,
+        source: reset.source,
+        blank: facts.blank,
+        plan: acts,
+        debug: words.debug,
+        warnings: words
+            .unknown
+            .iter()
+            .map(|word| format!("the kernel command line says {word}, which means nothing"))
+            .collect(),
+        took_us: draft.took_us(),
+    })
+}
+
+/// Reads the kernel command line of this boot. Without one there are no words.
+fn words(cx: &Context) -> anyhow::Result<Words> {
+    let path = cx.rooted("/proc/cmdline");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => Err(Error::os(format!("reading {}", path.display()), error))?,
+    };
+    let words = Words::parse(&String::from_utf8_lossy(&text)).map_err(|bad| {
+        Error::Refused(Refusal::Unsafe {
+            fact: bad.to_string(),
+            cure: "boot again and correct it in the boot menu".into(),
+        })
+    })?;
+    Ok(words)
+}
+
+/// What is asked of the engine, from the kernel command line, the settings and the facts.
+fn wanted(
+    cx: &Context,
+    words: &Words,
+    root: &settings::Root,
+    facts: &RootFacts,
+) -> state_api::Result<Reset> {
+    let source = match &words.root {
+        _ if words.skip => None,
+        None => Some(Source::Blank),
+        Some(wanted) => {
+            let past = wanted.find(&facts.past_roots, "past root", |past| past.name.as_str())?;
+            Some(Source::Past(past.name.clone()))
+        }
+    };
+    let gives_up = engine::past_roots(root).is_some_and(|keep| keep.last == 0);
+    let retire = if gives_up {
+        Retire::GiveUp
+    } else {
+        let taken = |name: &PastRootName| facts.past_roots.iter().any(|past| past.name == *name);
+        Retire::Keep(PastRootName::new(cx.now, &cx.boot_id, taken))
+    };
+    Ok(Reset {
+        retire,
+        needs_init: words.init_is_in_root(),
+        source,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests;
