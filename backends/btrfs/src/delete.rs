@@ -77,7 +77,7 @@ pub(crate) fn past_root(
     let found = &past.found;
     if let Some(mounted) = reading.mounted_below(&found.at).next() {
         return refused(Refusal::InUse {
-            what: Shown(&mounted.root).to_string(),
+            what: Shown(mounted.root.strip_prefix("/").unwrap_or(&mounted.root)).to_string(),
             by: format!("a mount at {}", Shown(&mounted.at)),
         });
     }

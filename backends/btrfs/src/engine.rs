@@ -21,6 +21,8 @@ const NIX_DATABASE: &str = "nix/var/nix/db";
 pub struct Btrfs<K> {
     kernel: K,
     layout: Layout,
+    /// Whether anything may not be on the disk yet; another run may have left it so.
+    is_uncommitted: bool,
 }
 
 impl<K: Kernel> Btrfs<K> {
@@ -33,6 +35,7 @@ impl<K: Kernel> Btrfs<K> {
         Ok(Self {
             kernel,
             layout: Layout::new(subvolume, blank)?,
+            is_uncommitted: true,
         })
     }
 
@@ -285,6 +288,17 @@ impl<K: Kernel> Apply for Btrfs<K> {
     type Step = Step;
 
     fn apply(&mut self, step: &Step) -> Result<Outcome> {
+        let outcome = self.act(step)?;
+        self.is_uncommitted = match step {
+            Step::Commit => false,
+            _ => self.is_uncommitted || outcome == Outcome::Made,
+        };
+        Ok(outcome)
+    }
+}
+
+impl<K: Kernel> Btrfs<K> {
+    fn act(&mut self, step: &Step) -> Result<Outcome> {
         match step {
             Step::MakeDirectory { at } => self.kernel.make_directory(at),
             Step::Snapshot {
@@ -312,7 +326,13 @@ impl<K: Kernel> Apply for Btrfs<K> {
                 self.kernel.set_read_only(id, *read_only)
             }
             Step::Delete { at, id } => self.delete(at, *id),
-            Step::Commit => self.kernel.commit().map(|()| Outcome::Made),
+            Step::Commit => {
+                self.kernel.commit()?;
+                Ok(match self.is_uncommitted {
+                    true => Outcome::Made,
+                    false => Outcome::AlreadySo,
+                })
+            }
         }
     }
 }

@@ -1,0 +1,394 @@
+//! The engine on a real filesystem.
+
+mod common;
+
+use common::{Disk, hostile, path_of, read, subvolume, write};
+use rustix::io::Errno;
+use state_api::{
+    Apply, Done, Error, Failed, Never, PastRootName, Refusal, Reset, Retire, RootBackend, Source,
+    execute,
+};
+use state_btrfs::{Btrfs, Kernel, Live, Node, Step};
+use state_linux::mount::Guard;
+use state_testing::suite::{self, root::RootFixture};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A disk with root, blank and a bystander; `at` is where root is.
+struct Machine {
+    disk: Disk,
+    root: PathBuf,
+    mounted: Option<Guard>,
+}
+
+impl Machine {
+    fn new(root: &Path) -> Self {
+        let disk = Disk::new();
+        let mut live = disk.live();
+        if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
+            live.make_directory(parent).unwrap();
+        }
+        live.create(root).unwrap();
+        write(&live, root.join("etc/conf"), "blank");
+        live.create(Path::new("persist")).unwrap();
+        write(&live, "persist/key", "key");
+        let machine = Self {
+            disk,
+            root: root.to_owned(),
+            mounted: None,
+        };
+        live.snapshot(root, &machine.blank(), true).unwrap();
+        live.commit().unwrap();
+        machine
+    }
+
+    fn blank(&self) -> PathBuf {
+        let mut name = self.root.clone().into_os_string();
+        name.push("-blank");
+        name.into()
+    }
+
+    fn engine(&self) -> Btrfs<Live> {
+        Btrfs::new(self.disk.live(), &self.root, None).unwrap()
+    }
+
+    fn reset(&self, name: &str) -> Ran {
+        let mut engine = self.engine();
+        let survey = engine.survey().unwrap();
+        let plan = engine
+            .plan_reset(&survey, &to_blank(name))
+            .expect("planning");
+        execute(&mut engine, &plan, &Never, |_| ())
+    }
+}
+
+type Ran = Result<Vec<Done<Step>>, Box<Failed<Step>>>;
+
+fn to_blank(name: &str) -> Reset {
+    Reset {
+        retire: Retire::Keep(name.parse().unwrap()),
+        source: Some(Source::Blank),
+        needs_init: false,
+    }
+}
+
+fn name(text: &str) -> PastRootName {
+    text.parse().unwrap()
+}
+
+fn delete(engine: &mut Btrfs<Live>, past: &str) -> Result<(), Error> {
+    let survey = engine.survey().unwrap();
+    let plan = engine.plan_delete(&survey, &name(past))?;
+    match execute(engine, &plan, &Never, |_| ()) {
+        Ok(_) => Ok(()),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+impl RootFixture for Machine {
+    type Backend = Btrfs<Live>;
+
+    fn backend(&self) -> Btrfs<Live> {
+        self.engine()
+    }
+    fn write(&mut self, path: &str, text: &str) {
+        write(&self.disk.live(), self.root.join(path), text);
+    }
+    fn nest(&mut self, path: &str) -> bool {
+        let mut live = self.disk.live();
+        let at = self.root.join(path);
+        let top = live.open(Path::new("")).unwrap();
+        fs::create_dir_all(path_of(&top).join(at.parent().unwrap())).unwrap();
+        live.create(&at).unwrap();
+        true
+    }
+    fn mount_root(&mut self) {
+        let at = self.disk.outside("mounted");
+        let root = self.root.to_str().unwrap();
+        self.mounted = Some(self.disk.mount(root, &at));
+    }
+    fn unmount_root(&mut self) {
+        self.mounted.take().unwrap().unmount().unwrap();
+    }
+    fn reboot(&mut self) {}
+    fn spoil_blank(&mut self) -> bool {
+        let mut live = self.disk.live();
+        let blank = subvolume(&live, self.blank()).id;
+        live.set_read_only(blank, false).unwrap();
+        write(&live, self.blank().join("spoilt"), "x");
+        live.set_read_only(blank, true).unwrap();
+        true
+    }
+    fn remove_blank(&mut self) {
+        let mut live = self.disk.live();
+        let blank = subvolume(&live, self.blank()).id;
+        live.delete(blank).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_the_engine_does_what_every_root_engine_must() {
+    suite::run(&suite::root::cases(), || Machine::new(Path::new("root")));
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_resets_work_under_any_name() {
+    for hostile in hostile() {
+        let root = Path::new("a dir").join(hostile);
+        let machine = Machine::new(&root);
+        let live = machine.disk.live();
+        write(&live, root.join("clutter"), "x");
+        write(
+            &live,
+            Path::new("past-roots").join(hostile).join("mine"),
+            "x",
+        );
+        drop(live);
+        machine.reset("one").expect("resetting");
+        let live = machine.disk.live();
+        assert_eq!(read(&live, root.join("clutter")), None);
+        assert_eq!(read(&live, "past-roots/one/clutter").unwrap(), "x");
+        let mine = Path::new("past-roots").join(hostile).join("mine");
+        assert_eq!(read(&live, mine).unwrap(), "x");
+        let engine = machine.engine();
+        let survey = engine.survey().unwrap();
+        let facts = engine.facts(&survey);
+        assert_eq!(facts.past_roots.len(), 1);
+        assert!(facts.root.is_ascii() && !facts.root.contains('\n'));
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_past_root_goes_with_all_that_hinders() {
+    let machine = Machine::new(Path::new("root"));
+    let mut live = machine.disk.live();
+    let p = Path::new;
+    for nested in ["root/a", "root/a/b", "root/a/b/c", "root/d e"] {
+        live.create(p(nested)).unwrap();
+    }
+    // A file that nobody may delete, and read-only subvolumes with others inside.
+    write(&live, "root/a/b/c/immutable", "x");
+    let view = live.open(p("root/a/b/c")).unwrap();
+    let file = File::open(path_of(&view).join("immutable")).unwrap();
+    rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::IMMUTABLE).unwrap();
+    for nested in ["root/a/b", "root/a"] {
+        let id = subvolume(&live, nested).id;
+        live.set_read_only(id, true).unwrap();
+    }
+    drop((live, view, file));
+    machine.reset("one").expect("resetting");
+    let mut engine = machine.engine();
+    delete(&mut engine, "one").expect("deleting");
+    let live = machine.disk.live();
+    assert_eq!(live.names(p("past-roots")).unwrap(), [""; 0]);
+    assert_eq!(read(&live, "persist/key").unwrap(), "key");
+    assert_eq!(live.children(5).unwrap().len(), 3, "root, blank, persist");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_cannot_be_deleted_says_why_and_stays() {
+    let machine = Machine::new(Path::new("root"));
+    machine.disk.live().create(Path::new("root/swap")).unwrap();
+    machine.reset("one").expect("resetting");
+    let mut engine = machine.engine();
+
+    let at = machine.disk.outside("mnt");
+    let guard = machine.disk.mount("past-roots/one/swap", &at);
+    let refused = delete(&mut engine, "one").unwrap_err().to_string();
+    let expected = format!(
+        "past-roots/one/swap is in use by a mount at {}",
+        at.display()
+    );
+    assert_eq!(refused, expected);
+
+    let file = at.join("swapfile");
+    let made = Command::new("btrfs")
+        .args(["filesystem", "mkswapfile", "--size", "16m"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(
+        Command::new("swapon")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    state_linux::mount::unmount_lazily(&at).unwrap();
+    let refused = delete(&mut engine, "one").map_err(|error| error.to_string());
+    // Swap is known by the path that was used: bring it back to switch it off.
+    drop(guard);
+    let guard = machine.disk.mount("past-roots/one/swap", &at);
+    assert!(
+        Command::new("swapoff")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    drop(guard);
+    assert_eq!(
+        refused.unwrap_err(),
+        "past-roots/one/swap is in use by an active swapfile in it or a running `btrfs send` of it"
+    );
+
+    let mut live = machine.disk.live();
+    let id = subvolume(&live, "past-roots/one/swap").id;
+    live.set_default(id).unwrap();
+    let refused = delete(&mut engine, "one").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "past root one holds the default subvolume"
+    );
+    live.set_default(5).unwrap();
+    delete(&mut engine, "one").expect("nothing hinders any more");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_the_default_subvolume_follows_root() {
+    let machine = Machine::new(Path::new("root"));
+    let mut live = machine.disk.live();
+    let outgoing = subvolume(&live, "root").id;
+    live.set_default(outgoing).unwrap();
+    drop(live);
+    machine.reset("one").expect("resetting");
+    let live = machine.disk.live();
+    let root = subvolume(&live, "root").id;
+    assert_ne!(root, outgoing);
+    assert_eq!(live.filesystem().unwrap().default_subvolume, root);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_root_of_the_running_system_is_never_reset() {
+    let machine = Machine::new(Path::new("root"));
+    let mut live = machine.disk.live();
+    live.create(Path::new("root/nix")).unwrap();
+    let at = machine.disk.outside("mnt");
+    let _guard = machine.disk.mount("root/nix", &at);
+    let engine = machine.engine();
+    let survey = engine.survey().unwrap();
+    let refusals = engine.facts(&survey).refusals;
+    let what = |refusal: &Refusal| match refusal {
+        Refusal::InsideRoot { what, .. } => what.clone(),
+        other => panic!("{other:?}"),
+    };
+    let whats: Vec<String> = refusals.iter().map(what).collect();
+    assert_eq!(
+        whats,
+        [
+            format!("root/nix, mounted at {},", at.display()),
+            "the Nix store".into()
+        ]
+    );
+    assert!(engine.plan_reset(&survey, &to_blank("one")).is_err());
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_mount_between_the_look_and_the_act_is_noticed() {
+    let machine = Machine::new(Path::new("root"));
+    let engine = machine.engine();
+    let survey = engine.survey().unwrap();
+    engine.recheck(&survey).unwrap();
+    let _guard = machine.disk.mount("root", &machine.disk.outside("mnt"));
+    let stale = engine.recheck(&survey).unwrap_err();
+    assert_eq!(
+        stale.to_string(),
+        "the mounts of root changed since it was looked at"
+    );
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_full_disk_loses_nothing() {
+    let disk = Disk::with_size(120 << 20);
+    let mut live = disk.live();
+    let p = Path::new;
+    live.create(p("root")).unwrap();
+    live.snapshot(p("root"), p("root-blank"), true).unwrap();
+    write(&live, "root/precious", "x");
+    let view = live.open(p("root")).unwrap();
+    // Many small files fill metadata as well as data.
+    let filler = vec![b'x'; 3000];
+    let full =
+        (0..200_000).find(|n| fs::write(path_of(&view).join(format!("f{n}")), &filler).is_err());
+    assert!(full.is_some(), "it cannot be filled");
+    drop(view);
+    live.commit().ok();
+    drop(live);
+    let mut failures = Vec::new();
+    for round in 0.. {
+        let mut engine = Btrfs::new(disk.live(), p("root"), None).unwrap();
+        let survey = engine.survey().unwrap();
+        let plan = engine.plan_reset(&survey, &to_blank("one")).unwrap();
+        let ran = execute(&mut engine, &plan, &Never, |_| ());
+        let live = engine.kernel();
+        let places = ["root", "root.new", "past-roots/one"];
+        let kept = places.map(|at| read(live, p(at).join("precious")).is_some());
+        assert!(matches!(live.node(p("root")).unwrap(), Node::Subvolume(_)));
+        match ran {
+            Ok(_) => {
+                assert_eq!(kept, [false, false, true]);
+                break;
+            }
+            Err(failed) => {
+                assert_eq!(kept.iter().filter(|kept| **kept).count(), 1, "{failed:?}");
+                let errno = common::errno(Err::<(), _>(failed.error));
+                assert_eq!(errno, Errno::NOSPC);
+                failures.push(failed.step);
+            }
+        }
+        // A little room for each next try.
+        let outgoing = places[kept.iter().position(|kept| *kept).unwrap()];
+        let view = live.open(p(outgoing)).unwrap();
+        for n in round * 40..(round + 1) * 40 {
+            fs::remove_file(path_of(&view).join(format!("f{n}"))).unwrap();
+        }
+    }
+    assert!(!failures.is_empty(), "the disk was not full");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_an_interrupted_reset_is_finished_whatever_came_between() {
+    let machine = Machine::new(Path::new("root"));
+    write(&machine.disk.live(), "root/first", "1");
+    let mut engine = machine.engine();
+    let survey = engine.survey().unwrap();
+    let plan = engine.plan_reset(&survey, &to_blank("one")).unwrap();
+    // Up to the exchange; then the machine is used, and blank renewed.
+    for step in &plan.steps[..2] {
+        engine.apply(step).unwrap();
+    }
+    drop(engine);
+    write(&machine.disk.live(), "root/second", "2");
+    let mut engine = machine.engine();
+    let survey = engine.survey().unwrap();
+    let take = engine.plan_take_blank(&survey).unwrap();
+    execute(&mut engine, &take, &Never, |_| ()).unwrap();
+    drop(engine);
+    machine.reset("two").unwrap();
+    let live = machine.disk.live();
+    assert_eq!(read(&live, "past-roots/two-2/first").unwrap(), "1");
+    assert_eq!(read(&live, "past-roots/two/second").unwrap(), "2");
+    assert_eq!(
+        read(&live, "root/second").unwrap(),
+        "2",
+        "it is in blank now"
+    );
+    assert_eq!(read(&live, "root/first"), None);
+    let mut names = live.names(Path::new("")).unwrap();
+    names.retain(|name| name != "persist");
+    assert_eq!(
+        names,
+        ["past-roots", "root", "root-blank", "root-blank-previous"]
+    );
+}
