@@ -68,6 +68,19 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What was being done and why it failed, outermost first. Unlike `{error:#}` it does not repeat
+/// a cause whose message the one before it ends with, as those of [`state_api::Error`] do.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    plain_errnos(&parts.join(": "))
+}
+
 /// The standard library words an errno as `Device or resource busy (os error 16)`; our leaves are
 /// lower case and without numbers.
 pub fn plain_errnos(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::context::Locked;
-use crate::failure::{Class, Failure, plain_errnos};
+use crate::failure::{Class, Failure, message};
 use serde::Serialize;
 use state_api::{Error, Kind};
 use std::process::ExitCode;
@@ -151,20 +151,15 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
 
 /// What is told of a failure.
 pub fn tell(error: &anyhow::Error) -> Told {
-    let mut parts: Vec<String> = Vec::new();
-    let faults = find::<config::Error>(error).map_or(&[][..], |error| &error.faults);
-    for cause in error.chain() {
-        let text = match (cause.downcast_ref::<config::Error>(), faults) {
-            (Some(_), [first, ..]) => first.fact.clone(),
-            _ => cause.to_string(),
-        };
-        // Some messages already end with their cause's.
-        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
-            parts.push(text);
-        }
+    let config = find::<config::Error>(error);
+    let faults = config.map_or(&[][..], |config| &config.faults);
+    let mut message = message(error);
+    if let (Some(config), [first, _, ..]) = (config, faults) {
+        // The others follow, each with its own excerpt.
+        message = message.replace(&config.to_string(), &first.fact);
     }
     Told {
-        error: one_line(&plain_errnos(&parts.join(": "))),
+        error: one_line(&message),
         excerpt: faults.first().and_then(|fault| fault.excerpt.clone()),
         hint: hint_of(error),
         also: faults.iter().skip(1).map(tell_fault).collect(),

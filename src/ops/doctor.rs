@@ -12,11 +12,13 @@ mod stores;
 use super::look::{self, StoreSeen};
 use crate::config::{self, Config};
 use crate::context::Context;
+use crate::failure::message;
 use crate::machine::Machine;
 use crate::persist::PersistTree;
 use crate::record::Record;
 use anyhow::Context as _;
 use serde::Serialize;
+use state_api::RootFacts;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -94,6 +96,10 @@ pub(super) struct Facts {
     pub(super) store_copy: Option<look::StoreCopy>,
     pub(super) stores: Vec<StoreSeen>,
     pub(super) tree: Option<PersistTree>,
+    /// What root's engine tells.
+    pub(super) root: Option<anyhow::Result<RootFacts>>,
+    /// What `state mount` would find.
+    pub(super) entries: Option<Vec<look::Placed>>,
     /// Modes of directories in the stores, by their path on the machine.
     pub(super) modes: Vec<(std::path::PathBuf, u32)>,
     /// Things that a machine has and that should be kept.
@@ -158,11 +164,18 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         (Ok(config), Some(home)) if home.exists => Some(look::store_copy(cx, config, &home.path)),
         _ => None,
     };
+    let root = settings.and_then(|settings| look::root(cx, settings));
+    let entries = match settings {
+        Some(settings) => look::entries(cx, settings)?,
+        None => None,
+    };
     Ok(Facts {
+        root,
+        entries,
         modes: entries::modes(cx, tree.as_ref()),
         precious: entries::precious(cx),
         now: cx.now,
-        record: look::record(cx).map_err(|error| format!("{error:#}")),
+        record: look::record(cx).map_err(|error| message(&error)),
         lock_holder: look::lock_holder(cx),
         machine,
         config,
@@ -171,3 +184,6 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         tree,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::machine::Machine;
+use crate::paths;
 use crate::persist::{PersistTree, Users};
 use crate::record::{self, Record};
 use crate::settings::{Class, Settings};
 use anyhow::Context as _;
 use serde::Serialize;
+use state_api::RootFacts;
 use state_linux::mountinfo::Mount;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -74,6 +76,56 @@ pub fn tree(cx: &Context, settings: &Settings) -> Option<PersistTree> {
     let text = |path: &str| fs::read(cx.rooted(path)).unwrap_or_default();
     let users = Users::parse(&text("/etc/passwd"), &text("/etc/group"));
     PersistTree::resolve(settings, &users).ok()
+}
+
+/// What root's engine tells of it; `None` if no root is declared.
+///
+/// # Errors
+/// The engine cannot be reached or read: mostly, this is not root's user.
+pub fn root(_cx: &Context, _settings: &Settings) -> Option<anyhow::Result<RootFacts>> {
+    None
+}
+
+/// An entry, and whether it is in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Placed {
+    /// Where it is on the machine.
+    #[serde(serialize_with = "paths::serialize")]
+    pub path: PathBuf,
+    /// How it stands.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// How an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "place")]
+pub enum Place {
+    /// It is in place.
+    InPlace,
+    /// It could be put in place now.
+    NotYet,
+    /// It is left out, as declared.
+    LeftOut {
+        /// Why.
+        why: String,
+    },
+    /// It cannot be put in place.
+    Stuck {
+        /// Why.
+        why: String,
+        /// The cure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// The entries, as `state mount` would find them.
+///
+/// # Errors
+/// The root directory cannot be opened.
+pub fn entries(_cx: &Context, _settings: &Settings) -> anyhow::Result<Option<Vec<Placed>>> {
+    Ok(None)
 }
 
 /// The record of this boot's reset, if there is one. One of an earlier boot is none.

@@ -4,6 +4,7 @@
 use super::look::{self, Space, StoreSeen};
 use crate::config;
 use crate::context::Context;
+use crate::failure::message;
 use crate::machine::Machine;
 use crate::paths;
 use crate::record::{Outcome, Record};
@@ -95,7 +96,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
 fn reset(record: &anyhow::Result<Option<Record>>) -> Reset {
     let not_done = |why: String, hint: Option<String>| Reset::NotDone { why, hint };
     match record {
-        Err(error) => not_done(format!("{error:#}"), None),
+        Err(error) => not_done(message(error), None),
         Ok(None) => not_done(
             "no reset ran at this boot".into(),
             Some("`state doctor` looks for the reason".into()),

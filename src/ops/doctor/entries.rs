@@ -3,6 +3,7 @@
 
 use super::{Facts, Finding, Severity};
 use crate::context::Context;
+use crate::ops::look::Place;
 use crate::paths::Shown;
 use crate::persist::{self, PersistTree};
 use std::fs;
@@ -72,7 +73,32 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
             );
         }
     }
-    let unresolved = tree.unresolved().iter();
+    let placed = facts.entries.as_deref().unwrap_or_default();
+    for entry in placed {
+        let path = Shown(&entry.path);
+        if let Place::Stuck { why, hint } = &entry.place {
+            findings.push(Finding {
+                cure: hint.clone(),
+                ..Finding::new("entries", Severity::Bad, format!("{path}: {why}"))
+            });
+        }
+    }
+    let waiting: Vec<String> = placed
+        .iter()
+        .filter(|entry| entry.place == Place::NotYet)
+        .map(|entry| Shown(&entry.path).to_string())
+        .collect();
+    if let Some(first) = waiting.first() {
+        let fact = match waiting.len() {
+            1 => format!("{first} is not in place"),
+            n => format!(
+                "{n} of {} entries are not in place, {first} first",
+                placed.len()
+            ),
+        };
+        findings.push(Finding::new("entries", Severity::Bad, fact).cure("`state mount`"));
+    }
+    let unresolved = tree.unresolved().iter().filter(|_| placed.is_empty());
     findings.extend(unresolved.map(|of| {
         Finding::new(
             "entries",

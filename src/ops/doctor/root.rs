@@ -1,9 +1,14 @@
 //! Root: it is what the configuration says, and a reset can run.
 
 use super::{Facts, Finding, Severity};
+use crate::failure::message;
 use crate::machine::Machine;
 use crate::paths::Shown;
+use crate::retention;
 use crate::settings::Root;
+use chrono::{DateTime, Utc};
+use state_api::{Error, Leftover, PastRoot, Refusal};
+use std::io;
 use std::path::Path;
 
 const CHECK: &str = "root";
@@ -39,7 +44,83 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
             .cure("move it to a volume of its own, mounted at /nix with neededForBoot"),
         );
     }
+    match &facts.root {
+        None => {}
+        Some(Err(error)) => findings.push(unreachable(error)),
+        Some(Ok(told)) => {
+            let speaks = told
+                .refusals
+                .iter()
+                .filter(|refusal| !is_expected(refusal, facts));
+            findings.extend(speaks.map(|refusal| Finding {
+                cure: refusal.hint(),
+                ..Finding::new(CHECK, Severity::Bad, refusal.to_string())
+            }));
+            findings.extend(told.leftovers.iter().map(leftover));
+            findings.extend(piling_up(root, &told.past_roots, facts.now));
+        }
+    }
     Some(findings)
+}
+
+/// An engine that does not answer an ordinary user is no finding about the machine.
+fn unreachable(error: &anyhow::Error) -> Finding {
+    let told = error.downcast_ref::<Error>();
+    let is_denied = matches!(told, Some(Error::Os { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied);
+    let severity = if is_denied {
+        Severity::Note
+    } else {
+        Severity::Bad
+    };
+    let fact = format!("root cannot be looked at: {}", message(error));
+    Finding {
+        cure: told.and_then(Error::hint),
+        ..Finding::new(CHECK, severity, fact)
+    }
+}
+
+/// What speaks against a reset *now* and is as it should be on a machine that runs, or is found
+/// from the machine's files already.
+fn is_expected(refusal: &Refusal, facts: &Facts) -> bool {
+    match refusal {
+        Refusal::RootMounted { .. } => facts.machine.is_running,
+        Refusal::RootMountedById { .. } => !facts.machine.root_by_id().is_empty(),
+        _ => false,
+    }
+}
+
+fn leftover(leftover: &Leftover) -> Finding {
+    let (name, what) = match leftover {
+        Leftover::Staged { name } => (name, "a new root that nobody started"),
+        Leftover::Outgoing { name } => (name, "a root that was not put away"),
+    };
+    Finding::new(
+        CHECK,
+        Severity::Note,
+        format!("an interrupted reset left {name}, {what}"),
+    )
+    .cure("the next reset finishes it")
+}
+
+/// So many that no rule keeps mean that nobody collects them.
+const MANY_DUE: usize = 3;
+
+fn piling_up(root: &Root, past: &[PastRoot], now: DateTime<Utc>) -> Option<Finding> {
+    let (Root::Btrfs { past_roots, .. } | Root::Zfs { past_roots, .. }) = root else {
+        return None;
+    };
+    let due = retention::past_roots(past, *past_roots, now)
+        .iter()
+        .filter(|verdict| !verdict.is_kept())
+        .count();
+    (due >= MANY_DUE).then(|| {
+        let fact = format!(
+            "past roots pile up: {due} of {} are kept by no rule",
+            past.len()
+        );
+        Finding::new(CHECK, Severity::Warn, fact)
+            .cure("`state roots gc`, and see why its timer does not run")
+    })
 }
 
 /// Whether what is mounted is not what is declared.

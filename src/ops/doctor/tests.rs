@@ -1,0 +1,229 @@
+//! Every finding, from a machine where all is well and one thing changed.
+
+use super::*;
+use crate::ops::look::{Place, Placed, Space};
+use crate::record::Outcome;
+use chrono::{DateTime, TimeDelta};
+use state_api::{Error, Leftover, PastRoot, Refusal};
+use std::path::Path;
+
+/// A machine where all is well, with an engine that says so.
+fn well() -> Facts {
+    let root_dir =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines/nixos-btrfs");
+    let cx = Context {
+        root_dir,
+        config_file: None,
+        now: "2026-11-21T12:00:00Z".parse().unwrap(),
+        boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
+        interrupt: &state_api::Never,
+        dry_run: true,
+    };
+    let mut facts = facts(&cx).unwrap();
+    facts.root = Some(Ok(RootFacts {
+        root: "/dev/vda2[root]".into(),
+        exists: true,
+        mounted_at: vec!["/".into()],
+        blank: None,
+        past_roots: vec![],
+        leftovers: vec![],
+        refusals: vec![Refusal::RootMounted {
+            root: "root".into(),
+            at: "/".into(),
+        }],
+    }));
+    facts.entries = Some(vec![]);
+    for store in &mut facts.stores {
+        store.space = Some(Space {
+            free_bytes: 50 << 30,
+            total_bytes: 100 << 30,
+        });
+    }
+    facts
+}
+
+/// The findings as `check severity: fact`.
+fn found(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+    let mut facts = well();
+    change(&mut facts);
+    let findings = judge(&facts).findings.into_iter();
+    findings
+        .map(|finding| format!("{} {:?}: {}", finding.check, finding.severity, finding.fact))
+        .collect()
+}
+
+fn engine(facts: &mut Facts) -> &mut RootFacts {
+    facts.root.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn placed(path: &str, place: Place) -> Placed {
+    Placed {
+        path: path.into(),
+        place,
+    }
+}
+
+#[test]
+fn all_is_well() {
+    assert_eq!(found(|_| {}), [""; 0]);
+    assert_eq!(judge(&well()).skipped, [""; 0]);
+}
+
+#[test]
+fn each_fault_is_found() {
+    type Change = fn(&mut Facts);
+    let table: &[(Change, &[&str])] = &[
+        (
+            |facts| facts.now = DateTime::UNIX_EPOCH,
+            &["clock Warn: the clock says 1970-01-01"],
+        ),
+        (
+            |facts| facts.now -= TimeDelta::hours(2),
+            &[
+                "clock Warn: the clock went backwards: root was reset at 2026-11-21 11:37, and now it is 2026-11-21 10:00",
+            ],
+        ),
+        (
+            |facts| facts.lock_holder = Some(42),
+            &["lock Note: another run of state is changing something (pid 42)"],
+        ),
+        (
+            |facts| facts.modes = vec![("/persist/var/lib/private".into(), 0o755)],
+            &[
+                "entries Bad: /persist/var/lib/private has mode 0755: services with users of their own do not start",
+            ],
+        ),
+        (
+            |facts| facts.record = Ok(None),
+            &["boot Bad: nothing tells that root was reset at this boot"],
+        ),
+        (
+            |facts| {
+                let record = facts.record.as_mut().unwrap().as_mut().unwrap();
+                record.outcome = Outcome::Skipped;
+            },
+            &["boot Bad: root was not reset at this boot: the kernel command line said state.skip"],
+        ),
+        (
+            |facts| facts.record = Err("reading the boot record: not a boot record".into()),
+            &["boot Bad: reading the boot record: not a boot record"],
+        ),
+        (
+            |facts| {
+                facts.stores[0].space = Some(Space {
+                    free_bytes: 100 << 20,
+                    total_bytes: 100 << 30,
+                });
+            },
+            &["space Warn: the store /persist is nearly full: 100 MiB, 0 %, are free"],
+        ),
+        (
+            |facts| facts.stores[0].exists = false,
+            &["stores Bad: the store /persist is not there"],
+        ),
+        (
+            |facts| facts.stores[0].is_apart = false,
+            &["stores Bad: the store /persist lies inside root: the next reset erases it"],
+        ),
+        (
+            |facts| facts.stores[0].mount.as_mut().unwrap().options = "ro,noatime".into(),
+            &["stores Bad: the store /persist is read-only"],
+        ),
+        (
+            |facts| facts.store_copy = Some(look::StoreCopy::Missing),
+            &[
+                "configuration Bad: the store has no copy of the configuration: the next reset erases it",
+            ],
+        ),
+        (
+            |facts| {
+                facts
+                    .machine
+                    .mounts
+                    .retain(|mount| mount.at != Path::new("/nix"))
+            },
+            &["root Bad: /nix lies inside root: the next reset erases the system"],
+        ),
+        (
+            |facts| {
+                engine(facts).refusals.push(Refusal::NoBlank {
+                    blank: "root-blank".into(),
+                    root_exists: true,
+                });
+            },
+            &["root Bad: root-blank does not exist"],
+        ),
+        (
+            |facts| {
+                engine(facts).leftovers.push(Leftover::Outgoing {
+                    name: "root.new".into(),
+                });
+            },
+            &["root Note: an interrupted reset left root.new, a root that was not put away"],
+        ),
+        (
+            |facts| {
+                facts.root = Some(Err(Error::os(
+                    "opening /dev/vda2",
+                    std::io::ErrorKind::PermissionDenied,
+                )
+                .into()));
+            },
+            &["root Note: root cannot be looked at: opening /dev/vda2: permission denied"],
+        ),
+        (
+            |facts| facts.root = Some(Err(anyhow::anyhow!("no such device"))),
+            &["root Bad: root cannot be looked at: no such device"],
+        ),
+        (
+            |facts| {
+                facts.entries = Some(vec![
+                    placed("/a", Place::InPlace),
+                    placed("/b\n", Place::NotYet),
+                    placed("/c", Place::NotYet),
+                    placed(
+                        "/d",
+                        Place::LeftOut {
+                            why: "it is not in the store yet".into(),
+                        },
+                    ),
+                    placed(
+                        "/e",
+                        Place::Stuck {
+                            why: "it holds 2 things that exist nowhere else, x first".into(),
+                            hint: None,
+                        },
+                    ),
+                ]);
+            },
+            &[
+                "entries Bad: /e: it holds 2 things that exist nowhere else, x first",
+                "entries Bad: 2 of 5 entries are not in place, /b\\n first",
+            ],
+        ),
+    ];
+    for (change, expected) in table {
+        assert_eq!(found(change), *expected);
+    }
+}
+
+#[test]
+fn past_roots_pile_up_when_nobody_collects_them() {
+    let past = |day: u32| PastRoot {
+        name: format!("202601{day:02}T000000Z-6d3f20c1").parse().unwrap(),
+        rotated_at: Some(format!("2026-01-{day:02}T00:00:00Z").parse().unwrap()),
+        sequence: day.into(),
+        is_pinned: false,
+    };
+    let with =
+        |count: u32| found(|facts| engine(facts).past_roots = (1..=count).map(past).collect());
+    assert_eq!(
+        with(7),
+        [""; 0],
+        "two are due: the next collection takes them"
+    );
+    assert_eq!(
+        with(8),
+        ["root Warn: past roots pile up: 3 of 8 are kept by no rule"]
+    );
+}
