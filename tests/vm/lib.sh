@@ -17,10 +17,10 @@ cannot() {
   exit 77
 }
 
-# A changed recipe is another image. Only what goes into it is in its digest: `run` is not.
-digest() { (cd "$vm_dir" && sha256sum -- "$@" | sha256sum | cut -c1-12); }
-modules_digest() { digest build-modules lib.sh; }
-image_digest() { digest build-modules build-image lib.sh guest/*; }
+# A changed recipe is another image. Only what shapes it is in its digest: neither `run` nor this file.
+digest() { (cd "$vm_dir" && find "$@" -type f -exec sha256sum {} + | sort | sha256sum | cut -c1-12); }
+modules_digest() { digest build-modules; }
+image_digest() { digest build-modules build-image guest; }
 
 # The newest whole image made by this very recipe, or nothing.
 find_image() {
