@@ -43,7 +43,8 @@ pub struct Copied {
 pub enum Fidelity {
     /// Everything arrives, or the copy fails.
     Exact,
-    /// Owners and attributes that this process may not give are left out, and reported.
+    /// What this process may not read, and owners and attributes that it may not give, are left
+    /// out and reported.
     AsFarAsAllowed,
 }
 
@@ -74,11 +75,10 @@ pub fn tree(
         if interrupt.is_set() {
             return Err(Error::Interrupted);
         }
-        let entry = entry.map_err(unreadable)?;
-        if leave_out(&entry.path) {
-            walk.prune();
-        } else {
-            copy.entry(&entry)?;
+        match entry {
+            Ok(entry) if leave_out(&entry.path) => walk.prune(),
+            Ok(entry) => copy.entry(&entry)?,
+            Err(error) => copy.pass_over(error)?,
         }
     }
     copy.finish()
@@ -110,6 +110,17 @@ struct Copy {
 }
 
 impl Copy {
+    /// Notes what may not be read, where that is allowed.
+    fn pass_over(&mut self, error: Unreadable) -> Result<()> {
+        let is_forbidden = error.source.kind() == io::ErrorKind::PermissionDenied;
+        if self.fidelity == Fidelity::Exact || !is_forbidden {
+            return Err(unreadable(error));
+        }
+        let path = crate::paths::Shown(&error.path);
+        self.copied.dropped.push(format!("{path}: may not be read"));
+        Ok(())
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<()> {
         while self
             .open
@@ -141,12 +152,9 @@ impl Copy {
             });
             return Ok(());
         }
-        if entry.stat.links > 1 {
-            if let Some(first) = self.links.get(&entry.stat.id) {
-                let linked = linkat(&self.top, first, &parent.dir, &name, AtFlags::empty());
-                return linked.map_err(|errno| failed(errno.into()));
-            }
-            self.links.insert(entry.stat.id, entry.path.clone());
+        if let Some(first) = self.links.get(&entry.stat.id) {
+            let linked = linkat(&self.top, first, &parent.dir, &name, AtFlags::empty());
+            return linked.map_err(|errno| failed(errno.into()));
         }
         let place = Place {
             dir: parent.dir.as_fd(),
@@ -154,10 +162,16 @@ impl Copy {
         };
         let mut lost = Lost::new(self.fidelity);
         let sealed = match entry.stat.kind {
-            Kind::File => file(entry, place, &mut lost)?,
+            Kind::File => match entry.open() {
+                Ok(from) => file(entry, from, place, &mut lost)?,
+                Err(error) => return self.pass_over(error),
+            },
             _ => special(entry, place, &mut lost)?,
         };
         self.copied.dropped.extend(lost.told(&entry.path));
+        if entry.stat.links > 1 {
+            self.links.insert(entry.stat.id, entry.path.clone());
+        }
         if !sealed.is_none() {
             self.sealed.push((entry.path.clone(), sealed));
         }
@@ -175,7 +189,13 @@ impl Copy {
         let metadata = match entry.boundary {
             // What is seen there is another filesystem's.
             Some(Boundary::Mount) => Metadata::default(),
-            _ => entry.metadata().map_err(unreadable)?,
+            _ => match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    self.pass_over(error)?;
+                    Metadata::default()
+                }
+            },
         };
         let mut lost = Lost::new(self.fidelity);
         let place = Place {
@@ -233,8 +253,12 @@ fn make_directory(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd>
 }
 
 /// Copies a regular file. The flags that come back are to be set at the very end.
-fn file(entry: &Entry, place: Place<'_, BorrowedFd<'_>>, lost: &mut Lost) -> Result<Flags> {
-    let from = entry.open().map_err(unreadable)?;
+fn file(
+    entry: &Entry,
+    from: OwnedFd,
+    place: Place<'_, BorrowedFd<'_>>,
+    lost: &mut Lost,
+) -> Result<Flags> {
     let metadata = entry.metadata_of(&from).map_err(unreadable)?;
     let write = || -> io::Result<()> {
         let create = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
