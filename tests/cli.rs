@@ -345,9 +345,10 @@ hint: make a filesystem of its own on a partition that is kept, mount it at /per
 /// `doctor.txt` and `status.txt` beside them. `BLESS=1` writes the texts anew.
 #[test]
 fn machines_are_judged() {
+    let is_root = rustix::process::geteuid().is_root();
     let mut wrong = Vec::new();
     for (machine, verb, exit) in [
-        ("nixos-btrfs", "doctor", 0),
+        ("nixos-btrfs", "doctor", if is_root { 5 } else { 0 }),
         ("nixos-btrfs", "status", 0),
         ("debian-btrfs", "doctor", 5),
         ("debian-btrfs", "status", 5),
@@ -359,9 +360,13 @@ fn machines_are_judged() {
         let root = machines().join(machine);
         let ran = state(&["--root", text_of(&root), verb]);
         let told = format!("{}{}", ran.stdout, ran.stderr).replace(text_of(&root), "ROOT");
-        // Free space is that of the machine that runs the tests.
+        // Free space is that of the machine that runs the tests, and an ordinary user is denied
+        // what root is told does not exist.
         let told: Vec<&str> = told
             .lines()
+            .filter(|line| {
+                !line.contains("mounting the top level of") && line.trim() != "this needs root"
+            })
             .map(|line| {
                 line.split_once(" GiB of ")
                     .map_or(line, |_| "store    (space)")

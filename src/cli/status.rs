@@ -8,7 +8,7 @@ use crate::ops::status::{Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
-use state_api::Source;
+use state_api::{RootFacts, Source};
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -58,7 +58,28 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     {
         writeln!(out, "         the root before is kept as {past}")?;
     }
+    if let Some(facts) = &report.root {
+        root(facts, out)?;
+    }
+    if let Some(why) = &report.root_unseen {
+        writeln!(out, "root     {FAINT}{}{FAINT:#}", one_line(why))?;
+    }
     report.stores.iter().try_for_each(|of| store(of, out))
+}
+
+fn root(facts: &RootFacts, out: &mut Screen<'_>) -> io::Result<()> {
+    write!(out, "root     {}: ", one_line(&facts.root))?;
+    match &facts.blank {
+        Some(blank) => write!(out, "blank {}", one_line(&blank.name))?,
+        None => write!(out, "{BAD}no blank{BAD:#}")?,
+    }
+    let newest = facts.past_roots.last().and_then(|past| past.rotated_at);
+    match (facts.past_roots.len(), newest) {
+        (0, _) => writeln!(out, ", no past roots"),
+        (1, Some(at)) => writeln!(out, ", one past root, put away {}", out.age(at)),
+        (n, Some(at)) => writeln!(out, ", {n} past roots, the newest put away {}", out.age(at)),
+        (n, None) => writeln!(out, ", {n} past roots"),
+    }
 }
 
 /// ` from root-blank, 2026-11-21 11:37, in 18 ms`
@@ -98,6 +119,16 @@ fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::ops::look::Space;
+    use state_api::{Blank, Identity, PastRoot};
+
+    fn past(day: u32) -> PastRoot {
+        PastRoot {
+            name: format!("202611{day:02}T000000Z-6d3f20c1").parse().unwrap(),
+            rotated_at: Some(format!("2026-11-{day:02}T00:00:00Z").parse().unwrap()),
+            sequence: day.into(),
+            is_pinned: false,
+        }
+    }
 
     fn record() -> Record {
         crate::record::parse(include_bytes!("../../tests/fixtures/boot-record/v1.json")).unwrap()
@@ -108,6 +139,20 @@ mod tests {
             boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
             reset,
             record,
+            root: Some(RootFacts {
+                root: "/dev/vda2[root]".into(),
+                exists: true,
+                mounted_at: vec!["/".into()],
+                blank: Some(Blank {
+                    name: "root-blank".into(),
+                    identity: Identity("9f1c@17".into()),
+                    taken_at: None,
+                }),
+                past_roots: [1, 2].map(past).into(),
+                leftovers: vec![],
+                refusals: vec![],
+            }),
+            root_unseen: None,
             stores: vec![
                 Store {
                     path: "/persist".into(),
@@ -130,6 +175,7 @@ mod tests {
     }
 
     const STORES: &str = "\
+root     /dev/vda2[root]: blank root-blank, 2 past roots, the newest put away 19 days ago
 store    /persist: 12 GiB of 100 GiB free
 store    /cache\\n (cache): not mounted
 ";

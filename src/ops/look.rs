@@ -3,6 +3,7 @@
 
 use crate::config::{self, Config};
 use crate::context::Context;
+use crate::engine;
 use crate::machine::Machine;
 use crate::paths;
 use crate::persist::{PersistTree, Users};
@@ -10,7 +11,7 @@ use crate::record::{self, Record};
 use crate::settings::{Class, Settings};
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::RootFacts;
+use state_api::{RootBackend as _, RootFacts};
 use state_linux::mountinfo::Mount;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -82,8 +83,13 @@ pub fn tree(cx: &Context, settings: &Settings) -> Option<PersistTree> {
 ///
 /// # Errors
 /// The engine cannot be reached or read: mostly, this is not root's user.
-pub fn root(_cx: &Context, _settings: &Settings) -> Option<anyhow::Result<RootFacts>> {
-    None
+pub fn root(cx: &Context, settings: &Settings) -> Option<anyhow::Result<RootFacts>> {
+    let mut root = match engine::root(cx, settings.root.as_ref()?) {
+        Ok(root) => root,
+        Err(error) => return Some(Err(error.into())),
+    };
+    let facts = engine::on_root!(&mut root, on => on.survey().map(|survey| on.facts(&survey)));
+    Some(facts.map_err(Into::into))
 }
 
 /// An entry, and whether it is in place.

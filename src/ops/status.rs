@@ -11,6 +11,7 @@ use crate::record::{Outcome, Record};
 use crate::settings::Class;
 use anyhow::Context as _;
 use serde::Serialize;
+use state_api::RootFacts;
 use std::path::PathBuf;
 
 /// This boot at a glance.
@@ -23,6 +24,12 @@ pub struct Report {
     /// What the reset of this boot recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
+    /// Root's volume, its blank and past roots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootFacts>,
+    /// Why root's volume could not be looked at; ordinary users cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_unseen: Option<String>,
     /// The stores.
     pub stores: Vec<Store>,
 }
@@ -83,11 +90,18 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         Some(_) if !machine.is_running => Reset::NotRunning,
         Some(_) => reset(&record),
     };
+    let (root, root_unseen) = match look::root(cx, &settings) {
+        None => (None, None),
+        Some(Ok(facts)) => (Some(facts), None),
+        Some(Err(error)) => (None, Some(message(&error))),
+    };
     let stores = look::stores(cx, &machine, &settings).into_iter().map(store);
     Ok(Report {
         boot_id: cx.boot_id.clone(),
         reset,
         record: record.ok().flatten(),
+        root,
+        root_unseen,
         stores: stores.collect(),
     })
 }
