@@ -2,7 +2,11 @@
 
 use crate::context::Context;
 use crate::settings::{self, PastRoots};
-use state_api::{Error, Refusal, Result};
+use state_api::{Error, Refusal, Result, SnapshotStore};
+use state_plain::PlainStore;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 /// Root's engine, as the configuration says.
 #[derive(Debug)]
@@ -64,12 +68,32 @@ pub fn root(_cx: &Context, root: &settings::Root) -> Result<Root> {
     }
 }
 
+/// The magic numbers of `linux/magic.h` and of OpenZFS by which a store's engine is known.
+const BTRFS_MAGIC: u64 = 0x9123_683E;
+const ZFS_MAGIC: u64 = 0x2FC1_2FC1;
+
 /// Opens the store at `path` with the engine of the filesystem that it is on.
 ///
 /// # Errors
-/// It is not there, or its filesystem cannot be told.
-pub fn store(path: &std::path::Path) -> Result<Box<dyn state_api::SnapshotStore>> {
-    Err(Error::Missing {
-        what: path.display().to_string(),
-    })
+/// It is not there, or its engine cannot be reached.
+pub fn store(path: &Path) -> Result<Box<dyn SnapshotStore>> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing {
+            what: format!("the store {}", path.display()),
+        },
+        _ => Error::os(format!("opening the store {}", path.display()), error),
+    };
+    let path = fs::canonicalize(path).map_err(failed)?;
+    let filesystem = rustix::fs::statfs(&path).map_err(|errno| failed(errno.into()))?;
+    match filesystem.f_type.cast_unsigned() {
+        BTRFS_MAGIC => Err(Error::Unsupported {
+            engine: "btrfs",
+            what: "a store",
+        }),
+        ZFS_MAGIC => Err(Error::Unsupported {
+            engine: "zfs",
+            what: "a store",
+        }),
+        _ => Ok(Box::new(PlainStore::new(path))),
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod blank;
 pub mod completions;
+pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod init;
@@ -15,6 +16,7 @@ mod prompt;
 pub mod reset;
 pub mod roots;
 pub mod size;
+pub mod snapshot;
 pub mod status;
 mod steps;
 pub mod table;
@@ -60,6 +62,7 @@ verbs! {
     Reset => reset,
     Roots => roots,
     Blank => blank,
+    Snapshot => snapshot,
     Completions => completions,
     Man => man,
 }

@@ -42,6 +42,14 @@ impl<'a> Screen<'a> {
         }
     }
 
+    /// A screen of so many columns over any writer.
+    pub fn sized(out: impl Write + 'a, width: usize, now: DateTime<Utc>) -> Self {
+        Self {
+            width: Some(width),
+            ..Self::new(out, now)
+        }
+    }
+
     /// The number of columns; `None` when it is no terminal and lines may be of any length.
     pub fn width(&self) -> Option<usize> {
         self.width
@@ -176,6 +184,10 @@ impl Globals {
         writeln!(self.stderr(), "{}", super::exit::one_line(line))
     }
 
+    pub(super) fn stdout(&self) -> AutoStream<io::Stdout> {
+        AutoStream::new(io::stdout(), self.color.into())
+    }
+
     pub(super) fn stderr(&self) -> AutoStream<io::Stderr> {
         AutoStream::new(io::stderr(), self.color.into())
     }
@@ -218,7 +230,7 @@ fn write_json(value: &impl Serialize) -> io::Result<()> {
 }
 
 /// The columns of the terminal that standard output is.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }

@@ -67,6 +67,10 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         Verb::Pin(args) => return pin(args, true),
         Verb::Unpin(args) => return pin(args, false),
         Verb::Gc { dry_run } => {
+            // Nobody waits for it; where the kernel has no priorities, it runs all the same.
+            if let Err(error) = state_linux::priority::step_back() {
+                globals.note(&format!("note: running at ordinary priority: {error}"))?;
+            }
             let report = roots::gc(&globals.context(dry_run)?)?;
             globals.show(&report, human_gc)?;
             if report.failures() > 0 {

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod blank;
+pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod look;
@@ -9,4 +10,5 @@ pub mod reset;
 pub mod roots;
 #[cfg(test)]
 mod sim;
+pub mod snapshot;
 pub mod status;

@@ -1,0 +1,222 @@
+//! `state demo`
+
+use super::output::{BAD, FAINT, GOOD, HEADER, Screen};
+use super::{Exit, Globals, blank, reset, roots, size, snapshot};
+use crate::ops::demo::{self, Backend, Event, Narrator, Options, Report, Shown};
+use anstyle::{AnsiColor, Style};
+use chrono::Utc;
+use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr as _;
+
+/// The whole life of a machine on a throw-away image, in a minute
+///
+/// Lays out a machine, lives on it, resets it, brings back what was lost, backs it up, destroys its
+/// disk, restores everything on another filesystem, and proves that nothing is missing. Changes
+/// nothing on this system and leaves nothing behind. As root it uses a disk image and a loop
+/// device; as an ordinary user everything is in memory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What root lives on: btrfs, zfs or tmpfs; by default the best there is.
+    #[arg(long, value_name = "ENGINE", hide_possible_values = true)]
+    backend: Option<Engine>,
+    /// Leave the archives and the new disk's image in /var/tmp, to be looked at.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Engine {
+    Btrfs,
+    Zfs,
+    Tmpfs,
+}
+
+impl From<Engine> for Backend {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Btrfs => Self::Btrfs,
+            Engine::Zfs => Self::Zfs,
+            Engine::Tmpfs => Self::Tmpfs,
+        }
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of [`demo::run`].
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let options = Options {
+        backend: args.backend.map(Backend::from),
+        keep: args.keep,
+    };
+    let cx = globals.context(false)?;
+    let report = if globals.json || globals.quiet {
+        demo::run(options, cx.interrupt, &mut Silent)?
+    } else {
+        let width = super::output::terminal_width().unwrap_or(80);
+        let mut voice = Voice {
+            out: globals.stdout(),
+            width: width.clamp(20, 90),
+            scenes: 0,
+        };
+        demo::run(options, cx.interrupt, &mut voice)?
+    };
+    globals.show(&report, human)?;
+    Ok(match report.differences.is_empty() {
+        true => Exit::Done,
+        false => Exit::Verification,
+    })
+}
+
+/// Nobody listens.
+struct Silent;
+
+impl Narrator for Silent {
+    fn tell(&mut self, _event: Event<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells it on a terminal, as it happens.
+struct Voice<W> {
+    out: W,
+    width: usize,
+    scenes: usize,
+}
+
+/// How far the play is set in under the headings.
+const INDENT: &str = "   ";
+/// How far reports are set in.
+const DEEPER: &str = "     ";
+
+const COMMAND: Style = AnsiColor::Cyan.on_default();
+
+impl<W: Write> Narrator for Voice<W> {
+    fn tell(&mut self, event: Event<'_>) -> io::Result<()> {
+        match event {
+            Event::Begins(text) => self.words("", text)?,
+            Event::Scene(title) => {
+                self.scenes += 1;
+                writeln!(self.out, "\n{HEADER}{}. {title}{HEADER:#}", self.scenes)?;
+            }
+            Event::Tells(text) => self.words(INDENT, text)?,
+            Event::Runs(command) => {
+                writeln!(
+                    self.out,
+                    "{INDENT}{FAINT}${FAINT:#} {COMMAND}{command}{COMMAND:#}"
+                )?;
+            }
+            Event::Shows(shown) => self.shows(&shown)?,
+            Event::Took(took) => {
+                writeln!(self.out, "{INDENT}{FAINT}{}{FAINT:#}", size::duration(took))?;
+            }
+        }
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Voice<W> {
+    fn words(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        for line in wrapped(text, self.width - indent.len()) {
+            writeln!(self.out, "{indent}{line}")?;
+        }
+        Ok(())
+    }
+
+    fn shows(&mut self, shown: &Shown<'_>) -> io::Result<()> {
+        let mut text = Vec::new();
+        let mut screen = Screen::sized(&mut text, self.width - DEEPER.len(), Utc::now());
+        match shown {
+            Shown::Take(report) => blank::human_take(report, &mut screen)?,
+            Shown::Reset(report) => reset::human(report, &mut screen)?,
+            Shown::Roots(report) => roots::human(report, &mut screen)?,
+            Shown::Snapshot(report) => snapshot::human_create(report, &mut screen)?,
+        }
+        drop(screen);
+        for line in String::from_utf8_lossy(&text).lines() {
+            writeln!(self.out, "{DEEPER}{line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Text in lines of at most `width` columns, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is a first line");
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    writeln!(out)?;
+    for difference in report.differences.iter().take(20) {
+        writeln!(out, "{BAD}differs:{BAD:#} {difference}")?;
+    }
+    if report.differences.len() > 20 {
+        writeln!(out, "and {} more", report.differences.len() - 20)?;
+    }
+    let took: u64 = report.scenes.iter().map(|scene| scene.took_us).sum();
+    let took = size::duration(std::time::Duration::from_micros(took));
+    match &report.kept {
+        Some(dir) => writeln!(
+            out,
+            "{GOOD}Done{GOOD:#} in {took}; look around in {}",
+            dir.display()
+        ),
+        None => writeln!(out, "{GOOD}Done{GOOD:#} in {took}; nothing is left behind."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_never_broken() {
+        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a-very-long-word b", 4), ["a-very-long-word", "b"]);
+        assert_eq!(wrapped("", 4), [""]);
+    }
+
+    #[test]
+    fn a_scene_as_it_is_told_on_a_narrow_terminal() {
+        let mut text = Vec::new();
+        let mut voice = Voice {
+            out: anstream::StripStream::new(&mut text as &mut dyn Write),
+            width: 30,
+            scenes: 0,
+        };
+        for event in [
+            Event::Begins("Everything happens on disks that nobody else sees."),
+            Event::Scene("A machine"),
+            Event::Tells("It has a root and a store."),
+            Event::Runs("state reset"),
+            Event::Took(std::time::Duration::from_millis(38)),
+        ] {
+            voice.tell(event).unwrap();
+        }
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "\
+Everything happens on disks
+that nobody else sees.
+
+1. A machine
+   It has a root and a store.
+   $ state reset
+   38 ms
+"
+        );
+    }
+}

@@ -1,0 +1,336 @@
+//! `state demo`: the whole life of a machine, on a throw-away image, in a minute.
+//!
+//! Plays the verbs as a library on a stage of its own (see [`stage`]) and shows what each says.
+//! Reads files of the running system, changes nothing on it, and leaves nothing behind: the stage
+//! is a mount namespace and the disks are files without a name, so the kernel cleans up after any
+//! end of the process.
+
+mod content;
+mod machine;
+mod stage;
+
+use self::machine::Machine;
+use self::stage::Stage;
+use super::{blank, reset, roots, snapshot};
+use crate::copy::Fidelity;
+use crate::failure::{Class, Failure};
+use crate::inventory::Inventory;
+use crate::program::Program;
+use crate::record::Record;
+use serde::Serialize;
+use state_api::{Error, Interrupt};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Which engine root lives on in the demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// A subvolume.
+    Btrfs,
+    /// A dataset; needs the kernel module.
+    Zfs,
+    /// Memory.
+    Tmpfs,
+}
+
+/// What is asked of the demo.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The engine; by default the best that this machine has.
+    pub backend: Option<Backend>,
+    /// Leave the new machine's disk and the archives where they can be looked at.
+    pub keep: bool,
+}
+
+/// Something that happens on stage.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The demo begins.
+    Begins(&'a str),
+    /// A scene begins.
+    Scene(&'a str),
+    /// Something is told in words.
+    Tells(&'a str),
+    /// A verb is run, as it would be typed.
+    Runs(&'a str),
+    /// A verb's report.
+    Shows(Shown<'a>),
+    /// A scene is over.
+    Took(Duration),
+}
+
+/// The report of a verb that was run.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Shown<'a> {
+    Take(&'a blank::Take),
+    Reset(&'a reset::Report),
+    Roots(&'a roots::List),
+    Snapshot(&'a snapshot::Create),
+}
+
+/// Someone who tells the audience.
+pub trait Narrator {
+    /// Tells it.
+    ///
+    /// # Errors
+    /// Nobody is listening any more.
+    fn tell(&mut self, event: Event<'_>) -> io::Result<()>;
+}
+
+/// How the demo went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The engine root lived on.
+    pub backend: Backend,
+    /// Whether disks were real (loop devices) or memory.
+    pub had_devices: bool,
+    /// The scenes.
+    pub scenes: Vec<Scene>,
+    /// How many paths were compared in the end.
+    pub paths: usize,
+    /// Their content, in bytes.
+    pub bytes: u64,
+    /// In what the restored tree differs from the one that was lost; empty: in nothing.
+    pub differences: Vec<String>,
+    /// Where things were left to be looked at.
+    pub kept: Option<PathBuf>,
+}
+
+/// One scene.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scene {
+    /// Its title.
+    pub title: String,
+    /// The commands that were run.
+    pub commands: Vec<String>,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// Plays it. Must be called while the process has one thread.
+///
+/// # Errors
+/// Something is missing here, went wrong, or was interrupted; or the two trees differ.
+pub fn run(
+    options: Options,
+    interrupt: &dyn Interrupt,
+    narrator: &mut dyn Narrator,
+) -> anyhow::Result<Report> {
+    let (backend, why) = choose(options.backend);
+    if backend == Backend::Btrfs {
+        fetch_btrfs_progs(narrator)?;
+    }
+    let stage = Stage::new(options.keep)?;
+    let mut play = Play {
+        interrupt,
+        narrator,
+        scenes: Vec::new(),
+        begun: Instant::now(),
+    };
+    play.say(Event::Begins(&format!(
+        "The whole life of a machine, in a minute. Everything happens on throw-away disks that \
+         only this process sees; of your system, some files are read. {why}"
+    )))?;
+    play.acts(&stage, backend)
+}
+
+/// The engine to show, and what there is to say about the choice.
+fn choose(asked: Option<Backend>) -> (Backend, &'static str) {
+    let is_root = rustix::process::geteuid().is_root();
+    match (asked, is_root) {
+        (None | Some(Backend::Btrfs | Backend::Zfs), false) => (
+            Backend::Tmpfs,
+            "You are not root, so root is a tmpfs and the disks are memory; `sudo` shows the same \
+             on btrfs, with snapshots and past roots.",
+        ),
+        (Some(backend), _) => (backend, ""),
+        (None, true) => (Backend::Btrfs, ""),
+    }
+}
+
+/// Gets the one program the demo needs that a fresh machine may lack.
+fn fetch_btrfs_progs(narrator: &mut dyn Narrator) -> anyhow::Result<()> {
+    if Program::MkfsBtrfs.find().is_some() {
+        return Ok(());
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    let is_debian = std::path::Path::new("/etc/debian_version").exists();
+    if !(is_root && is_debian && Program::AptGet.find().is_some()) {
+        return Err(
+            Failure::new(Class::Usage, "the program mkfs.btrfs is missing")
+                .hint("install the package btrfs-progs, or see the demo on `--backend tmpfs`")
+                .into(),
+        );
+    }
+    narrator.tell(Event::Tells(
+        "mkfs.btrfs is missing: installing the package btrfs-progs (apt-get install btrfs-progs)",
+    ))?;
+    let limit = Duration::from_secs(600);
+    let install = [
+        "-qq",
+        "-y",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "--no-install-recommends",
+        "install",
+        "btrfs-progs",
+    ];
+    let doing = "installing btrfs-progs";
+    if Program::AptGet.run(doing, install, limit).is_err() {
+        // The lists of packages may be old or have never been fetched.
+        Program::AptGet.run("fetching the lists of packages", ["-qq", "update"], limit)?;
+        Program::AptGet.run(doing, install, limit)?;
+    }
+    Ok(())
+}
+
+/// A play under way.
+struct Play<'a> {
+    interrupt: &'a dyn Interrupt,
+    narrator: &'a mut dyn Narrator,
+    scenes: Vec<Scene>,
+    begun: Instant,
+}
+
+impl Play<'_> {
+    fn say(&mut self, event: Event<'_>) -> anyhow::Result<()> {
+        if self.interrupt.is_set() {
+            return Err(Error::Interrupted.into());
+        }
+        Ok(self.narrator.tell(event)?)
+    }
+
+    fn tells(&mut self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        self.say(Event::Tells(text.as_ref()))
+    }
+
+    fn scene(&mut self, title: &str) -> anyhow::Result<()> {
+        self.say(Event::Scene(title))?;
+        self.begun = Instant::now();
+        self.scenes.push(Scene {
+            title: title.to_owned(),
+            commands: Vec::new(),
+            took_us: 0,
+        });
+        Ok(())
+    }
+
+    fn runs(&mut self, command: &str) -> anyhow::Result<()> {
+        if let Some(scene) = self.scenes.last_mut() {
+            scene.commands.push(command.to_owned());
+        }
+        self.say(Event::Runs(command))
+    }
+
+    fn shows(&mut self, shown: Shown<'_>) -> anyhow::Result<()> {
+        self.say(Event::Shows(shown))
+    }
+
+    fn ends(&mut self) -> anyhow::Result<()> {
+        let took = self.begun.elapsed();
+        if let Some(scene) = self.scenes.last_mut() {
+            scene.took_us = Record::micros(took);
+        }
+        self.say(Event::Took(took))
+    }
+
+    fn acts(mut self, stage: &Stage, backend: Backend) -> anyhow::Result<Report> {
+        let mut machine = Machine::new(stage, backend)?;
+        self.is_set_up(&mut machine)?;
+        self.boots(&mut machine)?;
+        let lost = self.is_lived_in(&machine)?;
+        self.is_reset(&mut machine)?;
+        let noted = content::noted(&machine.store(), self.interrupt)?;
+        let _ = (lost, &noted);
+        machine.shuts_down()?;
+        machine.destroy()?;
+        Ok(self.report(stage, backend, &noted, vec![]))
+    }
+
+    fn report(
+        self,
+        stage: &Stage,
+        backend: Backend,
+        noted: &Inventory,
+        differences: Vec<String>,
+    ) -> Report {
+        Report {
+            backend,
+            had_devices: stage.has_devices,
+            scenes: self.scenes,
+            paths: noted.len(),
+            bytes: noted.bytes(),
+            differences,
+            kept: stage.kept.clone(),
+        }
+    }
+
+    fn is_set_up(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
+        self.scene("A machine is set up")?;
+        machine.lay_out()?;
+        self.tells(machine.describe())?;
+        let fidelity = if machine.stage.has_devices {
+            Fidelity::Exact
+        } else {
+            Fidelity::AsFarAsAllowed
+        };
+        let copied = machine.filled(fidelity, self.interrupt)?;
+        self.tells(format!(
+            "{} files and directories of this system ({}) go into its persist tree, owners, \
+             times, links and all; among them a few that copies like to lose.",
+            copied.entries,
+            crate::ops::demo::size(copied.bytes),
+        ))?;
+        if machine.has_blank() {
+            self.runs("state blank take")?;
+            let take = blank::take(&machine.at_boot(self.interrupt))?;
+            self.shows(Shown::Take(&take))?;
+        }
+        self.ends()
+    }
+
+    fn boots(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
+        self.scene("It boots")?;
+        machine.boots()?;
+        self.ends()
+    }
+
+    fn is_lived_in(&mut self, machine: &Machine<'_>) -> anyhow::Result<Vec<PathBuf>> {
+        self.scene("Somebody lives on it")?;
+        let (files, bytes) = content::clutter(&machine.root())?;
+        self.tells(format!(
+            "{files} files ({}) end up where nobody declared them: a download, a quick fix, and \
+             the only copy of a good idea.",
+            size(bytes)
+        ))?;
+        self.ends()?;
+        Ok(vec![])
+    }
+
+    fn is_reset(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
+        self.scene("It reboots, and root goes back to blank")?;
+        machine.shuts_down()?;
+        self.runs("state reset")?;
+        let report = reset::run(&machine.at_boot(self.interrupt))?;
+        self.shows(Shown::Reset(&report))?;
+        machine.boots()?;
+        let gone = !machine.root().join(content::IDEA).exists();
+        anyhow::ensure!(gone, "the clutter is still there");
+        self.runs("state roots")?;
+        let list = roots::list(&machine.running(self.interrupt))?;
+        self.shows(Shown::Roots(&list))?;
+        self.ends()
+    }
+}
+
+/// `1.5 MiB`, for the words of the play.
+fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{} MiB", bytes.div_ceil(MIB)),
+    }
+}

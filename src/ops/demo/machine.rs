@@ -1,0 +1,237 @@
+//! The machine of the demo: its disk, its root, its store, and turning it on and off.
+
+use super::Backend;
+use super::content;
+use super::stage::{self, Disk, Stage, bind, memory, mount, unmount_below, write};
+use crate::context::Context;
+use crate::copy::{Copied, Fidelity};
+use crate::program::Program;
+use crate::settings::{OnFailure, PastRoots, Root};
+use chrono::Utc;
+use state_api::{Error, Interrupt, Result};
+use state_linux::btrfs;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Size of the machine's disk.
+const DISK_BYTES: u64 = 1 << 30;
+
+/// A machine with one disk.
+pub(super) struct Machine<'a> {
+    pub(super) stage: &'a Stage,
+    backend: Backend,
+    disk: Option<Disk>,
+    boot_id: String,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine with a blank disk.
+    pub(super) fn new(stage: &'a Stage, backend: Backend) -> Result<Self> {
+        let disk = stage
+            .has_devices
+            .then(|| stage.disk("old-disk.img", DISK_BYTES));
+        Ok(Self {
+            stage,
+            backend,
+            disk: disk.transpose()?,
+            boot_id: boot_id()?,
+        })
+    }
+
+    /// Its root while it runs.
+    pub(super) fn root(&self) -> PathBuf {
+        self.stage.at("machine")
+    }
+
+    /// Its store while it runs.
+    pub(super) fn store(&self) -> PathBuf {
+        self.root().join("persist")
+    }
+
+    /// Where backups go: a disk of its own.
+    pub(super) fn usb(&self) -> PathBuf {
+        let stays = self.stage.kept.as_ref().map(|dir| dir.join("usb"));
+        stays.unwrap_or_else(|| self.stage.at("usb"))
+    }
+
+    pub(super) fn has_blank(&self) -> bool {
+        self.backend != Backend::Tmpfs
+    }
+
+    fn device(&self) -> &Path {
+        self.disk.as_ref().map_or(Path::new("none"), Disk::device)
+    }
+
+    /// The `[root]` of its configuration.
+    fn settings(&self) -> Root {
+        let past_roots = PastRoots::default();
+        let on_failure = OnFailure::default();
+        match self.backend {
+            Backend::Btrfs => Root::Btrfs {
+                device: self.device().to_owned(),
+                subvolume: "root".into(),
+                blank: None,
+                past_roots,
+                on_failure,
+            },
+            Backend::Zfs => Root::Zfs {
+                dataset: "state-demo/local/root".into(),
+                blank: "blank".into(),
+                past_roots,
+                on_failure,
+            },
+            Backend::Tmpfs => Root::Tmpfs {
+                size: Some("50%".into()),
+            },
+        }
+    }
+
+    /// What it is, in a sentence.
+    pub(super) fn describe(&self) -> String {
+        let device = self.device().display();
+        match self.backend {
+            Backend::Btrfs => {
+                format!("btrfs on {device}: a subvolume for root, one for the store (/persist).")
+            }
+            Backend::Zfs => format!("A pool on {device}: rpool/local/root and rpool/safe/persist."),
+            Backend::Tmpfs if self.disk.is_some() => {
+                format!("Root is a tmpfs; the store (/persist) is on {device}, ext4.")
+            }
+            Backend::Tmpfs => "Root is a tmpfs; the store (/persist) is a second one.".to_owned(),
+        }
+    }
+
+    /// Formats the disk and makes an empty root and store.
+    pub(super) fn lay_out(&mut self) -> Result<()> {
+        let top = self.stage.directory("disk")?;
+        match (self.backend, &self.disk) {
+            (Backend::Btrfs, Some(disk)) => {
+                disk.format(Program::MkfsBtrfs, &["-q", "-f", "-L", "demo"])?;
+                self.mount_subvolume("/", &top)?;
+                for name in ["root", "persist"] {
+                    make_subvolume(&top, name)?;
+                }
+                content::system(&top.join("root"))?;
+                unmount_below(&top)?;
+            }
+            (Backend::Zfs, _) => {
+                return Err(Error::Unsupported {
+                    engine: "zfs",
+                    what: "the demo",
+                });
+            }
+            (_, Some(disk)) => disk.format(Program::MkfsExt4, &["-q", "-F", "-L", "demo"])?,
+            (_, None) => memory(&top, "the disk")?,
+        }
+        let initrd = self.stage.directory("initrd")?;
+        let usb = self.usb();
+        stage::make_directory(&usb)?;
+        let text = stage::configuration(&self.settings(), content::ENTRIES, &usb);
+        write(&initrd.join("etc/state/state.toml"), &text)?;
+        write(&initrd.join("proc/cmdline"), "root=LABEL=demo ro quiet\n")?;
+        self.stage.directory("run")?;
+        bind(&self.stage.at("run"), &initrd.join("run"))?;
+        self.mount_store(&self.stage.directory("store")?)?;
+        write(&self.stage.at("store/etc/state/state.toml"), &text)
+    }
+
+    /// Fills the store, and unmounts it.
+    pub(super) fn filled(
+        &mut self,
+        fidelity: Fidelity,
+        interrupt: &dyn Interrupt,
+    ) -> Result<Copied> {
+        let store = self.stage.at("store");
+        let copied = content::store(&store, fidelity, interrupt)?;
+        unmount_below(&store)?;
+        Ok(copied)
+    }
+
+    fn mount_subvolume(&self, subvolume: &str, at: &Path) -> Result<()> {
+        let options = [
+            ("source", Some(self.device().as_os_str())),
+            ("subvol", Some(OsStr::new(subvolume))),
+        ];
+        mount("btrfs", &options, at)
+    }
+
+    fn mount_store(&self, at: &Path) -> Result<()> {
+        match (self.backend, &self.disk) {
+            (Backend::Btrfs, _) => self.mount_subvolume("/persist", at),
+            (_, Some(disk)) => {
+                let source = disk.device().as_os_str();
+                mount("ext4", &[("source", Some(source))], at)
+            }
+            (_, None) => bind(&self.stage.at("disk"), at),
+        }
+    }
+
+    /// Mounts root and the store, as the initrd does.
+    pub(super) fn boots(&mut self) -> Result<()> {
+        let root = self.root();
+        match self.backend {
+            Backend::Btrfs => self.mount_subvolume("/root", &root)?,
+            Backend::Zfs => {
+                return Err(Error::Unsupported {
+                    engine: "zfs",
+                    what: "the demo",
+                });
+            }
+            Backend::Tmpfs => {
+                memory(&root, "root")?;
+                content::system(&root)?;
+            }
+        }
+        self.mount_store(&root.join("persist"))?;
+        bind(&self.stage.at("run"), &root.join("run"))
+    }
+
+    /// Unmounts everything; the next boot is another one.
+    pub(super) fn shuts_down(&mut self) -> Result<()> {
+        unmount_below(&self.root())?;
+        self.boot_id = boot_id()?;
+        Ok(())
+    }
+
+    /// The initrd, before root is mounted.
+    pub(super) fn at_boot<'i>(&self, interrupt: &'i dyn Interrupt) -> Context<'i> {
+        self.context(self.stage.at("initrd"), interrupt)
+    }
+
+    /// The running machine.
+    pub(super) fn running<'i>(&self, interrupt: &'i dyn Interrupt) -> Context<'i> {
+        self.context(self.root(), interrupt)
+    }
+
+    fn context<'i>(&self, root_dir: PathBuf, interrupt: &'i dyn Interrupt) -> Context<'i> {
+        Context {
+            root_dir,
+            config_file: Some(self.stage.at("initrd/etc/state/state.toml")),
+            now: Utc::now(),
+            boot_id: self.boot_id.clone(),
+            interrupt,
+            dry_run: false,
+        }
+    }
+
+    /// The disk dies with everything on it.
+    pub(super) fn destroy(self) -> Result<()> {
+        match self.disk {
+            Some(disk) => disk.destroy(),
+            None => unmount_below(&self.stage.at("disk")),
+        }
+    }
+}
+
+fn make_subvolume(top: &Path, name: &str) -> Result<()> {
+    let made = fs::File::open(top).and_then(|top| btrfs::create(&top, OsStr::new(name)));
+    made.map_err(|error| Error::os(format!("making the subvolume {name}"), error))
+}
+
+/// A boot's id, as the kernel would give it.
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let id = fs::read_to_string(path).map_err(|error| Error::os(format!("reading {path}"), error));
+    Ok(id?.trim().to_owned())
+}

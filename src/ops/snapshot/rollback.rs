@@ -1,0 +1,89 @@
+//! Giving a store the content of a snapshot.
+
+use super::{Store, one_store, open};
+use crate::context::Context;
+use crate::copy::{self, Copied, Fidelity};
+use crate::wanted::Wanted;
+use anyhow::Context as _;
+use serde::Serialize;
+use state_api::{Error, Outcome, SnapshotName, SnapshotStore, View};
+use std::path::{Path, PathBuf};
+
+/// What rolling a store back did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rollback {
+    /// Whether it was carried out (false: a dry run).
+    pub executed: bool,
+    /// The store.
+    pub store: PathBuf,
+    /// The snapshot whose content it has now.
+    pub name: SnapshotName,
+    /// What was copied out of the snapshot; `None` in a dry run.
+    pub copied: Option<Copied>,
+    /// Whether the store was exchanged.
+    pub outcome: Outcome,
+}
+
+/// Gives a store the content of a snapshot. The tree that is there now is kept for `state undo`;
+/// the snapshot stays as it is.
+///
+/// # Errors
+/// The store is in use, the disk is full, or the run was interrupted: the store is as it was.
+pub fn rollback(cx: &Context, named: Option<&Path>, to: &Wanted) -> anyhow::Result<Rollback> {
+    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
+    rollback_in(cx, one_store(cx, named)?, to)
+}
+
+pub(super) fn rollback_in(cx: &Context, mut store: Store, to: &Wanted) -> anyhow::Result<Rollback> {
+    let (name, view) = open(&store, to)?;
+    let mut report = Rollback {
+        executed: false,
+        store: store.path.clone(),
+        name,
+        copied: None,
+        outcome: Outcome::AlreadySo,
+    };
+    if cx.dry_run {
+        return Ok(report);
+    }
+    let doing = format!("rolling {} back to {}", report.store.display(), report.name);
+    match put_back(cx, &mut *store.engine, &view) {
+        Ok((copied, outcome)) => {
+            report.executed = true;
+            report.copied = Some(copied);
+            report.outcome = outcome;
+            Ok(report)
+        }
+        Err(cause) => Err(cause).context(doing),
+    }
+}
+
+fn put_back(
+    cx: &Context,
+    store: &mut dyn SnapshotStore,
+    view: &View,
+) -> Result<(Copied, Outcome), Error> {
+    // What an interrupted run staged may be of another snapshot.
+    store.discard_staged()?;
+    let staged = store.stage()?;
+    let is_ours = |path: &Path| path == Path::new(".state");
+    let copied = copy::tree(view, &staged, &is_ours, Fidelity::Exact, cx.interrupt);
+    drop(staged);
+    let copied = copied.map_err(|cause| discarding(store, cause))?;
+    match store.exchange() {
+        Ok(outcome) => Ok((copied, outcome)),
+        Err(cause @ Error::Refused(_)) => Err(discarding(store, cause)),
+        // It may have got half-way: nothing is deleted, the next exchange finishes it.
+        Err(cause) => Err(cause),
+    }
+}
+
+fn discarding(store: &mut dyn SnapshotStore, cause: Error) -> Error {
+    match store.discard_staged() {
+        Ok(_) => cause,
+        Err(recovery) => Error::Recovery {
+            cause: Box::new(cause),
+            recovery: Box::new(recovery),
+        },
+    }
+}

@@ -1,0 +1,188 @@
+use super::super::sim::{After, Machine, class};
+use super::rollback::rollback_in;
+use super::*;
+use state_testing::SimStore;
+use std::fs;
+
+/// A store with one file.
+fn store() -> SimStore {
+    let store = SimStore::new(true);
+    fs::write(store.path().join("file"), "one").unwrap();
+    store
+}
+
+fn opened(store: &SimStore) -> Store {
+    Store {
+        path: "/persist".into(),
+        engine: Box::new(store.clone()),
+    }
+}
+
+fn taken(machine: &Machine, store: &SimStore, name: Option<&str>) -> SnapshotName {
+    let name = name.map(|name| name.parse().unwrap());
+    let created = create_in(&machine.cx(), vec![opened(store)], name).unwrap();
+    assert!(created.executed && created.stores.iter().all(|one| one.snapshot.is_some()));
+    created.name
+}
+
+fn wanted(text: &str) -> Wanted {
+    text.parse().unwrap()
+}
+
+fn names(store: &SimStore) -> Vec<String> {
+    store
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|one| one.name.into())
+        .collect()
+}
+
+#[test]
+fn snapshots_are_named_by_the_time_and_never_replaced() {
+    let (machine, store) = (Machine::new(), store());
+    let dry = create_in(&machine.dry(), vec![opened(&store)], None).unwrap();
+    assert_eq!(
+        (dry.executed, dry.name.as_str()),
+        (false, "20261121T113705Z")
+    );
+    assert_eq!(names(&store), Vec::<String>::new());
+    taken(&machine, &store, None);
+    taken(&machine, &store, None);
+    taken(&machine, &store, Some("before-the-upgrade"));
+    assert_eq!(
+        names(&store),
+        [
+            "20261121T113705Z",
+            "20261121T113705Z-2",
+            "before-the-upgrade"
+        ]
+    );
+    let again = "before-the-upgrade".parse().ok();
+    let error = create_in(&machine.cx(), vec![opened(&store)], again).unwrap_err();
+    assert_eq!(class(&error), "Refused");
+}
+
+#[test]
+fn a_filesystem_without_snapshots_says_so() {
+    let plain = SimStore::new(false);
+    let error = with_snapshots(vec![opened(&plain)]).err().unwrap();
+    assert!(
+        error
+            .to_string()
+            .starts_with("taking snapshots is not supported by the "),
+        "{error}"
+    );
+    let list = judged(&Machine::new().cx(), &opened(&plain), &Keep::default()).unwrap();
+    assert_eq!((list.has_snapshots, list.snapshots), (false, vec![]));
+}
+
+#[test]
+fn pruning_follows_the_rules_or_the_names_given() {
+    let (mut machine, store) = (Machine::new(), store());
+    for _ in 0..3 {
+        taken(&machine, &store, None);
+        machine.now += chrono::TimeDelta::days(1);
+    }
+    taken(&machine, &store, Some("by-hand"));
+    let policy = Keep {
+        last: 1,
+        ..Keep::default()
+    };
+    let prune =
+        |cx: &Context, only: &[Wanted]| prune_in(cx, vec![opened(&store)], &policy, only).unwrap();
+    let dry = prune(&machine.dry(), &[]);
+    let goes: Vec<bool> = dry
+        .snapshots
+        .iter()
+        .map(|one| one.kept_by.is_empty())
+        .collect();
+    assert_eq!(goes, [true, true, false, false]);
+    assert_eq!(names(&store).len(), 4);
+    prune(&machine.cx(), &[wanted("20261122")]);
+    assert_eq!(
+        names(&store),
+        ["20261121T113705Z", "20261123T113705Z", "by-hand"]
+    );
+    prune(&machine.cx(), &[]);
+    assert_eq!(names(&store), ["20261123T113705Z", "by-hand"]);
+    let keep_all = prune_in(&machine.cx(), vec![opened(&store)], &Keep::default(), &[]).unwrap();
+    assert!(keep_all.snapshots.iter().all(|one| !one.kept_by.is_empty()));
+    let error = prune_in(
+        &machine.cx(),
+        vec![opened(&store)],
+        &policy,
+        &[wanted("2020")],
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the snapshot 2020 does not exist"
+    );
+}
+
+#[test]
+fn differences_are_between_two_snapshots_or_with_now() {
+    let (machine, store) = (Machine::new(), store());
+    taken(&machine, &store, Some("a"));
+    fs::write(store.path().join("file"), "two").unwrap();
+    taken(&machine, &store, Some("b"));
+    fs::remove_file(store.path().join("file")).unwrap();
+    fs::create_dir(store.path().join(".state")).unwrap();
+    let words = |from: &str, to: Option<&str>| {
+        let to = to.map(wanted);
+        let found = diff_in(&machine.cx(), opened(&store), &wanted(from), to.as_ref()).unwrap();
+        let changes = found
+            .changes
+            .into_iter()
+            .filter(|one| !one.path.as_os_str().is_empty());
+        changes
+            .map(|one| format!("{} {:?}", one.path.display(), one.what))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(words("a", Some("a")), Vec::<String>::new());
+    assert_eq!(
+        words("a", Some("b")),
+        ["file Changed { aspects: [Content] }"]
+    );
+    assert_eq!(words("b", None), ["file Deleted"]);
+}
+
+#[test]
+fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
+    let (machine, store) = (Machine::new(), store());
+    taken(&machine, &store, Some("a"));
+    fs::write(store.path().join("file"), "two").unwrap();
+
+    let dry = rollback_in(&machine.dry(), opened(&store), &wanted("a")).unwrap();
+    assert!(!dry.executed && !store.survey().unwrap().has_staged);
+    // In use: nothing changes and nothing is left over.
+    let error = rollback_in(&machine.cx(), opened(&store), &wanted("a")).unwrap_err();
+    assert_eq!(class(&error), "Refused");
+    let after = After::asked(1);
+    let cx = Context {
+        interrupt: &after,
+        ..machine.cx()
+    };
+    let error = rollback_in(&cx, opened(&store), &wanted("a")).unwrap_err();
+    assert_eq!(class(&error), "Interrupted");
+    let facts = store.survey().unwrap();
+    assert!(!facts.has_staged && !facts.has_replaced);
+    assert_eq!(
+        fs::read_to_string(store.path().join("file")).unwrap(),
+        "two"
+    );
+
+    store.set_in_use(false);
+    let report = rollback_in(&machine.cx(), opened(&store), &wanted("a")).unwrap();
+    assert_eq!((report.executed, report.name.as_str()), (true, "a"));
+    assert_eq!(
+        fs::read_to_string(store.path().join("file")).unwrap(),
+        "one"
+    );
+    assert!(store.survey().unwrap().has_replaced);
+    store.clone().exchange_back().unwrap();
+    assert_eq!(
+        fs::read_to_string(store.path().join("file")).unwrap(),
+        "two"
+    );
+}
