@@ -19,6 +19,7 @@ use crate::record::Record;
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::RootFacts;
+use std::path::PathBuf;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,6 +90,7 @@ impl Report {
 /// All that the checks are told.
 #[derive(Debug)]
 pub(super) struct Facts {
+    pub(super) root_dir: PathBuf,
     pub(super) machine: Machine,
     pub(super) now: chrono::DateTime<chrono::Utc>,
     pub(super) config: Result<Config, config::Error>,
@@ -101,9 +103,9 @@ pub(super) struct Facts {
     /// What `state mount` would find.
     pub(super) entries: Option<Vec<look::Placed>>,
     /// Modes of directories in the stores, by their path on the machine.
-    pub(super) modes: Vec<(std::path::PathBuf, u32)>,
+    pub(super) modes: Vec<(PathBuf, u32)>,
     /// Things that a machine has and that should be kept.
-    pub(super) precious: Vec<std::path::PathBuf>,
+    pub(super) precious: Vec<PathBuf>,
     pub(super) record: Result<Option<Record>, String>,
     pub(super) lock_holder: Option<u32>,
 }
@@ -170,6 +172,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         None => None,
     };
     Ok(Facts {
+        root_dir: cx.root_dir.clone(),
         root,
         entries,
         modes: entries::modes(cx, tree.as_ref()),

@@ -83,7 +83,8 @@ fn unreachable(error: &anyhow::Error) -> Finding {
 /// from the machine's files already.
 fn is_expected(refusal: &Refusal, facts: &Facts) -> bool {
     match refusal {
-        Refusal::RootMounted { .. } => facts.machine.is_running,
+        // Where it is looked at, below --root, is no obstacle to the reset at its next start.
+        Refusal::RootMounted { at, .. } => facts.machine.is_running || *at == facts.root_dir,
         Refusal::RootMountedById { .. } => !facts.machine.root_by_id().is_empty(),
         _ => false,
     }

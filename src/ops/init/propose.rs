@@ -90,7 +90,7 @@ pub(super) fn propose(
         .filter(|entry| is_host_key(&entry.path))
         .count();
     if keys > 0 {
-        found.push(format!("{keys} files of ssh host keys"));
+        found.push(format!("files of ssh host keys: {keys}"));
     }
     found.extend(volumes_of_their_own(machine, &store));
     if !machine.people.is_empty() {
@@ -197,8 +197,18 @@ fn root(
                 });
                 return Err("it is the filesystem's top level".into());
             }
+            let device = device(machine, mount, look);
+            if !["/dev/disk", "/dev/mapper"]
+                .iter()
+                .any(|dir| device.starts_with(dir))
+            {
+                todo.push(Todo {
+                    fact: format!("{} is a name that another device may get", Shown(&device)),
+                    cure: "name it in the configuration as /dev/disk/by-uuid/…; `blkid` tells the UUID".into(),
+                });
+            }
             Ok(Root::Btrfs {
-                device: device(machine, mount, look),
+                device,
                 subvolume,
                 blank: None,
                 past_roots,
