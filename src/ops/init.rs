@@ -3,7 +3,9 @@
 //! Never writes over a configuration, and never proposes one that would not be accepted.
 
 mod draft;
+mod keep;
 mod propose;
+mod store;
 mod wanted;
 
 use crate::config;
@@ -73,7 +75,7 @@ pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
             return Err(Failure::refused(format!("no store is mounted at {store}"))
                 .hint(format!(
                     "{}; `--output FILE` writes the configuration all the same",
-                    propose::how_to_make_a_store(&machine)
+                    store::how_to_make_a_store(&machine)
                 ))
                 .into());
         }
