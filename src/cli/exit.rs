@@ -1,5 +1,6 @@
 //! Exit codes, which are promises, and how a failure is told.
 
+use crate::archive;
 use crate::config;
 use crate::context::Locked;
 use crate::failure::{Class, Failure, message};
@@ -126,14 +127,27 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
         Exit::Locked
     } else if find::<config::Error>(error).is_some() {
         Exit::Usage
-    } else if let Some(error) = find::<Error>(error) {
-        match error.kind() {
-            Kind::Refused => Exit::Refused,
-            Kind::Interrupted => Exit::Interrupted,
-            Kind::Failed => Exit::Failed,
+    } else if let Some(error) = find::<archive::Error>(error) {
+        match error {
+            archive::Error::Damaged { .. } => Exit::Verification,
+            archive::Error::Newer { .. } => Exit::Refused,
+            archive::Error::Missing { .. } => Exit::NoSuchArchive,
+            archive::Error::Unsigned { .. } => Exit::Key,
+            archive::Error::Target { .. } => Exit::Failed,
+            archive::Error::Other(error) => exit_of_kind(error.kind()),
         }
+    } else if let Some(error) = find::<Error>(error) {
+        exit_of_kind(error.kind())
     } else {
         Exit::Failed
+    }
+}
+
+fn exit_of_kind(kind: Kind) -> Exit {
+    match kind {
+        Kind::Refused => Exit::Refused,
+        Kind::Interrupted => Exit::Interrupted,
+        Kind::Failed => Exit::Failed,
     }
 }
 
@@ -144,6 +158,8 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
         Some(locked.hint())
     } else if let Some(error) = find::<config::Error>(error) {
         error.faults.first()?.hint.clone()
+    } else if let Some(error) = find::<archive::Error>(error) {
+        error.hint()
     } else {
         find::<Error>(error)?.hint()
     }
@@ -206,7 +222,18 @@ mod tests {
                 root_exists: true,
             })
         };
-        let table: [(anyhow::Error, Exit); 8] = [
+        let what = || "laptop/20261121T113705Z-1a2b".to_owned();
+        let table: [(anyhow::Error, Exit); 12] = [
+            (
+                archive::Error::damaged(what(), "cut off").into(),
+                Exit::Verification,
+            ),
+            (
+                anyhow!(archive::Error::Missing { what: what() }).context("listing"),
+                Exit::NoSuchArchive,
+            ),
+            (archive::Error::Unsigned { what: what() }.into(), Exit::Key),
+            (archive::Error::Other(no_blank()).into(), Exit::Refused),
             (anyhow!("plain"), Exit::Failed),
             (busy().into(), Exit::Failed),
             (anyhow!(no_blank()).context("resetting root"), Exit::Refused),

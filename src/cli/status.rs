@@ -4,7 +4,7 @@ use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
-use crate::ops::status::{Report, Reset, Store, run as status};
+use crate::ops::status::{Last, Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
@@ -64,7 +64,16 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     if let Some(why) = &report.root_unseen {
         writeln!(out, "root     {FAINT}{}{FAINT:#}", one_line(why))?;
     }
-    report.stores.iter().try_for_each(|of| store(of, out))
+    report.stores.iter().try_for_each(|of| store(of, out))?;
+    for target in &report.targets {
+        writeln!(
+            out,
+            "target   {}: {}",
+            target.name,
+            last(&target.archives, "archive", out)
+        )?;
+    }
+    Ok(())
 }
 
 fn root(facts: &RootFacts, out: &mut Screen<'_>) -> io::Result<()> {
@@ -105,13 +114,25 @@ fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
         return writeln!(out, "{BAD}not mounted{BAD:#}");
     }
     match store.space {
-        Some(space) => writeln!(
-            out,
-            "{} of {} free",
-            size(space.free_bytes),
-            size(space.total_bytes)
-        ),
-        None => writeln!(out, "mounted"),
+        Some(space) => {
+            let (free, total) = (size(space.free_bytes), size(space.total_bytes));
+            write!(out, "{free} of {total} free")?;
+        }
+        None => write!(out, "mounted")?,
+    }
+    match &store.snapshots {
+        Last::Never => writeln!(out),
+        of => writeln!(out, ", {}", last(of, "snapshot", out)),
+    }
+}
+
+fn last(last: &Last, kind: &str, out: &Screen<'_>) -> String {
+    match last {
+        Last::Is { at: Some(at), .. } => format!("last {kind} {}", out.age(*at)),
+        Last::Is { name, at: None } => format!("last {kind} {name}"),
+        Last::None => format!("no {kind} yet"),
+        Last::Never => format!("no {kind}s"),
+        Last::Unseen { why } => one_line(why),
     }
 }
 
@@ -119,6 +140,7 @@ fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::ops::look::Space;
+    use crate::ops::status::Target;
     use state_api::{Blank, Identity, PastRoot};
 
     fn past(day: u32) -> PastRoot {
@@ -162,12 +184,29 @@ mod tests {
                         free_bytes: 12 << 30,
                         total_bytes: 100 << 30,
                     }),
+                    snapshots: Last::Is {
+                        name: "20261121T100000Z".into(),
+                        at: Some("2026-11-21T10:00:00Z".parse().unwrap()),
+                    },
                 },
                 Store {
                     path: "/cache\n".into(),
                     class: Class::Cache,
                     is_there: false,
                     space: None,
+                    snapshots: Last::Never,
+                },
+            ],
+            targets: vec![
+                Target {
+                    name: "nas".into(),
+                    archives: Last::None,
+                },
+                Target {
+                    name: "usb".into(),
+                    archives: Last::Unseen {
+                        why: "file:///mnt/usb: no such file or directory".into(),
+                    },
                 },
             ],
         };
@@ -176,8 +215,10 @@ mod tests {
 
     const STORES: &str = "\
 root     /dev/vda2[root]: blank root-blank, 2 past roots, the newest put away 19 days ago
-store    /persist: 12 GiB of 100 GiB free
+store    /persist: 12 GiB of 100 GiB free, last snapshot 2 hours ago
 store    /cache\\n (cache): not mounted
+target   nas: no archive yet
+target   usb: file:///mnt/usb: no such file or directory
 ";
 
     #[test]

@@ -1,6 +1,8 @@
 //! The machine as `doctor` and `status` see it: everything that can be learned without changing
 //! anything. Judging is theirs.
 
+use crate::archive;
+use crate::archive::label::Id;
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::engine;
@@ -9,9 +11,12 @@ use crate::paths;
 use crate::persist::{PersistTree, Users};
 use crate::record::{self, Record};
 use crate::settings::{Class, Settings};
+use crate::target;
+use crate::target::catalog::Catalog;
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use state_api::{RootBackend as _, RootFacts};
+use state_api::{Error, RootBackend as _, RootFacts, Snapshot};
 use state_linux::mountinfo::Mount;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -90,6 +95,41 @@ pub fn root(cx: &Context, settings: &Settings) -> Option<anyhow::Result<RootFact
     };
     let facts = engine::on_root!(&mut root, on => on.survey().map(|survey| on.facts(&survey)));
     Some(facts.map_err(Into::into))
+}
+
+/// The newest snapshot of a store; the inner `None`: there is none yet.
+///
+/// # Errors
+/// The store cannot be looked at.
+pub fn last_snapshot(cx: &Context, store: &Path) -> state_api::Result<Option<Option<Snapshot>>> {
+    let store = match engine::store(&cx.rooted(store)) {
+        Ok(store) => store,
+        Err(Error::Unsupported { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !store.capabilities().snapshots {
+        return Ok(None);
+    }
+    Ok(Some(store.list()?.pop()))
+}
+
+/// The newest complete archive of this machine at a target.
+///
+/// # Errors
+/// The target cannot be reached or read.
+pub fn last_archive(
+    settings: &Settings,
+    machine: &Machine,
+    target: &str,
+) -> archive::Result<Option<(Id, DateTime<Utc>)>> {
+    let name = settings
+        .machine
+        .name
+        .as_deref()
+        .or(machine.hostname.as_deref());
+    let target = target::open(settings, target)?;
+    let catalog = Catalog::read(target.as_ref(), name.unwrap_or_default())?;
+    Ok(catalog.latest().map(|label| (label.id.clone(), label.time)))
 }
 
 /// An entry, and whether it is in place.

@@ -9,7 +9,9 @@ use crate::machine::Machine;
 use crate::paths;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
+use crate::target;
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use state_api::RootFacts;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ pub struct Report {
     pub root_unseen: Option<String>,
     /// The stores.
     pub stores: Vec<Store>,
+    /// The targets.
+    pub targets: Vec<Target>,
 }
 
 /// Whether root was reset at this boot.
@@ -67,6 +71,39 @@ pub struct Store {
     /// Its space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
+    /// Its newest snapshot, where it has snapshots.
+    pub snapshots: Last,
+}
+
+/// A target at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// The newest complete archive of this machine there.
+    pub archives: Last,
+}
+
+/// The newest of some things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "last")]
+pub enum Last {
+    /// This one.
+    Is {
+        /// Its name or id.
+        name: String,
+        /// When it was made, as far as that is known.
+        at: Option<DateTime<Utc>>,
+    },
+    /// There is none yet.
+    None,
+    /// There can be none here.
+    Never,
+    /// It could not be looked at.
+    Unseen {
+        /// Why.
+        why: String,
+    },
 }
 
 impl Report {
@@ -95,14 +132,26 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         Some(Ok(facts)) => (Some(facts), None),
         Some(Err(error)) => (None, Some(message(&error))),
     };
-    let stores = look::stores(cx, &machine, &settings).into_iter().map(store);
+    let stores = look::stores(cx, &machine, &settings).into_iter();
+    let targets = target::configured(&settings).map(|name| Target {
+        name: name.to_owned(),
+        archives: match look::last_archive(&settings, &machine, name) {
+            Ok(Some((id, at))) => Last::Is {
+                name: id.to_string(),
+                at: Some(at),
+            },
+            Ok(None) => Last::None,
+            Err(error) => unseen(error),
+        },
+    });
     Ok(Report {
         boot_id: cx.boot_id.clone(),
         reset,
         record: record.ok().flatten(),
         root,
         root_unseen,
-        stores: stores.collect(),
+        stores: stores.map(|seen| store(cx, seen)).collect(),
+        targets: targets.collect(),
     })
 }
 
@@ -126,11 +175,32 @@ fn reset(record: &anyhow::Result<Option<Record>>) -> Reset {
     }
 }
 
-fn store(seen: StoreSeen) -> Store {
+fn unseen(error: impl Into<anyhow::Error>) -> Last {
+    Last::Unseen {
+        why: message(&error.into()),
+    }
+}
+
+fn store(cx: &Context, seen: StoreSeen) -> Store {
+    let is_there = seen.exists && seen.is_apart;
+    let snapshots = if !is_there {
+        Last::Never
+    } else {
+        match look::last_snapshot(cx, &seen.path) {
+            Ok(None) => Last::Never,
+            Ok(Some(None)) => Last::None,
+            Ok(Some(Some(snapshot))) => Last::Is {
+                name: snapshot.name.to_string(),
+                at: snapshot.taken_at,
+            },
+            Err(error) => unseen(error),
+        }
+    };
     Store {
         path: seen.path,
         class: seen.class,
-        is_there: seen.exists && seen.is_apart,
+        is_there,
         space: seen.space,
+        snapshots,
     }
 }
