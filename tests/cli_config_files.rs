@@ -18,7 +18,8 @@ impl Machine {
             "20 1 0:30 / / rw - tmpfs none rw\n\
              30 20 254:1 / /persist rw - ext4 /dev/vda1 rw\n\
              31 20 254:2 / /mnt/a\\040b rw - ext4 /dev/vdb1 rw\n\
-             32 20 0:31 / /remote rw - nfs4 server:/ rw\n",
+             32 20 0:31 / /remote rw - nfs4 server:/ rw\n\
+             33 20 8:1 / /media/ann/stick rw,nosuid - ext4 /dev/sda1 rw\n",
         );
         machine
     }
@@ -88,6 +89,7 @@ fn else_from_a_mounted_store() {
     let machine = Machine::new();
     machine.file("persist/etc/state/state.toml", MAIN);
     machine.file("remote/etc/state/state.toml", "rubbish = true\n");
+    machine.file("media/ann/stick/etc/state/state.toml", "rubbish = true\n");
     assert_eq!(machine.outcome().0, ["persist/etc/state/state.toml"]);
 }
 

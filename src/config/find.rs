@@ -66,15 +66,22 @@ pub fn candidates(cx: &Context) -> Result<Vec<PathBuf>, Error> {
             .iter()
             .chain(&["tmpfs"])
             .any(|name| mount.filesystem == *name);
-        if !is_store || mount.at == Path::new("/") {
+        // A stick that somebody plugs in does not configure the machine, nor does a file that an
+        // ordinary user could have put there.
+        let comes_and_goes = ["/media", "/run", "/tmp"]
+            .iter()
+            .any(|dir| mount.at.starts_with(dir));
+        if !is_store || comes_and_goes || mount.at == Path::new("/") {
             continue;
         }
+        let us = rustix::process::geteuid().as_raw();
         // A store is a mount, or the directory `persist` of one: /nix/persist.
         for store in [mount.at.clone(), mount.at.join("persist")] {
             let file = store_copy(cx, &store);
             // One filesystem may be mounted in many places.
             if let Ok(metadata) = fs::metadata(&file)
                 && metadata.is_file()
+                && [0, us].contains(&metadata.uid())
                 && seen.insert((metadata.dev(), metadata.ino()))
             {
                 found.push(file);
