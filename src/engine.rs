@@ -1,12 +1,14 @@
 //! The one place that names every engine.
 
 use crate::context::Context;
+use crate::machine::Machine;
 use crate::settings::{self, PastRoots};
 use state_api::{Error, Refusal, Result, SnapshotStore};
 use state_plain::PlainStore;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Root's engine, as the configuration says.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub fn past_roots(root: &settings::Root) -> Option<PastRoots> {
 ///
 /// # Errors
 /// The engine cannot be reached: no such device, no module, a name it cannot carry.
-pub fn root(_cx: &Context, root: &settings::Root) -> Result<Root> {
+pub fn root(cx: &Context, root: &settings::Root) -> Result<Root> {
     match root {
         settings::Root::Btrfs {
             device,
@@ -58,14 +60,55 @@ pub fn root(_cx: &Context, root: &settings::Root) -> Result<Root> {
             ..
         } => {
             let kernel = state_btrfs::Live::open(device)?;
-            let engine = state_btrfs::Btrfs::new(kernel, subvolume, blank.as_deref());
-            Ok(Root::Btrfs(engine.map_err(Refusal::BadName)?))
+            let mut engine = state_btrfs::Btrfs::new(kernel, subvolume, blank.as_deref())
+                .map_err(Refusal::BadName)?;
+            for path in mounted_subvolumes(cx, device)? {
+                engine = engine.protecting(&path).map_err(Refusal::BadName)?;
+            }
+            Ok(Root::Btrfs(engine))
         }
         _ => Err(Error::Unsupported {
             engine: name(root),
             what: "root",
         }),
     }
+}
+
+/// The subvolumes, from the top level, that fstab(5) mounts beside root from the same device, or
+/// from one that cannot be told: whoever mounts them needs them after the reset.
+fn mounted_subvolumes(cx: &Context, device: &Path) -> Result<Vec<PathBuf>> {
+    let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
+    let device = fs::canonicalize(device).ok();
+    let is_ours = |source: &OsStr| match (fs::canonicalize(device_of(source)).ok(), &device) {
+        (Some(source), Some(device)) => source == *device,
+        _ => true,
+    };
+    let lines = machine.fstab.iter().filter(|line| {
+        line.filesystem == "btrfs" && line.at != Path::new("/") && is_ours(&line.source)
+    });
+    let subvolumes = lines.filter_map(|line| {
+        let mut options = line.options.split(',');
+        let subvolume = options.find_map(|option| option.strip_prefix("subvol="))?;
+        let path = subvolume.trim_matches('/');
+        (!path.is_empty()).then(|| PathBuf::from(path))
+    });
+    Ok(subvolumes.collect())
+}
+
+/// The path of a device as fstab(5) names it.
+fn device_of(source: &OsStr) -> PathBuf {
+    let source = source.to_string_lossy();
+    let kinds = [
+        ("UUID=", "by-uuid"),
+        ("LABEL=", "by-label"),
+        ("PARTUUID=", "by-partuuid"),
+        ("PARTLABEL=", "by-partlabel"),
+    ];
+    let named = kinds.iter().find_map(|(word, dir)| {
+        let name = source.strip_prefix(word)?.trim_matches('"');
+        Some(Path::new("/dev/disk").join(dir).join(name))
+    });
+    named.unwrap_or_else(|| PathBuf::from(&*source))
 }
 
 /// The magic numbers of `linux/magic.h` and of OpenZFS by which a store's engine is known.

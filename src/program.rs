@@ -4,7 +4,7 @@
 //! and as root it may be anybody's), speak the C locale, get no terminal to ask questions on, and
 //! have a time limit. What they write to stderr is shown and never parsed.
 
-use state_api::{Error, Result};
+use state_api::{Error, Interrupt, Result};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -101,6 +101,35 @@ impl Program {
             .map(|arg| arg.as_ref().to_owned())
             .collect();
         run(self.name(), &path, args, doing, limit)
+    }
+}
+
+/// Runs this very program again, on the same terminal, and waits for its end. An interruption of
+/// this process is passed on and waited for all the same.
+///
+/// # Errors
+/// It cannot be started.
+pub fn ourselves<A: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = A>,
+    interrupt: &dyn Interrupt,
+) -> io::Result<ExitStatus> {
+    let mut child = Command::new("/proc/self/exe").args(args).spawn()?;
+    let mut was_told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt.is_set() && !was_told {
+            was_told = true;
+            // From a terminal it has had a SIGINT of its own; a second signal would end it at
+            // once, so it is given time to end by itself first.
+            std::thread::sleep(Duration::from_millis(500));
+            if child.try_wait()?.is_none() {
+                let pid = rustix::process::Pid::from_child(&child);
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -227,6 +227,19 @@ fn loop_refusals_end_with_4_and_change_nothing() {
     refused(&format!("is mounted at {}", sysroot.display()));
     mount::unmount(&sysroot).unwrap();
 
+    let fstab = machine.dir.path().join("initrd/etc/fstab");
+    fs::write(&fstab, "UUID=x / btrfs rw,subvolid=256,subvol=/root 0 0\n").unwrap();
+    refused("/etc/fstab mounts root by its volume id");
+    machine.subvolume("root/persist");
+    let device = machine.disk.path().display();
+    fs::write(
+        &fstab,
+        format!("{device} /persist btrfs subvol=/root/persist 0 0\n"),
+    )
+    .unwrap();
+    refused("root/persist lies inside root");
+    fs::remove_file(&fstab).unwrap();
+
     let proc = machine.dir.path().join("initrd/proc");
     fs::create_dir(&proc).unwrap();
     fs::write(proc.join("cmdline"), "quiet state.root=backup\n").unwrap();

@@ -3,8 +3,11 @@
 use super::output::{BAD, FAINT, GOOD, HEADER, Screen};
 use super::{Exit, Globals, blank, reset, roots, size, snapshot};
 use crate::ops::demo::{self, Backend, Event, Narrator, Options, Report, Shown};
+use crate::program;
 use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
 use chrono::Utc;
+use state_api::Interrupt;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -22,9 +25,12 @@ pub struct Args {
     /// Leave the archives and the new disk's image in /var/tmp, to be looked at.
     #[arg(long)]
     keep: bool,
+    /// Play on ZFS in a pool of this name, which another process removes in the end.
+    #[arg(long, value_name = "NAME", hide = true)]
+    in_pool: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Engine {
     Btrfs,
     Zfs,
@@ -46,11 +52,15 @@ impl From<Engine> for Backend {
 /// # Errors
 /// Those of [`demo::run`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let cx = globals.context(false)?;
+    if args.backend == Some(Engine::Zfs) && args.in_pool.is_none() {
+        return watched(cx.interrupt);
+    }
     let options = Options {
         backend: args.backend.map(Backend::from),
         keep: args.keep,
+        pool: args.in_pool,
     };
-    let cx = globals.context(false)?;
     let report = if globals.json || globals.quiet {
         demo::run(options, cx.interrupt, &mut Silent)?
     } else {
@@ -67,6 +77,20 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         true => Exit::Done,
         false => Exit::Verification,
     })
+}
+
+/// Plays in a second process, and removes its pool whatever ends it: unlike mounts and loop devices,
+/// a pool outlives its process.
+fn watched(interrupt: &dyn Interrupt) -> anyhow::Result<Exit> {
+    let pool = format!("state-demo-{}", std::process::id());
+    let args = std::env::args_os()
+        .skip(1)
+        .chain(["--in-pool".into(), pool.clone().into()]);
+    let ended = program::ourselves(args, interrupt).context("starting the demo");
+    demo::remove_pool(&pool)?;
+    let code = ended?.code().and_then(|code| u8::try_from(code).ok());
+    let exit = Exit::ALL.into_iter().find(|exit| Some(exit.code()) == code);
+    Ok(exit.unwrap_or(Exit::Failed))
 }
 
 /// Nobody listens.

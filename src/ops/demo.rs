@@ -20,7 +20,7 @@ use crate::record::Record;
 use serde::Serialize;
 use state_api::{Error, Interrupt};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Which engine root lives on in the demo.
@@ -36,12 +36,15 @@ pub enum Backend {
 }
 
 /// What is asked of the demo.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The engine; by default the best that this machine has.
     pub backend: Option<Backend>,
     /// Leave the new machine's disk and the archives where they can be looked at.
     pub keep: bool,
+    /// The name for the pool, where root is on ZFS. A pool outlives its process: whoever gives the
+    /// name [destroys](remove_pool) what is left of it.
+    pub pool: Option<String>,
 }
 
 /// Something that happens on stage.
@@ -120,8 +123,10 @@ pub fn run(
     narrator: &mut dyn Narrator,
 ) -> anyhow::Result<Report> {
     let (backend, why) = choose(options.backend);
-    if backend == Backend::Btrfs {
-        fetch_btrfs_progs(narrator)?;
+    match backend {
+        Backend::Btrfs => fetch_btrfs_progs(narrator)?,
+        Backend::Zfs => find_zfs()?,
+        Backend::Tmpfs => {}
     }
     let stage = Stage::new(options.keep)?;
     let mut play = Play {
@@ -134,7 +139,25 @@ pub fn run(
         "The whole life of a machine, in a minute. Everything happens on throw-away disks that \
          only this process sees; of your system, some files are read. {why}"
     )))?;
-    play.acts(&stage, backend)
+    play.acts(
+        &stage,
+        backend,
+        options.pool.as_deref().unwrap_or("state-demo"),
+    )
+}
+
+/// Destroys what a demo on ZFS left of its pool.
+///
+/// # Errors
+/// It is there and cannot be destroyed.
+pub fn remove_pool(pool: &str) -> state_api::Result<()> {
+    let limit = Duration::from_secs(60);
+    let doing = "looking for the demo's pool";
+    match Program::Zpool.run(doing, ["list", "-H", "-o", "name", pool], limit) {
+        Ok(_) => machine::destroy_pool(pool),
+        Err(Error::Tool { .. }) => Ok(()), // there is none
+        Err(error) => Err(error),
+    }
 }
 
 /// The engine to show, and what there is to say about the choice.
@@ -157,7 +180,7 @@ fn fetch_btrfs_progs(narrator: &mut dyn Narrator) -> anyhow::Result<()> {
         return Ok(());
     }
     let is_root = rustix::process::geteuid().is_root();
-    let is_debian = std::path::Path::new("/etc/debian_version").exists();
+    let is_debian = Path::new("/etc/debian_version").exists();
     if !(is_root && is_debian && Program::AptGet.find().is_some()) {
         return Err(
             Failure::new(Class::Usage, "the program mkfs.btrfs is missing")
@@ -183,6 +206,26 @@ fn fetch_btrfs_progs(narrator: &mut dyn Narrator) -> anyhow::Result<()> {
         // The lists of packages may be old or have never been fetched.
         Program::AptGet.run("fetching the lists of packages", ["-qq", "update"], limit)?;
         Program::AptGet.run(doing, install, limit)?;
+    }
+    Ok(())
+}
+
+/// ZFS is not fetched: its kernel module takes minutes to compile, and belongs to the system.
+fn find_zfs() -> anyhow::Result<()> {
+    if !Path::new("/sys/module/zfs").exists() && Program::Modprobe.find().is_some() {
+        let loading = Program::Modprobe.run("loading zfs", ["zfs"], Duration::from_secs(60));
+        loading.map_err(|error| {
+            Failure::new(Class::Usage, format!("this kernel has no ZFS: {error}"))
+                .hint("install zfsutils-linux and zfs-dkms, or see the demo on btrfs")
+        })?;
+    }
+    for program in [Program::Zpool, Program::Zfs] {
+        if program.find().is_none() {
+            let fact = format!("the program {} is missing", program.name());
+            return Err(Failure::new(Class::Usage, fact)
+                .hint("install the package zfsutils-linux, or see the demo on btrfs")
+                .into());
+        }
     }
     Ok(())
 }
@@ -237,8 +280,8 @@ impl Play<'_> {
         self.say(Event::Took(took))
     }
 
-    fn acts(mut self, stage: &Stage, backend: Backend) -> anyhow::Result<Report> {
-        let mut machine = Machine::new(stage, backend)?;
+    fn acts(mut self, stage: &Stage, backend: Backend, pool: &str) -> anyhow::Result<Report> {
+        let mut machine = Machine::new(stage, backend, pool)?;
         self.is_set_up(&mut machine)?;
         self.boots(&mut machine)?;
         let lost = self.is_lived_in(&machine)?;

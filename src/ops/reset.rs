@@ -7,6 +7,7 @@ use super::act::{self, Act};
 use crate::cmdline::Words;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::machine::Machine;
 use crate::record::{self, Outcome, Record, RecordedBlank};
 use crate::{config, engine, settings};
 use anyhow::Context as _;
@@ -177,6 +178,7 @@ fn reset<B: RootBackend>(
     draft.seen(&facts);
     let doing = || format!("resetting {}", facts.root);
 
+    refuse_root_by_id(cx, root).with_context(doing)?;
     let reset = wanted(cx, &words, root, &facts).with_context(doing)?;
     draft.record.source.clone_from(&reset.source);
     let past_root = match &reset.retire {
@@ -232,6 +234,19 @@ fn words(cx: &Context) -> anyhow::Result<Words> {
         })
     })?;
     Ok(words)
+}
+
+/// A btrfs root that is mounted by the id of its subvolume, as genfstab writes it, is not found any
+/// more after its first reset.
+fn refuse_root_by_id(cx: &Context, root: &settings::Root) -> state_api::Result<()> {
+    if !matches!(root, settings::Root::Btrfs { .. }) {
+        return Ok(());
+    }
+    let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
+    match machine.root_by_id().first() {
+        None => Ok(()),
+        Some(file) => Err(Refusal::RootMountedById { file: file.into() }.into()),
+    }
 }
 
 /// What is asked of the engine, from the kernel command line, the settings and the facts.

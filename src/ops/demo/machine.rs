@@ -13,6 +13,10 @@ use state_linux::btrfs;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long `zpool` and `zfs` may take.
+const ZFS: Duration = Duration::from_secs(120);
 
 /// Size of the machine's disk.
 const DISK_BYTES: u64 = 1 << 30;
@@ -22,12 +26,14 @@ pub(super) struct Machine<'a> {
     pub(super) stage: &'a Stage,
     backend: Backend,
     disk: Option<Disk>,
+    /// The pool, where root is on ZFS.
+    pool: &'a str,
     boot_id: String,
 }
 
 impl<'a> Machine<'a> {
     /// A machine with a blank disk.
-    pub(super) fn new(stage: &'a Stage, backend: Backend) -> Result<Self> {
+    pub(super) fn new(stage: &'a Stage, backend: Backend, pool: &'a str) -> Result<Self> {
         let disk = stage
             .has_devices
             .then(|| stage.disk("old-disk.img", DISK_BYTES));
@@ -35,6 +41,7 @@ impl<'a> Machine<'a> {
             stage,
             backend,
             disk: disk.transpose()?,
+            pool,
             boot_id: boot_id()?,
         })
     }
@@ -76,7 +83,7 @@ impl<'a> Machine<'a> {
                 on_failure,
             },
             Backend::Zfs => Root::Zfs {
-                dataset: "state-demo/local/root".into(),
+                dataset: self.dataset("local/root"),
                 blank: "blank".into(),
                 past_roots,
                 on_failure,
@@ -94,7 +101,11 @@ impl<'a> Machine<'a> {
             Backend::Btrfs => {
                 format!("btrfs on {device}: a subvolume for root, one for the store (/persist).")
             }
-            Backend::Zfs => format!("A pool on {device}: rpool/local/root and rpool/safe/persist."),
+            Backend::Zfs => format!(
+                "A pool on {device}: {} for root, {} for the store (/persist).",
+                self.dataset("local/root"),
+                self.dataset("safe/persist")
+            ),
             Backend::Tmpfs if self.disk.is_some() => {
                 format!("Root is a tmpfs; the store (/persist) is on {device}, ext4.")
             }
@@ -116,10 +127,10 @@ impl<'a> Machine<'a> {
                 unmount_below(&top)?;
             }
             (Backend::Zfs, _) => {
-                return Err(Error::Unsupported {
-                    engine: "zfs",
-                    what: "the demo",
-                });
+                self.make_pool()?;
+                self.mount_dataset("local/root", &top)?;
+                content::system(&top)?;
+                unmount_below(&top)?;
             }
             (_, Some(disk)) => disk.format(Program::MkfsExt4, &["-q", "-F", "-L", "demo"])?,
             (_, None) => memory(&top, "the disk")?,
@@ -156,9 +167,36 @@ impl<'a> Machine<'a> {
         mount("btrfs", &options, at)
     }
 
+    fn dataset(&self, name: &str) -> String {
+        format!("{}/{name}", self.pool)
+    }
+
+    fn make_pool(&self) -> Result<()> {
+        let device = self.device().as_os_str();
+        let pool = "create -o cachefile=none -O mountpoint=none -O xattr=sa -O acltype=posix";
+        let args = pool
+            .split(' ')
+            .chain([self.pool])
+            .map(OsStr::new)
+            .chain([device]);
+        Program::Zpool.run(&format!("making the pool {}", self.pool), args, ZFS)?;
+        for name in ["local/root", "safe/persist"] {
+            let name = self.dataset(name);
+            let args = ["create", "-p", "-u", "-o", "mountpoint=legacy", &name];
+            Program::Zfs.run(&format!("making the dataset {name}"), args, ZFS)?;
+        }
+        Ok(())
+    }
+
+    fn mount_dataset(&self, name: &str, at: &Path) -> Result<()> {
+        let name = self.dataset(name);
+        mount("zfs", &[("source", Some(OsStr::new(&name)))], at)
+    }
+
     fn mount_store(&self, at: &Path) -> Result<()> {
         match (self.backend, &self.disk) {
             (Backend::Btrfs, _) => self.mount_subvolume("/persist", at),
+            (Backend::Zfs, _) => self.mount_dataset("safe/persist", at),
             (_, Some(disk)) => {
                 let source = disk.device().as_os_str();
                 mount("ext4", &[("source", Some(source))], at)
@@ -172,12 +210,7 @@ impl<'a> Machine<'a> {
         let root = self.root();
         match self.backend {
             Backend::Btrfs => self.mount_subvolume("/root", &root)?,
-            Backend::Zfs => {
-                return Err(Error::Unsupported {
-                    engine: "zfs",
-                    what: "the demo",
-                });
-            }
+            Backend::Zfs => self.mount_dataset("local/root", &root)?,
             Backend::Tmpfs => {
                 memory(&root, "root")?;
                 content::system(&root)?;
@@ -217,11 +250,22 @@ impl<'a> Machine<'a> {
 
     /// The disk dies with everything on it.
     pub(super) fn destroy(self) -> Result<()> {
+        if self.backend == Backend::Zfs {
+            destroy_pool(self.pool)?;
+        }
         match self.disk {
             Some(disk) => disk.destroy(),
             None => unmount_below(&self.stage.at("disk")),
         }
     }
+}
+
+/// Takes a pool out of the kernel with everything in it.
+pub(super) fn destroy_pool(pool: &str) -> Result<()> {
+    let doing = format!("destroying the pool {pool}");
+    Program::Zpool
+        .run(&doing, ["destroy", "-f", pool], ZFS)
+        .map(drop)
 }
 
 fn make_subvolume(top: &Path, name: &str) -> Result<()> {
