@@ -1,6 +1,7 @@
 //! Where everything is, as paths from the top level.
 
 use state_api::{BadName, PastRootName};
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// The directory that holds past roots.
@@ -129,6 +130,30 @@ impl Layout {
     }
 }
 
+/// A path inside `.state` for something that has a path of its own: one name, never two the same.
+///
+/// `/` becomes `%2F` and `%` becomes `%25`, so that different paths have different names; the top
+/// level is `%2F` alone.
+pub(crate) fn key(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut key = Vec::new();
+    for (n, part) in path.components().enumerate() {
+        if n > 0 {
+            key.extend_from_slice(b"%2F");
+        }
+        for byte in part.as_os_str().as_bytes() {
+            match byte {
+                b'%' => key.extend_from_slice(b"%25"),
+                byte => key.push(*byte),
+            }
+        }
+    }
+    if key.is_empty() {
+        key.extend_from_slice(b"%2F");
+    }
+    OsString::from_vec(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +173,18 @@ mod tests {
     fn paths_that_cannot_be_are_refused() {
         for path in ["../x", "a/../b", &"x".repeat(256), &"x".repeat(250)] {
             assert!(Layout::new(Path::new(path), None).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn keys_are_never_the_same() {
+        for (path, expected) in [
+            ("", "%2F"),
+            ("persist", "persist"),
+            ("a/b", "a%2Fb"),
+            ("a%2Fb", "a%252Fb"),
+        ] {
+            assert_eq!(key(Path::new(path)), expected);
         }
     }
 

@@ -11,10 +11,12 @@ mod live;
 mod plan;
 mod shown;
 mod step;
+mod store;
 mod survey;
 
 pub use engine::Btrfs;
 pub use kernel::{Child, Filesystem, Kernel, Mounted, Node, Space, Subvolume, TOP_LEVEL};
 pub use live::{Live, Place};
 pub use step::Step;
+pub use store::BtrfsStore;
 pub use survey::{Found, FoundPast, Nested, Survey};

@@ -243,6 +243,35 @@ pub fn unmount_lazily(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, flags)?)
 }
 
+/// The attributes that a mount's options (`rw,nosuid,noatime`, as mountinfo shows them) stand for.
+pub fn attributes(options: &OsStr) -> Attributes {
+    let mut attributes = Attributes::empty();
+    let mut has_access_times = true;
+    for option in crate::mountinfo::split(options) {
+        attributes |= match option.as_encoded_bytes() {
+            b"ro" => Attributes::MOUNT_ATTR_RDONLY,
+            b"nosuid" => Attributes::MOUNT_ATTR_NOSUID,
+            b"nodev" => Attributes::MOUNT_ATTR_NODEV,
+            b"noexec" => Attributes::MOUNT_ATTR_NOEXEC,
+            b"nodiratime" => Attributes::MOUNT_ATTR_NODIRATIME,
+            b"nosymfollow" => Attributes::MOUNT_ATTR_NOSYMFOLLOW,
+            b"noatime" => {
+                has_access_times = false;
+                Attributes::MOUNT_ATTR_NOATIME
+            }
+            b"relatime" => {
+                has_access_times = false;
+                Attributes::MOUNT_ATTR_RELATIME
+            }
+            _ => Attributes::empty(),
+        };
+    }
+    if has_access_times {
+        attributes |= Attributes::MOUNT_ATTR_STRICTATIME;
+    }
+    attributes
+}
+
 /// A mount in place that is taken away when this is dropped.
 #[derive(Debug)]
 pub struct Guard(Option<std::path::PathBuf>);
@@ -282,3 +311,30 @@ impl Drop for Guard {
 pub const DATA_ONLY: Attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_attributes() {
+        for (options, attributes) in [
+            ("rw", Attributes::MOUNT_ATTR_STRICTATIME),
+            ("rw,relatime", Attributes::MOUNT_ATTR_RELATIME),
+            (
+                "ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow",
+                Attributes::MOUNT_ATTR_RDONLY
+                    | DATA_ONLY
+                    | Attributes::MOUNT_ATTR_NOATIME
+                    | Attributes::MOUNT_ATTR_NODIRATIME
+                    | Attributes::MOUNT_ATTR_NOSYMFOLLOW,
+            ),
+        ] {
+            assert_eq!(
+                super::attributes(OsStr::new(options)),
+                attributes,
+                "{options}"
+            );
+        }
+    }
+}

@@ -57,10 +57,14 @@ impl Disk {
     }
 
     /// Mounts a subvolume by its path, as fstab does.
-    pub(crate) fn mount(&self, subvolume: &str, at: &Path) -> state_linux::mount::Guard {
+    pub(crate) fn mount(
+        &self,
+        subvolume: impl AsRef<OsStr>,
+        at: &Path,
+    ) -> state_linux::mount::Guard {
         let options = [
             ("source", Some(self.device().as_os_str())),
-            ("subvol", Some(OsStr::new(subvolume))),
+            ("subvol", Some(subvolume.as_ref())),
         ];
         let mount = state_linux::mount::detached(
             "btrfs",

@@ -1,0 +1,259 @@
+//! Exchanging a store that is a subvolume.
+//!
+//! The staged and the replaced tree are subvolumes in `.state/stores/<store>`. Before the
+//! exchange the staged one gets a name that says which subvolume is about to become the store;
+//! whoever finds that name later sees by the id under it whether that has happened.
+
+use super::BtrfsStore;
+use crate::delete::demolish;
+use crate::shown::Shown;
+use crate::survey::{Found, Nested};
+use crate::{Kernel, Node, Step};
+use rustix::fs::{Mode, fchmod};
+use rustix::io::Errno;
+use state_api::{Error, Outcome, Refusal, Result};
+use state_linux::mount;
+use state_linux::mountinfo::{self, Mount};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+const STORES: &str = "stores";
+const STAGED: &str = "staged";
+const REPLACED: &str = "replaced";
+/// `becoming-ID-from-NAME`: the subvolume ID, called NAME before, is about to become the store.
+const BECOMING: &str = "becoming-";
+
+/// An exchange that was begun.
+struct Begun {
+    at: PathBuf,
+    /// What was to become the store: [`STAGED`] or [`REPLACED`].
+    from: &'static str,
+    is_exchanged: bool,
+}
+
+impl BtrfsStore {
+    fn spot(&self, name: &str) -> PathBuf {
+        self.reserved(STORES).join(name)
+    }
+
+    fn begun(&self) -> Result<Option<Begun>> {
+        let dir = self.reserved(STORES);
+        if self.kernel.node(&dir)? != Node::Directory {
+            return Ok(None);
+        }
+        for name in self.kernel.names(&dir)? {
+            let parsed = name.to_str().and_then(|name| {
+                let (id, from) = name.strip_prefix(BECOMING)?.split_once("-from-")?;
+                let from = [STAGED, REPLACED]
+                    .into_iter()
+                    .find(|known| *known == from)?;
+                Some((id.parse::<u64>().ok()?, from))
+            });
+            if let Some((id, from)) = parsed {
+                let at = dir.join(&name);
+                let is_exchanged = self.subvolume(&at)?.is_some_and(|found| found.id != id);
+                return Ok(Some(Begun {
+                    at,
+                    from,
+                    is_exchanged,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn volume_has(&self) -> Result<(bool, bool)> {
+        let is = |name| Ok::<_, Error>(self.subvolume(&self.spot(name))?.is_some());
+        let (mut staged, mut replaced) = (is(STAGED)?, is(REPLACED)?);
+        if let Some(begun) = self.begun()? {
+            staged |= begun.from == STAGED && !begun.is_exchanged;
+            replaced |= begun.from == REPLACED || begun.is_exchanged;
+        }
+        Ok((staged, replaced))
+    }
+
+    /// Finishes an exchange that has happened, takes back one that has not. Says what became the
+    /// store.
+    fn settle_volume(&mut self) -> Result<Option<&'static str>> {
+        let Some(begun) = self.begun()? else {
+            return Ok(None);
+        };
+        let to = match begun.is_exchanged {
+            true => REPLACED,
+            false => begun.from,
+        };
+        // Before an exchange an older replaced tree was deleted; nothing has the name.
+        self.kernel.rename(&begun.at, &self.spot(to))?;
+        self.kernel.commit()?;
+        Ok(begun.is_exchanged.then_some(begun.from))
+    }
+
+    pub(super) fn stage_volume(&mut self) -> Result<OwnedFd> {
+        self.make_reserved(STORES)?;
+        self.settle_volume()?;
+        let staged = self.spot(STAGED);
+        if self.subvolume(&staged)?.is_none() {
+            self.kernel.create(&staged)?;
+            let dir = self.kernel.open(&staged)?.dir;
+            fchmod(&dir, Mode::RWXU).map_err(|errno| {
+                Error::os(format!("setting the mode of {}", Shown(&staged)), errno)
+            })?;
+            self.kernel.commit()?;
+            return Ok(dir);
+        }
+        Ok(self.kernel.open(&staged)?.dir)
+    }
+
+    pub(super) fn exchange_volume(&mut self) -> Result<Outcome> {
+        self.refuse_if_used()?;
+        if self.settle_volume()? == Some(STAGED) {
+            return Ok(Outcome::Made);
+        }
+        self.become_store(STAGED)
+    }
+
+    pub(super) fn exchange_volume_back(&mut self) -> Result<Outcome> {
+        self.refuse_if_used()?;
+        if self.settle_volume()? == Some(REPLACED) {
+            return Ok(Outcome::Made);
+        }
+        self.become_store(REPLACED)
+    }
+
+    fn become_store(&mut self, name: &'static str) -> Result<Outcome> {
+        let spot = self.spot(name);
+        let Some(incoming) = self.subvolume(&spot)? else {
+            return Err(Error::Missing {
+                what: format!("a {name} tree of {}", Shown(&self.path)),
+            });
+        };
+        let mount = self.unmount()?;
+        let done = self.exchange_now(name, &spot, incoming.id);
+        let remounted = mount.map_or(Ok(()), |mount| self.mount_again(&mount));
+        match (done, remounted) {
+            (done, Ok(())) => done.map(|()| Outcome::Made),
+            (Ok(()), Err(error)) => Err(error),
+            (Err(cause), Err(recovery)) => Err(Error::Recovery {
+                cause: Box::new(cause),
+                recovery: Box::new(recovery),
+            }),
+        }
+    }
+
+    fn exchange_now(&mut self, name: &str, spot: &Path, id: u64) -> Result<()> {
+        if name == STAGED {
+            self.discard(REPLACED)?;
+        }
+        let store = self.place.subvolume.clone();
+        let old = self.top()?;
+        let becoming = self.spot(&format!("{BECOMING}{id}-from-{name}"));
+        // What was staged is on the disk before anything relies on it.
+        self.kernel.commit()?;
+        self.kernel.rename(spot, &becoming)?;
+        self.kernel.exchange(&store, &becoming)?;
+        if self.kernel.filesystem()?.default_subvolume == old.id {
+            self.kernel.set_default(id)?;
+        }
+        self.kernel.commit()?;
+        self.kernel.rename(&becoming, &self.spot(REPLACED))?;
+        self.kernel.commit()
+    }
+
+    pub(super) fn discard_volume(&mut self, name: &str) -> Result<Outcome> {
+        self.settle_volume()?;
+        self.discard(name)
+    }
+
+    fn discard(&mut self, name: &str) -> Result<Outcome> {
+        let at = self.spot(name);
+        let node = self.kernel.node(&at)?;
+        let Node::Subvolume(top) = &node else {
+            return Ok(Outcome::AlreadySo);
+        };
+        let mut nested = Vec::new();
+        for child in self.kernel.children(top.id)? {
+            let path = at.join(child.path);
+            nested.push(Nested {
+                id: child.id,
+                is_read_only: self
+                    .subvolume(&path)?
+                    .is_some_and(|found| found.is_read_only),
+                at: path,
+            });
+        }
+        let below = Path::new("/").join(&at);
+        let mounts = self.kernel.mounts()?;
+        if let Some(mounted) = mounts
+            .iter()
+            .find(|mounted| mounted.root.starts_with(&below))
+        {
+            return Err(Refusal::InUse {
+                what: Shown(&at).to_string(),
+                by: format!("a mount at {}", Shown(&mounted.at)),
+            }
+            .into());
+        }
+        let found = Found {
+            at: at.clone(),
+            node,
+            nested,
+        };
+        for step in demolish(&found, &at) {
+            match step {
+                Step::SetReadOnly { at, read_only } => {
+                    if let Some(found) = self.subvolume(&at)? {
+                        self.kernel.set_read_only(found.id, read_only)?;
+                    }
+                }
+                Step::Delete { id, .. } => self.kernel.delete(id)?,
+                _ => {}
+            }
+        }
+        self.kernel.commit()?;
+        Ok(Outcome::Made)
+    }
+
+    /// Takes the store's own mount away, if it has one; what uses it keeps it in place.
+    fn unmount(&self) -> Result<Option<Mount>> {
+        let mounts =
+            mountinfo::read().map_err(|source| Error::os("reading the list of mounts", source))?;
+        let Some(mount) = mounts.into_iter().rfind(|mount| mount.at == self.path) else {
+            return Ok(None);
+        };
+        match mount::unmount(&self.path) {
+            Ok(()) => Ok(Some(mount)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {
+                Err(Refusal::InUse {
+                    what: Shown(&self.path).to_string(),
+                    by: "something that keeps it mounted".into(),
+                }
+                .into())
+            }
+            Err(error) => Err(Error::os(
+                format!("unmounting {}", Shown(&self.path)),
+                error,
+            )),
+        }
+    }
+
+    /// Mounts what is the store now as it was mounted before. Options of the filesystem as a
+    /// whole have stayed: our own mount of it was there all the time.
+    fn mount_again(&self, before: &Mount) -> Result<()> {
+        let name = Path::new("/").join(&self.place.subvolume);
+        let options = [
+            ("source", Some(before.source.as_os_str())),
+            ("subvol", Some(name.as_os_str())),
+        ];
+        let read_only = [("ro", None::<&OsStr>)];
+        let filesystem_is_read_only =
+            mountinfo::split(&before.filesystem_options).any(|option| option == "ro");
+        let options = match filesystem_is_read_only {
+            true => [&options[..], &read_only[..]].concat(),
+            false => options.to_vec(),
+        };
+        mount::detached("btrfs", &options, mount::attributes(&before.options))
+            .and_then(|mounted| mount::attach(mounted, rustix::fs::CWD, &self.path))
+            .map_err(|source| Error::os(format!("mounting {} again", Shown(&self.path)), source))
+    }
+}

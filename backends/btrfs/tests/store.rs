@@ -1,0 +1,427 @@
+//! The store on a real filesystem, in each of its shapes.
+
+mod common;
+
+use common::{Disk, errno, hostile, path_of, read, subvolume, write};
+use rustix::io::Errno;
+use state_api::{Outcome, Refusal, Shape, SnapshotName, SnapshotStore};
+use state_btrfs::{BtrfsStore, Kernel, Node};
+use state_linux::mount::Guard;
+use state_linux::mountinfo;
+use state_testing::suite::{self, store::StoreFixture};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted store; `path` is where.
+struct Store {
+    path: PathBuf,
+    mounted: Option<Guard>,
+    disk: Disk,
+}
+
+impl Store {
+    /// The subvolume `name`, mounted.
+    fn volume(name: &Path) -> Self {
+        let disk = Disk::new();
+        let mut live = disk.live();
+        for dir in name
+            .ancestors()
+            .skip(1)
+            .filter(|dir| dir.parent().is_some())
+        {
+            live.make_directory(dir).unwrap();
+        }
+        live.create(name).unwrap();
+        let path = disk.outside("a store\n").canonicalize().unwrap();
+        let mounted = Some(disk.mount(name, &path));
+        Self {
+            path,
+            mounted,
+            disk,
+        }
+    }
+
+    /// A directory of a mounted subvolume.
+    fn directory() -> Self {
+        let mut store = Self::volume(Path::new("data"));
+        store.path.push("sub dir/persist");
+        fs::create_dir_all(&store.path).unwrap();
+        store
+    }
+
+    /// The whole filesystem.
+    fn filesystem() -> Self {
+        let disk = Disk::new();
+        let path = disk.outside("whole").canonicalize().unwrap();
+        let mounted = Some(disk.mount(Path::new("/"), &path));
+        Self {
+            path,
+            mounted,
+            disk,
+        }
+    }
+
+    fn open(&self) -> BtrfsStore {
+        BtrfsStore::open(&self.path).unwrap()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // An exchange mounts the store anew: whatever is there now has to go before the disk.
+        while state_linux::mount::unmount_lazily(&self.path).is_ok() {}
+        drop(self.mounted.take());
+    }
+}
+
+impl StoreFixture for Store {
+    fn store(&self) -> Box<dyn SnapshotStore> {
+        Box::new(self.open())
+    }
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+    fn nest(&mut self, path: &str) -> bool {
+        let at = self.path.join(path);
+        let made = Command::new("btrfs")
+            .args(["-q", "subvolume", "create"])
+            .arg(at)
+            .status()
+            .unwrap();
+        made.success()
+    }
+    fn idle(&mut self) -> Box<dyn SnapshotStore> {
+        self.store()
+    }
+    fn resume(&mut self) {}
+}
+
+fn name(text: &str) -> SnapshotName {
+    text.parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_subvolume_does_what_every_store_must() {
+    suite::run(&suite::store::cases(), || {
+        Store::volume(Path::new("persist"))
+    });
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_directory_does_what_every_store_must() {
+    suite::run(&suite::store::cases(), Store::directory);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_whole_filesystem_does_what_every_store_must() {
+    suite::run(&suite::store::cases(), Store::filesystem);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_shapes_are_known_under_any_name() {
+    for hostile in hostile() {
+        let volume = Path::new("a%2Fb").join(hostile);
+        let store = Store::volume(&volume);
+        fs::write(store.path.join("file"), "x").unwrap();
+        let mut opened = store.open();
+        let shape = opened.survey().unwrap().shape;
+        assert!(matches!(shape, Shape::Volume { .. }), "{shape:?}");
+        opened.create(&name("one")).unwrap();
+        let view = opened.open(&name("one")).unwrap();
+        assert_eq!(fs::read(path_of(&view).join("file")).unwrap(), b"x");
+        drop(view);
+        opened.stage().unwrap();
+        opened.exchange().unwrap();
+        assert!(!store.path.join("file").exists());
+        opened.exchange_back().unwrap();
+        assert!(store.path.join("file").exists());
+    }
+    let shape = Store::directory().open().survey().unwrap().shape;
+    let path = "sub dir/persist".into();
+    assert_eq!(shape, Shape::Directory { path });
+    let shape = Store::filesystem().open().survey().unwrap().shape;
+    assert_eq!(shape, Shape::FilesystemRoot);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_snapshots_hold_every_volume_at_its_place() {
+    let mut store = Store::volume(Path::new("persist"));
+    fs::create_dir_all(store.path.join("x/y")).unwrap();
+    for nested in ["x/y/a b", "x/y/a b/deep", "new\nline"] {
+        assert!(store.nest(nested));
+        fs::write(store.path.join(nested).join("file"), nested).unwrap();
+    }
+    let mut opened = store.open();
+    store.disk.live().commit().unwrap();
+    let before = opened.survey().unwrap().identity;
+    let made = opened.create(&name("20261121T120000Z")).unwrap();
+    assert_eq!(made.identity, before, "nothing changed since");
+    assert_eq!(made.taken_at, name("20261121T120000Z").taken_at());
+    let view = opened.open(&made.name).unwrap();
+    assert!(view.is_frozen);
+    let grafts: Vec<&Path> = view.grafts.iter().map(|graft| graft.at.as_path()).collect();
+    let expected = ["new\nline", "x/y/a b", "x/y/a b/deep"].map(Path::new);
+    assert_eq!(grafts, expected);
+    drop(view);
+    fs::write(store.path.join("x/y/a b/deep/file"), "changed").unwrap();
+    let after = opened.create(&name("later")).unwrap();
+    assert_ne!(after.identity, before);
+    assert_eq!(after.identity, opened.survey().unwrap().identity);
+
+    // What a cut leaves is no snapshot, and goes with the next change.
+    let mut live = store.disk.live();
+    let sets = Path::new(".state/snapshots/persist");
+    live.make_directory(&sets.join(".unfinished")).unwrap();
+    live.snapshot(Path::new("persist"), &sets.join(".unfinished/top"), true)
+        .unwrap();
+    live.rename(&sets.join("later"), &sets.join(".deleted-later"))
+        .unwrap();
+    live.make_directory(&sets.join("not a snapshot")).unwrap();
+    live.make_directory(&sets.join("empty")).unwrap();
+    let names = |opened: &BtrfsStore| -> Vec<String> {
+        let all = opened.list().unwrap();
+        all.iter().map(|found| found.name.to_string()).collect()
+    };
+    assert_eq!(names(&opened), ["20261121T120000Z"]);
+    opened.delete(&made.name).unwrap();
+    assert_eq!(names(&opened), [""; 0]);
+    assert_eq!(live.names(sets).unwrap(), ["empty", "not a snapshot"]);
+    assert_eq!(live.children(5).unwrap().len(), 4, "the store's own");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_swapfile_in_the_store_is_named() {
+    let store = Store::volume(Path::new("persist"));
+    let file = store.path.join("swapfile");
+    let made = Command::new("btrfs")
+        .args(["filesystem", "mkswapfile", "--size", "16m"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(
+        Command::new("swapon")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut opened = store.open();
+    let refused = opened
+        .create(&name("one"))
+        .map_err(|error| error.to_string());
+    assert!(
+        Command::new("swapoff")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        refused.unwrap_err(),
+        "persist is in use by a swapfile in it: keep that in a subvolume outside the store"
+    );
+    assert_eq!(opened.list().unwrap(), []);
+    opened.create(&name("one")).unwrap();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_store_in_use_is_not_touched() {
+    let store = Store::volume(Path::new("persist"));
+    fs::create_dir(store.path.join("foo")).unwrap();
+    let mut opened = store.open();
+    drop(opened.stage().unwrap());
+    let elsewhere = store.disk.outside("elsewhere");
+    let before = store.disk.live().children(5).unwrap();
+    let in_use = |opened: &mut BtrfsStore| match opened.exchange() {
+        Err(state_api::Error::Refused(Refusal::InUse { by, .. })) => by,
+        other => panic!("{other:?}"),
+    };
+
+    state_linux::mount::bind(&store.path.join("foo"), &elsewhere, false).unwrap();
+    let by = in_use(&mut opened);
+    state_linux::mount::unmount(&elsewhere).unwrap();
+    assert_eq!(by, format!("a mount at {}", elsewhere.display()));
+
+    // By ourselves, which nobody looks for: the kernel refuses to unmount it.
+    let held = File::open(store.path.join("foo")).unwrap();
+    assert_eq!(in_use(&mut opened), "something that keeps it mounted");
+    drop(held);
+
+    assert_eq!(store.disk.live().children(5).unwrap(), before);
+    assert!(store.path.join("foo").exists());
+    opened.exchange().unwrap();
+    assert!(!store.path.join("foo").exists());
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_an_exchanged_store_is_mounted_as_before() {
+    let disk = Disk::new();
+    let mut live = disk.live();
+    live.create(Path::new("persist")).unwrap();
+    let id = subvolume(&live, "persist").id;
+    live.set_default(id).unwrap();
+    let path = disk.outside("mnt").canonicalize().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-o", "subvol=persist,nosuid,nodev,noatime,compress=zstd:3"])
+        .args([disk.device(), &path])
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let store = Store {
+        path: path.clone(),
+        mounted: None,
+        disk,
+    };
+    let seen = || {
+        let mut all = mountinfo::read().unwrap();
+        all.retain(|mount| mount.at == path);
+        let [mount] = &all[..] else {
+            panic!("{all:?}");
+        };
+        // The id of the subvolume is what changes.
+        let options = mount.filesystem_options.to_string_lossy().into_owned();
+        let options: Vec<String> = options
+            .split(',')
+            .filter(|option| !option.starts_with("subvolid="))
+            .map(ToOwned::to_owned)
+            .collect();
+        (mount.root.clone(), mount.options.clone(), options)
+    };
+    let before = seen();
+    let mut opened = store.open();
+    drop(opened.stage().unwrap());
+    opened.exchange().unwrap();
+    assert_eq!(seen(), before);
+    let live = store.disk.live();
+    let now = subvolume(&live, "persist").id;
+    assert_ne!(now, id);
+    assert_eq!(live.filesystem().unwrap().default_subvolume, now);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_an_interrupted_exchange_is_finished_or_taken_back() {
+    let spot = |name: &str| Path::new(".state/stores/persist").join(name);
+    for (from, was_exchanged) in [
+        ("staged", false),
+        ("staged", true),
+        ("replaced", false),
+        ("replaced", true),
+    ] {
+        let mut store = Store::volume(Path::new("persist"));
+        let mut live = store.disk.live();
+        write(&live, "persist/which", "live");
+        drop(store.open().stage().unwrap());
+        write(&live, spot("staged/which"), "incoming");
+        if from == "replaced" {
+            live.rename(&spot("staged"), &spot("replaced")).unwrap();
+        }
+        live.commit().unwrap();
+        let id = subvolume(&live, spot(from)).id;
+        let becoming = spot(&format!("becoming-{id}-from-{from}"));
+        live.rename(&spot(from), &becoming).unwrap();
+        if was_exchanged {
+            live.exchange(Path::new("persist"), &becoming).unwrap();
+            let stale = BtrfsStore::open(&store.path).unwrap_err().to_string();
+            assert!(
+                stale.ends_with("which is not the store any more"),
+                "{stale}"
+            );
+        }
+        store.mounted.take().unwrap().unmount().unwrap();
+        store.mounted = Some(store.disk.mount("persist", &store.path)); // at the next boot
+        let mut opened = store.open();
+        let facts = opened.survey().unwrap();
+        let has = (facts.has_staged, facts.has_replaced);
+        assert_eq!(
+            has,
+            (
+                from == "staged" && !was_exchanged,
+                from == "replaced" || was_exchanged
+            )
+        );
+        let outcome = match from {
+            "staged" => opened.exchange(),
+            _ => opened.exchange_back(),
+        };
+        assert_eq!(outcome.unwrap(), Outcome::Made, "{from} {was_exchanged}");
+        assert_eq!(read(&live, "persist/which").unwrap(), "incoming");
+        assert_eq!(read(&live, spot("replaced/which")).unwrap(), "live");
+        assert_eq!(live.names(&spot("")).unwrap(), ["replaced"]);
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_replaced_tree_goes_with_its_volumes() {
+    let mut store = Store::volume(Path::new("persist"));
+    assert!(store.nest("vm") && store.nest("vm/deep"));
+    let live = store.disk.live();
+    for nested in ["persist/vm/deep", "persist/vm"] {
+        let id = subvolume(&live, nested).id;
+        store.disk.live().set_read_only(id, true).unwrap();
+    }
+    let mut opened = store.open();
+    drop(opened.stage().unwrap());
+    opened.exchange().unwrap();
+    assert_eq!(live.children(5).unwrap().len(), 4);
+    assert_eq!(opened.discard_replaced().unwrap(), Outcome::Made);
+    assert_eq!(live.children(5).unwrap().len(), 1);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_filesystem_with_others_in_it_is_not_exchanged() {
+    let mut store = Store::filesystem();
+    assert!(store.nest("root"));
+    let refused = store.open().stage().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the store is the whole filesystem, and root would be moved out of its place"
+    );
+    store.open().create(&name("one")).unwrap();
+    let nested = store.open().survey().unwrap().nested;
+    assert_eq!(nested, [PathBuf::from("root")]);
+    let live = store.open().open_live().unwrap();
+    assert_eq!(live.grafts.len(), 1);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_full_disk_leaves_no_half_snapshot() {
+    let disk = Disk::with_size(120 << 20);
+    let mut live = disk.live();
+    live.create(Path::new("persist")).unwrap();
+    live.create(Path::new("persist/nested")).unwrap();
+    let path = disk.outside("mnt").canonicalize().unwrap();
+    let mounted = Some(disk.mount(Path::new("persist"), &path));
+    let store = Store {
+        path,
+        mounted,
+        disk,
+    };
+    let mut opened = store.open();
+    opened.create(&name("first")).unwrap();
+    let filler = vec![b'x'; 3000];
+    let write = |n: usize| fs::write(store.path.join(format!("nested/f{n}")), &filler);
+    assert!((0..200_000).any(|n| write(n).is_err()));
+    let refused = opened.create(&name("second"));
+    assert_eq!(errno(refused), Errno::NOSPC);
+    let all = opened.list().unwrap();
+    assert_eq!(all.len(), 1);
+    let sets = Path::new(".state/snapshots/persist");
+    assert_eq!(live.names(sets).unwrap(), ["first"]);
+    assert_eq!(live.node(&sets.join("first/top")).unwrap(), {
+        Node::Subvolume(subvolume(&live, sets.join("first/top")))
+    });
+}
