@@ -129,10 +129,7 @@ pub fn store(path: &Path) -> Result<Box<dyn SnapshotStore>> {
     let path = fs::canonicalize(path).map_err(failed)?;
     let filesystem = rustix::fs::statfs(&path).map_err(|errno| failed(errno.into()))?;
     match filesystem.f_type.cast_unsigned() {
-        BTRFS_MAGIC => Err(Error::Unsupported {
-            engine: "btrfs",
-            what: "a store",
-        }),
+        BTRFS_MAGIC => Ok(Box::new(state_btrfs::BtrfsStore::open(&path)?)),
         ZFS_MAGIC => Err(Error::Unsupported {
             engine: "zfs",
             what: "a store",

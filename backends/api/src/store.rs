@@ -134,6 +134,16 @@ pub trait SnapshotStore {
     /// [`crate::Refusal::InUse`] if anything uses the store, before anything was changed.
     fn exchange(&mut self) -> Result<Outcome>;
 
+    /// Finishes an exchange that was interrupted; [`Outcome::AlreadySo`] if none was. Called before
+    /// anything of the store is put in place at boot: where an exchange is many acts, a cut may
+    /// have left part of each tree in place.
+    ///
+    /// # Errors
+    /// An act failed, or what is there is not understood; nothing of either tree is lost.
+    fn recover(&mut self) -> Result<Outcome> {
+        Ok(Outcome::AlreadySo)
+    }
+
     /// Puts the replaced tree back; what was the store becomes the replaced tree.
     ///
     /// # Errors

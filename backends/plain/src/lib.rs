@@ -164,6 +164,10 @@ impl SnapshotStore for PlainStore {
         on_swap!(self.swap()?, swap => swap.exchange())
     }
 
+    fn recover(&mut self) -> Result<Outcome> {
+        on_swap!(self.swap()?, swap => swap.recover())
+    }
+
     fn exchange_back(&mut self) -> Result<Outcome> {
         self.refuse_if_used()?;
         on_swap!(self.swap()?, swap => swap.exchange_back())

@@ -300,6 +300,14 @@ impl SnapshotStore for BtrfsStore {
         }
     }
 
+    fn recover(&mut self) -> Result<Outcome> {
+        match self.is_volume() {
+            // Either tree is in place whole: there is no hurry.
+            true => Ok(Outcome::AlreadySo),
+            false => self.plain.recover(),
+        }
+    }
+
     fn exchange_back(&mut self) -> Result<Outcome> {
         self.refuse_if_others_live_here()?;
         match self.is_volume() {

@@ -65,6 +65,13 @@ pub(super) fn settle(dir: impl AsFd, name: &OsStr) -> Result<()> {
     fsync(dir).map_err(|e| os("committing", name, e))
 }
 
+/// Brings everything that was written to the filesystem to the disk: a staged tree whose names
+/// outlive a power cut and whose content does not would be worth nothing.
+pub(super) fn settle_all(dir: impl AsFd, name: &OsStr) -> Result<()> {
+    cut::point();
+    rustix::fs::syncfs(dir).map_err(|e| os("writing out", name, e))
+}
+
 /// Removes an empty directory or, with `AtFlags::empty()`, a file; durably.
 pub(super) fn unlink(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> Result<()> {
     cut::point();

@@ -113,6 +113,7 @@ impl Children {
             }
         }
         let reserved = self.reserved()?;
+        act::settle_all(&reserved, OsStr::new(incoming))?;
         if incoming == STAGED {
             remove_tree(&reserved, OsStr::new(REPLACED))?;
         }

@@ -89,6 +89,7 @@ impl Sibling {
         let staged = self
             .look(&staged_name)?
             .ok_or_else(|| self.missing("staged"))?;
+        act::settle_all(&self.parent, &staged_name)?;
         let Some(old) = self.look(&self.name)? else {
             act::rename(&self.parent, &staged_name, &self.parent, &self.name)?;
             act::settle(&self.parent, &self.name)?;
