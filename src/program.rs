@@ -93,6 +93,20 @@ impl Program {
         args: impl IntoIterator<Item = A>,
         limit: Duration,
     ) -> Result<Vec<u8>> {
+        self.run_as(&As::default(), doing, args, limit)
+    }
+
+    /// The same as somebody else, or with more environment.
+    ///
+    /// # Errors
+    /// Those of [`Program::run`].
+    pub fn run_as<A: AsRef<OsStr>>(
+        self,
+        by: &As<'_>,
+        doing: &str,
+        args: impl IntoIterator<Item = A>,
+        limit: Duration,
+    ) -> Result<Vec<u8>> {
         let path = self.find().ok_or_else(|| Error::Missing {
             what: format!("the program {}", self.name()),
         })?;
@@ -100,8 +114,17 @@ impl Program {
             .into_iter()
             .map(|arg| arg.as_ref().to_owned())
             .collect();
-        run(self.name(), &path, args, doing, limit)
+        run(self.name(), &path, args, by, doing, limit)
     }
+}
+
+/// On whose behalf a program runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct As<'a> {
+    /// A user and a group, without further groups; only root can become anybody.
+    pub owner: Option<(u32, u32)>,
+    /// What it finds in its environment beside the usual.
+    pub env: &'a [(&'a str, &'a str)],
 }
 
 /// Runs this very program again, on the same terminal, and waits for its end. An interruption of
@@ -137,14 +160,20 @@ fn run(
     name: &'static str,
     path: &Path,
     args: Vec<OsString>,
+    by: &As<'_>,
     doing: &str,
     limit: Duration,
 ) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::os(format!("{doing}: running {name}"), error);
-    let mut child = Command::new(path)
+    let mut command = Command::new(path);
+    if let Some((user, group)) = by.owner.filter(|_| rustix::process::geteuid().is_root()) {
+        command.uid(user).gid(group);
+    }
+    let mut child = command
         .args(args)
         .env("LC_ALL", "C")
         .env("PATH", PATH)
+        .envs(by.env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -227,7 +256,14 @@ mod tests {
 
     fn sh(script: &str, limit: Duration) -> Result<Vec<u8>> {
         let args = vec!["-c".into(), script.into()];
-        run("sh", Path::new("/bin/sh"), args, "trying it", limit)
+        run(
+            "sh",
+            Path::new("/bin/sh"),
+            args,
+            &As::default(),
+            "trying it",
+            limit,
+        )
     }
 
     const LONG: Duration = Duration::from_secs(60);

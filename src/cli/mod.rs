@@ -3,6 +3,8 @@
 //! A verb has a file here with its arguments, `run`, and the text that people read, which is a
 //! pure function of the verb's report. What it does is in `ops`.
 
+pub mod archives;
+pub mod backup;
 pub mod blank;
 pub mod completions;
 pub mod demo;
@@ -14,12 +16,14 @@ pub mod output;
 mod progress;
 mod prompt;
 pub mod reset;
+pub mod restore;
 pub mod roots;
 pub mod size;
 pub mod snapshot;
 pub mod status;
 mod steps;
 pub mod table;
+pub mod undo;
 
 pub use exit::Exit;
 pub use man::pages;
@@ -63,6 +67,10 @@ verbs! {
     Roots => roots,
     Blank => blank,
     Snapshot => snapshot,
+    Backup => backup,
+    Archives => archives,
+    Restore => restore,
+    Undo => undo,
     Completions => completions,
     Man => man,
 }

@@ -1,12 +1,15 @@
 //! One file per verb: look, decide, act. Returns outcomes and prints nothing.
 
 pub mod act;
+pub mod archives;
+pub mod backup;
 pub mod blank;
 pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod look;
 pub mod reset;
+pub mod restore;
 pub mod roots;
 #[cfg(test)]
 mod sim;

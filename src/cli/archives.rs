@@ -1,0 +1,224 @@
+//! `state archives`
+
+use super::backup::{names, short};
+use super::exit::one_line;
+use super::output::{BAD, FAINT, GOOD, WARN};
+use super::size::{moment, size};
+use super::table::{Column, Table};
+use super::{Exit, Globals, Screen};
+use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
+use anstyle::Style;
+use std::io::{self, Write as _};
+
+/// Archives at the targets: what there is, what is in it, whether it is whole
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "An ID may be cut short as long as it is clear, and `latest` is the newest \
+                        complete one."
+)]
+pub struct Args {
+    /// Only this target, by name or URL; by default all that are configured.
+    #[arg(long, global = true, value_name = "TARGET")]
+    from: Option<String>,
+    /// The machine whose archives are meant; by default this one.
+    #[arg(long, global = true, value_name = "NAME")]
+    machine: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List archives, oldest first
+    List {
+        /// Those of every machine.
+        #[arg(long, conflicts_with = "machine")]
+        machines: bool,
+    },
+    /// Show one archive: machine, configuration, stores, what is missing
+    Show {
+        /// Which.
+        #[arg(default_value = "latest")]
+        id: String,
+    },
+    /// Read archives to their last byte and compare everything with everything else
+    Verify {
+        /// Which; by default the newest at each target.
+        #[arg(conflicts_with = "all")]
+        id: Option<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of [`archives`].
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let cx = globals.context(false)?;
+    let which = Which {
+        from: args.from,
+        machine: args.machine,
+    };
+    match args.verb {
+        Verb::List { machines } => {
+            let list = archives::list(&cx, &which, machines)?;
+            globals.show(&list, |list, out| human(list, machines, out))?;
+        }
+        Verb::Show { id } => globals.show(&archives::show(&cx, &which, &id)?, human_show)?,
+        Verb::Verify { id, all } => {
+            let progress = globals.progress();
+            let report = archives::verify(&cx, &which, id.as_deref(), all, progress.as_ref())?;
+            globals.show(&report, human_verify)?;
+            if report
+                .archives
+                .iter()
+                .any(|verdict| verdict.damage.is_some())
+            {
+                return Ok(Exit::Verification);
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What to know of an archive beside its figures.
+fn remarks(archive: &Listed) -> String {
+    let remarks = [
+        (!archive.is_complete).then_some("incomplete"),
+        (!archive.is_signed).then_some("unsigned"),
+        archive.is_dirty.then_some("config changed"),
+    ];
+    remarks.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The list as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human(list: &List, machines: bool, out: &mut Screen<'_>) -> io::Result<()> {
+    let mut columns = vec![("target", Column::Flexible)];
+    columns.extend(machines.then_some(("machine", Column::Left)));
+    columns.extend([
+        ("id", Column::Left),
+        ("age", Column::Left),
+        ("content", Column::Right),
+        ("stored", Column::Right),
+        ("config", Column::Left),
+        ("", Column::Left),
+    ]);
+    let mut table = Table::new(columns);
+    for archive in &list.archives {
+        let style = match archive.is_complete {
+            true => Style::new(),
+            false => WARN,
+        };
+        let mut row = vec![(archive.target.clone(), style)];
+        row.extend(machines.then(|| (archive.machine.clone(), style)));
+        let commit = archive.commit.as_deref().map_or("-", short);
+        row.extend([
+            (archive.id.clone(), style),
+            (out.age(archive.time), style),
+            (size(archive.bytes), style),
+            (size(archive.data_bytes), style),
+            (commit.to_owned(), style),
+            (remarks(archive), FAINT),
+        ]);
+        table.styled(row);
+    }
+    if table.is_empty() {
+        writeln!(out, "no archives")?;
+    } else {
+        table.print(out)?;
+    }
+    for odd in &list.odd {
+        let object = odd
+            .object
+            .as_ref()
+            .map(|name| format!("/{name}"))
+            .unwrap_or_default();
+        let (target, why) = (one_line(&odd.target), one_line(&odd.why));
+        writeln!(out, "{WARN}note{WARN:#} {target}{object}: {why}")?;
+    }
+    Ok(())
+}
+
+/// One archive as people read of it.
+///
+/// # Errors
+/// The screen's.
+pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
+    let (archive, machine) = (&show.archive, &show.machine);
+    writeln!(
+        out,
+        "archive  {} of {} at {}",
+        archive.id, archive.machine, archive.target
+    )?;
+    writeln!(
+        out,
+        "made     {} by {}",
+        moment(archive.time),
+        one_line(&machine.tool)
+    )?;
+    let (content, stored) = (size(archive.bytes), size(archive.data_bytes));
+    writeln!(
+        out,
+        "holds    {} entries, {content}, stored as {stored}",
+        archive.entries
+    )?;
+    let remarks = remarks(archive);
+    if !remarks.is_empty() {
+        writeln!(out, "         {WARN}{remarks}{WARN:#}")?;
+    }
+    match &machine.config {
+        Some(config) => {
+            let dirty = if config.is_dirty {
+                ", and changes on top"
+            } else {
+                ""
+            };
+            writeln!(out, "config   commit {}{dirty}", config.commit)?;
+            if let Some(url) = &config.url {
+                writeln!(out, "         {}", one_line(url))?;
+            }
+        }
+        None => writeln!(out, "config   {FAINT}no commit is known{FAINT:#}")?,
+    }
+    for store in &machine.stores {
+        let path = super::backup::path(&store.path.0);
+        let (entries, on) = (store.entries.len(), &store.filesystem);
+        writeln!(out, "store    {path} on {on}, {entries} declared paths")?;
+        if out.is_verbose() {
+            for entry in &store.entries {
+                writeln!(out, "         {}", super::backup::path(&entry.0[1..]))?;
+            }
+        }
+    }
+    names(out, "incomplete", &show.incomplete)?;
+    if out.is_verbose() {
+        names(out, "left out", &show.left_out)?;
+    }
+    Ok(())
+}
+
+/// What verifying found, as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()> {
+    for verdict in &verified.archives {
+        let archive = &verdict.archive;
+        let at = format!("{} at {}", archive.id, one_line(&archive.target));
+        match &verdict.damage {
+            None => writeln!(
+                out,
+                "{GOOD}whole{GOOD:#}    {at}: {} entries",
+                archive.entries
+            )?,
+            Some(why) => writeln!(out, "{BAD}damaged{BAD:#}  {at}: {}", one_line(why))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! `state restore`
+
+use super::exit::one_line;
+use super::output::{BAD, FAINT, GOOD, WARN};
+use super::size::{moment, size};
+use super::{Exit, Globals, Screen};
+use crate::failure::Failure;
+use crate::ops::archives::Which;
+use crate::ops::restore::{self, Kept, Options, Report, Restored};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+/// Restore an archive, or one path out of it: staged, verified, then swapped in
+///
+/// What is there is kept: `state undo` puts it back. An interrupted restore changes nothing and
+/// goes on where it was when it is run again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this path of the machine.
+    path: Option<PathBuf>,
+    /// The target, by name or URL; by default all that are configured.
+    #[arg(long, value_name = "TARGET")]
+    from: Option<String>,
+    /// The machine whose archive it is; by default this one.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// The archive's id; by default the newest complete one.
+    #[arg(long, value_name = "ID")]
+    archive: Option<String>,
+    /// Restore into the store at this directory instead of where it was.
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Only this one of the archive's stores, by the directory it was mounted at.
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    store: Option<PathBuf>,
+    /// Restore although nobody vouches for who made the archive.
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Show what would be restored and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of [`restore`], or it was not confirmed.
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let mut options = Options {
+        path: args.path,
+        which: Which {
+            from: args.from,
+            machine: args.machine,
+        },
+        archive: args.archive,
+        into: args.into,
+        store: args.store,
+        allow_unsigned: args.allow_unsigned,
+    };
+    if !args.dry_run && options.allow_unsigned {
+        let plan = restore::run(
+            &globals.context(true)?,
+            &options,
+            globals.progress().as_ref(),
+        )?;
+        let into: Vec<_> = plan
+            .stores
+            .iter()
+            .map(|s| s.into.display().to_string())
+            .collect();
+        let question = format!(
+            "Restore {} of {}, made {}, into {}? What is there is kept.",
+            plan.id,
+            plan.machine,
+            moment(plan.time),
+            into.join(" and ")
+        );
+        if !globals.confirm(&question)? {
+            return Err(Failure::refused("not confirmed: everything stays as it is").into());
+        }
+        options.archive = Some(plan.id); // the one that was shown, even if a newer one came
+    }
+    let cx = globals.context(args.dry_run)?;
+    let report = restore::run(&cx, &options, globals.progress().as_ref())?;
+    globals.show(&report, human)?;
+    Ok(match report.is_partial() {
+        true => Exit::Partial,
+        false => Exit::Done,
+    })
+}
+
+/// The report as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    let (id, machine, at) = (&report.id, &report.machine, one_line(&report.target));
+    writeln!(
+        out,
+        "archive  {id} of {machine}, made {}, from {at}",
+        moment(report.time)
+    )?;
+    if !report.is_complete {
+        writeln!(
+            out,
+            "         {WARN}incomplete{WARN:#}: not all was in it that should have been"
+        )?;
+    }
+    if !report.is_signed {
+        writeln!(
+            out,
+            "         {WARN}unsigned{WARN:#}: nobody vouches for who made it"
+        )?;
+    }
+    if let Some(commit) = &report.commit {
+        writeln!(out, "config   commit {}", super::backup::short(commit))?;
+    }
+    for store in &report.stores {
+        restored(store, report.executed, out)?;
+    }
+    report
+        .notes
+        .iter()
+        .try_for_each(|note| writeln!(out, "{WARN}note{WARN:#}     {}", one_line(note)))
+}
+
+fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Result<()> {
+    let (entries, bytes, into) = (store.entries, size(store.bytes), store.into.display());
+    if !executed {
+        return writeln!(out, "would restore {entries} entries, {bytes}, into {into}");
+    }
+    let resumed = if store.is_resumed { ", resumed" } else { "" };
+    writeln!(
+        out,
+        "{GOOD}restored{GOOD:#} {into}: {entries} entries, {bytes}{resumed}"
+    )?;
+    match &store.before {
+        None => {}
+        Some(Kept::ForUndo) => {
+            writeln!(
+                out,
+                "         {FAINT}`state undo` puts back what was there{FAINT:#}"
+            )?;
+        }
+        Some(Kept::At(path)) => {
+            let path = crate::paths::Shown(path);
+            writeln!(out, "         {FAINT}what was there is at {path}{FAINT:#}")?;
+        }
+    }
+    const MOST: usize = 10;
+    let shown = if out.is_verbose() {
+        store.losses.len()
+    } else {
+        MOST
+    };
+    for lost in store.losses.iter().take(shown) {
+        let path = super::backup::path(&lost.path.0);
+        writeln!(
+            out,
+            "         {BAD}lost{BAD:#}: {path}: {}",
+            one_line(&lost.what)
+        )?;
+    }
+    match store.losses.len().checked_sub(shown) {
+        Some(more) if more > 0 => writeln!(out, "         … and {more} more (-v shows all)"),
+        _ => Ok(()),
+    }
+}

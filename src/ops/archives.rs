@@ -1,0 +1,412 @@
+//! `state archives`: what there is at the targets, and whether it is whole.
+
+use crate::archive::label::{DATA, Label, check_machine};
+use crate::archive::read::Archive;
+use crate::archive::{Error, machine};
+use crate::config;
+use crate::context::Context;
+use crate::failure::{Class, Failure};
+use crate::progress::{Progress, Unit};
+use crate::settings::Settings;
+use crate::target::catalog::Catalog;
+use crate::target::{self, Target};
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::Path;
+
+/// Which archives are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Which {
+    /// A target, by name or URL; by default all that are configured.
+    pub from: Option<String>,
+    /// A machine; by default this one.
+    pub machine: Option<String>,
+}
+
+/// An archive as its label describes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listed {
+    /// The target's name or URL.
+    pub target: String,
+    /// The machine.
+    pub machine: String,
+    /// The archive's id.
+    pub id: String,
+    /// When it was made.
+    pub time: DateTime<Utc>,
+    /// Whether everything that should be in it is.
+    pub is_complete: bool,
+    /// Whether somebody vouches for it. Nobody does, so far.
+    pub is_signed: bool,
+    /// The commit of the machine's configuration.
+    pub commit: Option<String>,
+    /// Whether the configuration's work tree differed from it.
+    pub is_dirty: bool,
+    /// How many entries it has.
+    pub entries: u64,
+    /// The size of its content.
+    pub bytes: u64,
+    /// Its size as stored.
+    pub data_bytes: u64,
+}
+
+impl Listed {
+    fn of(target: &str, label: &Label) -> Self {
+        Self {
+            target: target.to_owned(),
+            machine: label.machine.clone(),
+            id: label.id.to_string(),
+            time: label.time,
+            is_complete: label.is_complete,
+            is_signed: false,
+            commit: label.commit.clone(),
+            is_dirty: label.is_dirty,
+            entries: label.totals.entries,
+            bytes: label.totals.bytes,
+            data_bytes: label.data_bytes,
+        }
+    }
+}
+
+/// Something at a target that is no archive.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Odd {
+    /// The target.
+    pub target: String,
+    /// The object, if it is about one.
+    pub object: Option<String>,
+    /// What is the matter with it.
+    pub why: String,
+}
+
+/// The archives there are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct List {
+    /// Oldest first, target by target.
+    pub archives: Vec<Listed>,
+    /// Labels that cannot be used, what interrupted runs left, targets that cannot be reached.
+    pub odd: Vec<Odd>,
+}
+
+/// Lists archives. With `machines`, those of every machine.
+///
+/// # Errors
+/// No target can be reached.
+pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List> {
+    let settings = settings(cx, which.from.as_deref())?;
+    let mut list = List {
+        archives: Vec::new(),
+        odd: Vec::new(),
+    };
+    let targets = targets(&settings, which.from.as_deref())?;
+    let only = match (machines, &which.machine) {
+        (true, _) => None,
+        (false, Some(machine)) => Some(machine.clone()),
+        (false, None) => Some(machine_name(cx, &settings)?),
+    };
+    let mut failures = Vec::new();
+    for name in &targets {
+        let read = target::open(&settings, name).and_then(|target| match &only {
+            Some(machine) => Ok(vec![Catalog::read(target.as_ref(), machine)?]),
+            None => {
+                let machines = Catalog::machines(target.as_ref())?;
+                Ok(machines.into_iter().map(|(_, catalog)| catalog).collect())
+            }
+        });
+        match read {
+            Ok(catalogs) => catalogs.iter().for_each(|catalog| list.add(name, catalog)),
+            Err(error) => {
+                list.odd.push(Odd {
+                    target: name.clone(),
+                    object: None,
+                    why: error.to_string(),
+                });
+                failures.push(error);
+            }
+        }
+    }
+    match failures.pop() {
+        Some(error) if failures.len() + 1 == targets.len() => Err(error.into()),
+        _ => Ok(list),
+    }
+}
+
+impl List {
+    fn add(&mut self, target: &str, catalog: &Catalog) {
+        let listed = catalog.labels.iter().map(|label| Listed::of(target, label));
+        self.archives.extend(listed);
+        for (name, error) in &catalog.unreadable {
+            self.odd.push(Odd {
+                target: target.to_owned(),
+                object: Some(name.clone()),
+                why: error.to_string(),
+            });
+        }
+        for object in &catalog.leftovers {
+            self.odd.push(Odd {
+                target: target.to_owned(),
+                object: Some(object.name.clone()),
+                why: "an interrupted backup left it; the next one removes it".into(),
+            });
+        }
+    }
+}
+
+/// One archive in full.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Show {
+    /// Its label.
+    pub archive: Listed,
+    /// What machine and moment it is of.
+    pub machine: machine::Machine,
+    /// What should be in it and could not be had.
+    pub incomplete: Vec<super::backup::Shortcoming>,
+    /// What was left out on purpose.
+    pub left_out: Vec<super::backup::Shortcoming>,
+}
+
+/// Shows one archive.
+///
+/// # Errors
+/// There is none of that name, or it is damaged.
+pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
+    let settings = settings(cx, which.from.as_deref())?;
+    let found = find(cx, &settings, which, id)?;
+    let source = found.data()?;
+    let archive = Archive::open(source.as_ref(), &found.label)?;
+    let index = archive.index();
+    Ok(Show {
+        archive: Listed::of(&found.name, &found.label),
+        machine: archive.machine().clone(),
+        incomplete: index.incomplete.iter().map(Into::into).collect(),
+        left_out: index.left_out.iter().map(Into::into).collect(),
+    })
+}
+
+/// What became of verifying archives.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verified {
+    /// One after the other.
+    pub archives: Vec<Verdict>,
+}
+
+/// One archive, verified.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The archive.
+    pub archive: Listed,
+    /// What is wrong with it.
+    pub damage: Option<String>,
+}
+
+/// Reads archives to their last byte and compares everything with everything else. `id` names
+/// one; by default the newest of each target.
+///
+/// # Errors
+/// There is none, a target cannot be reached, or the run was interrupted. Damage is in the
+/// report.
+pub fn verify(
+    cx: &Context,
+    which: &Which,
+    id: Option<&str>,
+    all: bool,
+    progress: &dyn Progress,
+) -> anyhow::Result<Verified> {
+    let settings = settings(cx, which.from.as_deref())?;
+    let machine = machine_of(cx, &settings, which)?;
+    let mut verified = Verified {
+        archives: Vec::new(),
+    };
+    for name in targets(&settings, which.from.as_deref())? {
+        let target = target::open(&settings, &name)?;
+        let catalog = Catalog::read(target.as_ref(), &machine)?;
+        let labels: Vec<&Label> = match id {
+            Some(id) => catalog.find(id).ok().into_iter().collect(),
+            None if all => catalog.labels.iter().collect(),
+            None => catalog.labels.last().into_iter().collect(),
+        };
+        for label in labels {
+            let doing = format!("verifying {}", label.id);
+            progress.begin(&doing, Unit::Bytes, Some(label.totals.bytes));
+            let damage = verify_one(cx, target.as_ref(), label, progress);
+            progress.end();
+            let damage = match damage {
+                Ok(()) => None,
+                Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => {
+                    Some(error.to_string())
+                }
+                Err(error) => return Err(error.into()),
+            };
+            verified.archives.push(Verdict {
+                archive: Listed::of(&name, label),
+                damage,
+            });
+        }
+    }
+    if verified.archives.is_empty() {
+        return Err(none(&machine, id).into());
+    }
+    Ok(verified)
+}
+
+fn verify_one(
+    cx: &Context,
+    target: &dyn Target,
+    label: &Label,
+    progress: &dyn Progress,
+) -> crate::archive::Result<()> {
+    let source = target.get(&label.data_name())?;
+    let archive = Archive::open(source.as_ref(), label)?;
+    archive.verify(cx.interrupt, &mut |record| {
+        if let crate::archive::manifest::What::File { size, .. } = record.what {
+            progress.advance(size);
+        }
+    })
+}
+
+fn none(machine: &str, id: Option<&str>) -> Failure {
+    let what = id.map_or("an archive".to_owned(), |id| format!("the archive {id}"));
+    Failure::new(
+        Class::NoSuchArchive,
+        format!("{what} of {machine} does not exist"),
+    )
+    .hint("`state archives list --machines` shows what there is")
+}
+
+/// An archive that was chosen, and where it is.
+pub(crate) struct Found {
+    /// The target's name or URL.
+    pub(crate) name: String,
+    pub(crate) target: Box<dyn Target>,
+    pub(crate) label: Label,
+}
+
+impl Found {
+    /// Its data.
+    pub(crate) fn data(&self) -> anyhow::Result<Box<dyn crate::archive::read::Source + '_>> {
+        if self.label.suffix != DATA {
+            return Err(Failure::new(Class::Key, "the archive is encrypted")
+                .hint("this version of state reads no encrypted archives: `age -d` does")
+                .into());
+        }
+        Ok(self.target.get(&self.label.data_name())?)
+    }
+}
+
+/// Finds the archive `id` (or `latest`) of a machine, at the first target that has it; the newest
+/// over all targets for `latest`.
+pub(crate) fn find(
+    cx: &Context,
+    settings: &Settings,
+    which: &Which,
+    id: &str,
+) -> anyhow::Result<Found> {
+    let machine = machine_of(cx, settings, which)?;
+    let mut found: Option<Found> = None;
+    let mut unreachable = None;
+    let mut machines = Vec::new();
+    for name in targets(settings, which.from.as_deref())? {
+        let read = target::open(settings, &name).and_then(|target| {
+            let catalog = Catalog::read(target.as_ref(), &machine)?;
+            Ok((target, catalog))
+        });
+        let (target, catalog) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                unreachable = Some(error);
+                continue;
+            }
+        };
+        let Ok(label) = catalog.find(id).cloned() else {
+            let all = Catalog::machines(target.as_ref()).unwrap_or_default();
+            machines.extend(all.into_iter().map(|(machine, _)| machine));
+            continue;
+        };
+        if found.as_ref().is_none_or(|found| found.label.id < label.id) {
+            found = Some(Found {
+                name,
+                target,
+                label,
+            });
+        }
+    }
+    match (found, unreachable) {
+        (Some(found), _) => Ok(found),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => {
+            let failure = none(&machine, Some(id).filter(|id| *id != "latest"));
+            machines.retain(|other| *other != machine);
+            machines.dedup();
+            Err(match machines.is_empty() {
+                true => failure,
+                false => failure.hint(format!(
+                    "there are archives of {}: choose with --machine",
+                    machines.join(", ")
+                )),
+            }
+            .into())
+        }
+    }
+}
+
+fn machine_of(cx: &Context, settings: &Settings, which: &Which) -> anyhow::Result<String> {
+    match &which.machine {
+        Some(machine) => {
+            check_machine(machine).map_err(Failure::usage)?;
+            Ok(machine.clone())
+        }
+        None => machine_name(cx, settings),
+    }
+}
+
+/// The targets that are meant.
+fn targets(settings: &Settings, from: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let targets: Vec<String> = match from {
+        Some(name) => vec![name.to_owned()],
+        None => target::configured(settings).map(str::to_owned).collect(),
+    };
+    if targets.is_empty() {
+        return Err(Failure::usage("there is no target to look for archives at")
+            .hint("add [target.NAME] with a url, or name one: --from file:///mnt/usb/state")
+            .into());
+    }
+    Ok(targets)
+}
+
+/// The settings; none are needed where the target is a URL, as on a machine that is not there
+/// yet.
+pub(crate) fn settings(cx: &Context, from: Option<&str>) -> anyhow::Result<Settings> {
+    let is_url = from.is_some_and(|from| from.contains("://"));
+    match config::load(cx) {
+        Err(_) if is_url && cx.config_file.is_none() => Ok(Settings::default()),
+        settings => settings,
+    }
+}
+
+/// The machine's name in archives.
+///
+/// # Errors
+/// It has none, or one that is no name.
+pub(crate) fn machine_name(cx: &Context, settings: &Settings) -> anyhow::Result<String> {
+    let name = match &settings.machine.name {
+        Some(name) => name.clone(),
+        None => match std::fs::read_to_string(cx.rooted("/etc/hostname")) {
+            Ok(text) => text.trim().to_owned(),
+            Err(_) if cx.root_dir == Path::new("/") => {
+                let uname = rustix::system::uname();
+                uname
+                    .nodename()
+                    .to_str()
+                    .context("reading the host name")?
+                    .to_owned()
+            }
+            Err(_) => String::new(),
+        },
+    };
+    check_machine(&name).map_err(|why| {
+        Failure::usage(format!("{name:?} cannot be the machine's name: {why}"))
+            .hint("set [machine] name in state.toml")
+    })?;
+    Ok(name)
+}

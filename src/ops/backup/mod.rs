@@ -1,0 +1,316 @@
+//! `state backup`: snapshot, archive, publish, read back.
+
+mod commit;
+mod fan;
+mod report;
+mod sources;
+
+pub(crate) use commit::look as commit;
+pub use report::{Published, Report, Shortcoming, Source};
+
+use super::archives::machine_name;
+use crate::archive::label::{DATA, Id, Label};
+use crate::archive::machine::Machine;
+use crate::archive::manifest::{Bytes, Digest, Missing};
+use crate::archive::read::digest;
+use crate::archive::write::{Input, Written, write};
+use crate::archive::{Error, FORMAT};
+use crate::config;
+use crate::context::Context;
+use crate::failure::{Class, Failure};
+use crate::persist::{PersistTree, Users};
+use crate::progress::{Progress, Unit};
+use crate::settings::{ConfigRepo, Settings};
+use crate::target::catalog::Catalog;
+use crate::target::{self, Target};
+use anyhow::Context as _;
+use chrono::SecondsFormat;
+use fan::Fan;
+use sources::Sources;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+/// What is asked of a backup.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The target, by name or URL; by default all that are configured.
+    pub to: Option<String>,
+    /// A full archive. (Every archive is one, so far.)
+    pub full: bool,
+}
+
+/// Makes an archive and publishes it.
+///
+/// # Errors
+/// Nothing was published at any target. A target that failed beside one that did not, and what
+/// could not be read, are in the report.
+pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
+    let settings = config::load(cx)?;
+    let machine = machine_name(cx, &settings)?;
+    let tree = persist_tree(cx, &settings)?;
+    let names: Vec<&str> = match &options.to {
+        Some(name) => vec![name],
+        None => target::configured(&settings).collect(),
+    };
+    if names.is_empty() {
+        return Err(
+            Failure::usage("there is no target to publish an archive at")
+                .hint("add [target.NAME] with a url, or name one: --to file:///mnt/usb/state")
+                .into(),
+        );
+    }
+    let look = |config: &ConfigRepo| commit::look(&cx.rooted(&config.repo), &config.repo);
+    let config = settings.config.as_ref().map(look);
+    let config = match (config, &settings.config) {
+        (Some(Ok(found)), Some(wanted)) if found.is_dirty && wanted.require_clean => {
+            let repo = wanted.repo.display();
+            return Err(Failure::refused(format!("{repo} differs from its commit"))
+                .hint("commit the changes, or set require-clean = false in [config]")
+                .into());
+        }
+        (Some(Err(error)), Some(wanted)) if wanted.require_clean => return Err(error.into()),
+        (config, _) => config,
+    };
+    let lock = match cx.dry_run {
+        true => None,
+        false => Some(cx.lock()?),
+    };
+    let mut sources = Sources::survey(cx, &tree)?;
+    let mut report = Report::planned(&machine, &names, &sources, &tree);
+    let config = match config {
+        Some(Ok(found)) => Some(found),
+        Some(Err(error)) => {
+            report
+                .notes
+                .push(format!("the configuration's commit is not known: {error}"));
+            None
+        }
+        None => None,
+    };
+    report.set_config(config.as_ref());
+    if cx.dry_run {
+        return Ok(report);
+    }
+
+    let opened: Vec<_> = names
+        .iter()
+        .map(|name| open(&settings, name, &machine))
+        .collect();
+    let mut catalogs = Vec::new();
+    let mut targets: Vec<(usize, Box<dyn Target>)> = Vec::new();
+    for (n, opened) in opened.into_iter().enumerate() {
+        match opened {
+            Ok((target, catalog)) => {
+                targets.push((n, target));
+                catalogs.push(catalog);
+            }
+            Err(error) if names.len() == 1 => return Err(anyhow::Error::from(error)),
+            Err(error) => report.targets[n].failed = Some(error.to_string()),
+        }
+    }
+    let others: Vec<Id> = catalogs.iter().flat_map(Catalog::ids).collect();
+    if others.iter().any(|id| id.time() > cx.now) {
+        report
+            .notes
+            .push("the clock stands before the newest archive's time".into());
+    }
+    let id = Id::new(cx.now, random()?, &others);
+    let head = Machine {
+        format: FORMAT,
+        tool: concat!("state ", env!("CARGO_PKG_VERSION")).into(),
+        id: id.to_string(),
+        parent: None,
+        machine: machine.clone(),
+        time: cx.now.to_rfc3339_opts(SecondsFormat::Secs, true),
+        root: settings
+            .root
+            .as_ref()
+            .map(|root| root_name(root).to_owned()),
+        stores: Vec::new(),
+        config: config.clone(),
+        nixos: sources::nixos(cx),
+        users: sources::names(cx, "/etc/passwd"),
+        groups: sources::names(cx, "/etc/group"),
+    };
+
+    sources.freeze(&id)?;
+    let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
+    let made = make(cx, &settings, &tree, &sources, head, &refs, progress);
+    let thawed = sources.thaw();
+    let (label, written, outcomes) = made?;
+    report.notes.extend(thawed);
+    report.made(&label, &written);
+    progress.begin("verifying what was published", Unit::Bytes, None);
+    for ((n, target), outcome) in targets.iter().zip(outcomes) {
+        let published = outcome.and_then(|()| publish(cx, target.as_ref(), &label));
+        match published {
+            Ok(()) => report.targets[*n].is_published = true,
+            Err(Error::Other(state_api::Error::Interrupted)) => {
+                return Err(state_api::Error::Interrupted.into());
+            }
+            Err(error) if names.len() == 1 => return Err(error.into()),
+            Err(error) => report.targets[*n].failed = Some(error.to_string()),
+        }
+        progress.advance(label.data_bytes);
+    }
+    progress.end();
+    if !report.targets.iter().any(|target| target.is_published) {
+        return Err(Failure::new(Class::Partial, "no target took the archive").into());
+    }
+    // What earlier runs left, now that something newer is known to be whole.
+    for ((n, target), catalog) in targets.iter().zip(&catalogs) {
+        if report.targets[*n].is_published && label.is_complete {
+            for object in &catalog.leftovers {
+                match target.delete(&object.name) {
+                    Ok(_) => report.targets[*n].removed.push(object.name.clone()),
+                    Err(error) => report.notes.push(format!("a leftover stays: {error}")),
+                }
+            }
+        }
+    }
+    drop(lock);
+    report.executed = true;
+    Ok(report)
+}
+
+/// The declared persist tree, with this machine's users.
+pub(crate) fn persist_tree(cx: &Context, settings: &Settings) -> anyhow::Result<PersistTree> {
+    let text = |path: &str| std::fs::read(cx.rooted(path)).unwrap_or_default();
+    let users = Users::parse(&text("/etc/passwd"), &text("/etc/group"));
+    PersistTree::resolve(settings, &users)
+        .map_err(|problems| Failure::usage(problems.to_string()).into())
+}
+
+fn root_name(root: &crate::settings::Root) -> &'static str {
+    match root {
+        crate::settings::Root::Btrfs { .. } => "btrfs",
+        crate::settings::Root::Zfs { .. } => "zfs",
+        crate::settings::Root::Tmpfs { .. } => "tmpfs",
+    }
+}
+
+fn random() -> anyhow::Result<u32> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("asking for randomness")?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn open(
+    settings: &Settings,
+    name: &str,
+    machine: &str,
+) -> crate::archive::Result<(Box<dyn Target>, Catalog)> {
+    let target = target::open(settings, name)?;
+    target.sweep(&format!("{machine}/"))?;
+    let catalog = Catalog::read(target.as_ref(), machine)?;
+    Ok((target, catalog))
+}
+
+type Made = (Label, Written, Vec<crate::archive::Result<()>>);
+
+/// Writes the data object to all targets.
+fn make(
+    cx: &Context,
+    settings: &Settings,
+    tree: &PersistTree,
+    sources: &Sources,
+    mut head: Machine,
+    targets: &[&dyn Target],
+    progress: &dyn Progress,
+) -> anyhow::Result<Made> {
+    let exclude = sources::exclude(&settings.archive.exclude)?;
+    let opened = sources.open(tree, &exclude)?;
+    head.stores = opened.iter().map(|open| open.store.clone()).collect();
+    let inputs: Vec<_> = (opened.iter())
+        .map(|open| Input {
+            view: &open.view,
+            selection: &open.selection,
+        })
+        .collect();
+    let mut incomplete: Vec<Missing> = opened.iter().flat_map(|o| o.incomplete.clone()).collect();
+    for unresolved in tree.unresolved() {
+        for path in &unresolved.paths {
+            let user = &unresolved.user;
+            incomplete.push(Missing {
+                path: Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
+                why: format!("it is in the home of {user}, who {}", unresolved.why),
+            });
+        }
+    }
+    let mut label = Label {
+        machine: head.machine.clone(),
+        id: head.id.parse().map_err(anyhow::Error::msg)?,
+        parent: None,
+        time: cx.now,
+        is_complete: false,
+        commit: head.config.as_ref().map(|config| config.commit.clone()),
+        is_dirty: head.config.as_ref().is_some_and(|config| config.is_dirty),
+        totals: Default::default(),
+        suffix: DATA.into(),
+        data_bytes: 0,
+        data_sha256: Digest([0; 32]),
+        manifest_sha256: Digest([0; 32]),
+        index_sha256: Digest([0; 32]),
+    };
+    let mut fan = Fan::begin(targets, &label.data_name());
+    if fan.is_lost() {
+        let failure = fan.into_failure();
+        return Err(failure.map_or_else(|| anyhow::anyhow!("no target"), anyhow::Error::from));
+    }
+    progress.begin("archiving", Unit::Bytes, None);
+    let mut seen = 0;
+    let written = write(
+        // What goes through here is what is stored: encryption takes this place.
+        &mut fan,
+        settings.archive.level,
+        &head,
+        &inputs,
+        incomplete,
+        cx.interrupt,
+        &mut |now| {
+            progress.advance(now.bytes - seen);
+            seen = now.bytes;
+        },
+    );
+    progress.end();
+    let written = match written {
+        Ok(written) => written,
+        Err(error) if fan.is_lost() => {
+            let cause = fan.into_failure();
+            return Err(cause.unwrap_or(error).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (bytes, sha256, outcomes) = fan.finish();
+    label.is_complete = written.incomplete.is_empty();
+    label.totals = written.totals;
+    label.data_bytes = bytes;
+    label.data_sha256 = sha256;
+    label.manifest_sha256 = written.manifest_sha256;
+    label.index_sha256 = written.index_sha256;
+    Ok((label, written, outcomes))
+}
+
+/// Reads the data object back, and publishes the label if it is what was written. Until then
+/// there is no archive.
+fn publish(cx: &Context, target: &dyn Target, label: &Label) -> crate::archive::Result<()> {
+    let name = label.data_name();
+    let source = target.get(&name)?;
+    if source.length() != label.data_bytes
+        || digest(source.as_ref(), cx.interrupt)? != label.data_sha256
+    {
+        return Err(Error::damaged(
+            name,
+            "the target gives back something else than was written",
+        ));
+    }
+    let mut upload = target.put(&label.name())?;
+    upload
+        .write_all(label.to_text().as_bytes())
+        .map_err(|e| Error::os(format!("writing {}", label.name()), e))?;
+    upload.finish()
+}
+
+/// Names by number out of passwd(5) or group(5).
+type Names = BTreeMap<u32, Bytes>;

@@ -1,0 +1,94 @@
+//! The mark in a staging directory: what is being staged there.
+
+use crate::archive::manifest::Digest;
+use crate::archive::read::Archive;
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use state_api::{Error, Result};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+
+const DIRECTORY: &std::ffi::CStr = c".state";
+const FILE: &std::ffi::CStr = c".state/restore.json";
+
+/// What is being staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Marker {
+    format: u32,
+    archive: String,
+    store: usize,
+    manifest_sha256: Digest,
+}
+
+/// What a staging directory holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    Marker(Marker),
+    Other,
+}
+
+fn os(errno: impl Into<std::io::Error>) -> Error {
+    Error::os("marking the staging directory", errno)
+}
+
+impl Marker {
+    pub(super) fn of(archive: &Archive<'_>, store: usize) -> Self {
+        Self {
+            format: 1,
+            archive: archive.label().id.to_string(),
+            store,
+            manifest_sha256: archive.label().manifest_sha256,
+        }
+    }
+
+    pub(super) fn look(stage: BorrowedFd<'_>) -> Result<Found> {
+        let listed = openat(
+            stage,
+            c".",
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        );
+        let names = state_linux::tree::names(listed.map_err(os)?).map_err(os)?;
+        if names.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut text = String::new();
+        let read = match openat(stage, FILE, flags, Mode::empty()) {
+            Ok(file) => File::from(file)
+                .take(4096)
+                .read_to_string(&mut text)
+                .is_ok(),
+            Err(_) => false,
+        };
+        let marker = serde_json::from_str(&text).ok().filter(|_| read);
+        Ok(marker.map_or(Found::Other, Found::Marker))
+    }
+
+    pub(super) fn write(&self, stage: BorrowedFd<'_>) -> Result<()> {
+        match mkdirat(stage, DIRECTORY, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(os(errno)),
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(stage, FILE, flags, Mode::RUSR | Mode::WUSR).map_err(os)?;
+        let text = serde_json::to_vec(self).expect("a marker is JSON");
+        File::from(file).write_all(&text).map_err(os)
+    }
+
+    /// Takes the mark away: the tree is whole, and the mark is no part of it.
+    pub(super) fn remove(stage: BorrowedFd<'_>) -> Result<()> {
+        for (name, flags) in [(FILE, AtFlags::empty()), (DIRECTORY, AtFlags::REMOVEDIR)] {
+            match unlinkat(stage, name, flags) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(os(errno)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+//! `state restore`: an archive, or one path out of it, staged, verified, swapped in.
+//!
+//! Nothing that is there is touched before everything that was asked for has been staged and
+//! compared with the manifest. What was there is kept.
+
+mod marker;
+mod path;
+mod report;
+
+pub use report::{Kept, Lost, Report, Restored};
+
+use super::archives::{self, Which};
+use crate::archive::extract::{Job, Loss};
+use crate::archive::manifest::What;
+use crate::archive::read::Archive;
+use crate::archive::{Error, compare};
+use crate::config;
+use crate::context::Context;
+use crate::engine;
+use crate::failure::Failure;
+use crate::progress::{Progress, Unit};
+use anyhow::Context as _;
+use marker::Marker;
+use state_api::{Refusal, SnapshotStore, View};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What is asked of a restore.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only this path of the machine.
+    pub path: Option<PathBuf>,
+    /// Where the archive is.
+    pub which: Which,
+    /// Its id; by default the newest complete one.
+    pub archive: Option<String>,
+    /// Restore into the store at this directory.
+    pub into: Option<PathBuf>,
+    /// Which of the archive's stores, by the directory it was mounted at.
+    pub store: Option<PathBuf>,
+    /// Restore although nobody vouches for who made the archive.
+    pub allow_unsigned: bool,
+}
+
+/// One store to be restored.
+struct Task {
+    /// Its number in the archive.
+    store: usize,
+    /// What it was called there.
+    name: PathBuf,
+    /// Where it goes, as a person named it.
+    into: PathBuf,
+    engine: Box<dyn SnapshotStore>,
+    entries: u64,
+    bytes: u64,
+}
+
+/// Restores.
+///
+/// # Errors
+/// There is no such archive, it is damaged or unsigned, there is no room, or what is there is in
+/// use. Nothing was changed.
+pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
+    let from = options.which.from.as_deref();
+    let settings = archives::settings(cx, from)?;
+    let id = options.archive.as_deref().unwrap_or("latest");
+    let found = archives::find(cx, &settings, &options.which, id)?;
+    let source = found.data()?;
+    let archive = Archive::open(source.as_ref(), &found.label)?;
+    if let Some(path) = &options.path {
+        return path::run(
+            cx,
+            options,
+            &settings,
+            &found.name,
+            &archive,
+            path,
+            progress,
+        );
+    }
+    let mut tasks = tasks(cx, options, &settings, &archive)?;
+    let mut report = Report::planned(&found.name, &archive, &tasks);
+    report.compare_config(cx, &settings, &archive);
+    if cx.dry_run {
+        return Ok(report);
+    }
+    trust(options, &found.label.id.to_string())?;
+    let _lock = cx.lock()?;
+    for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
+        stage(cx, &archive, task, restored, progress)?;
+    }
+    for n in 0..tasks.len() {
+        let exchanged = swap(&mut tasks[n]);
+        if let Err(error) = exchanged {
+            // All or nothing: those that were swapped in go out again.
+            for done in tasks[..n].iter_mut().rev() {
+                done.engine
+                    .exchange_back()
+                    .with_context(|| format!("{error}; putting {} back", done.into.display()))?;
+            }
+            for task in &mut tasks {
+                Marker::of(&archive, task.store).write(task.engine.stage()?.as_fd())?;
+            }
+            return Err(error);
+        }
+        report.stores[n].is_swapped = true;
+    }
+    report.executed = true;
+    Ok(report)
+}
+
+/// Whether somebody vouches for the archive. Nobody can, so far.
+fn trust(options: &Options, id: &str) -> anyhow::Result<()> {
+    if options.allow_unsigned {
+        return Ok(());
+    }
+    Err(Error::Unsigned {
+        what: format!("the archive {id}"),
+    }
+    .into())
+}
+
+/// Which store goes where.
+fn tasks(
+    cx: &Context,
+    options: &Options,
+    settings: &crate::settings::Settings,
+    archive: &Archive<'_>,
+) -> anyhow::Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    let stores = &archive.machine().stores;
+    let named = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let wanted = |name: &Path| options.store.as_deref().is_none_or(|wanted| wanted == name);
+    for (n, store) in stores.iter().enumerate() {
+        let name = named(&store.path.0);
+        if !wanted(&name) {
+            continue;
+        }
+        let into = match &options.into {
+            Some(into) => into.clone(),
+            None if settings.persist.contains_key(&name) => cx.rooted(&name),
+            None => {
+                let shown = name.display();
+                return Err(
+                    Failure::refused(format!("no store {shown} is declared here"))
+                        .hint("say where it goes: --into DIR")
+                        .into(),
+                );
+            }
+        };
+        let into = std::path::absolute(&into).context("resolving the directory")?;
+        let engine = engine::store(&into)
+            .with_context(|| format!("looking at the store {}", into.display()))?;
+        tasks.push(Task {
+            store: n,
+            name,
+            into,
+            engine,
+            entries: 0,
+            bytes: 0,
+        });
+    }
+    if tasks.len() > 1 && options.into.is_some() {
+        let names: Vec<_> = tasks
+            .iter()
+            .map(|task| task.name.display().to_string())
+            .collect();
+        return Err(Failure::usage(
+            "--into is one directory, and the archive holds several stores",
+        )
+        .hint(format!("choose one with --store: {}", names.join(", ")))
+        .into());
+    }
+    if tasks.is_empty() {
+        let names: Vec<_> = stores
+            .iter()
+            .map(|s| named(&s.path.0).display().to_string())
+            .collect();
+        return Err(Failure::usage("the archive holds no such store")
+            .hint(format!("it holds {}", names.join(", ")))
+            .into());
+    }
+    // The whole manifest, in order: what can be known to be wrong is known before anything is
+    // written.
+    for record in archive.records() {
+        let (record, _) = record?;
+        for task in tasks.iter_mut().filter(|task| task.store == record.store) {
+            task.entries += 1;
+            if let What::File {
+                size, is_sparse, ..
+            } = record.what
+            {
+                task.bytes += if is_sparse { 0 } else { size };
+            }
+        }
+    }
+    for task in &tasks {
+        let facts = task.engine.survey()?;
+        // A block for every entry on top: names and small files take at least that.
+        room(
+            &task.into,
+            task.bytes + task.entries * 4096,
+            facts.free_bytes,
+        )?;
+    }
+    Ok(tasks)
+}
+
+fn room(into: &Path, needed: u64, free: u64) -> anyhow::Result<()> {
+    // What an interrupted run has staged is counted as free space only when it is gone; a disk
+    // that is truly too small is found out while staging, and nothing is lost by that either.
+    if needed <= free {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    Err(Failure::refused(format!(
+        "{} has {} MiB free, and {} MiB are needed beside what is there",
+        into.display(),
+        free >> 20,
+        mib(needed)
+    ))
+    .hint("the old tree is kept until the new one is in place: make room, or use a larger disk")
+    .into())
+}
+
+/// Stages one store and compares it with the manifest.
+fn stage(
+    cx: &Context,
+    archive: &Archive<'_>,
+    task: &mut Task,
+    restored: &mut Restored,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    let doing = || format!("staging {}", task.into.display());
+    let marker = Marker::of(archive, task.store);
+    let mut stage = task.engine.stage().with_context(doing)?;
+    match Marker::look(stage.as_fd()).with_context(doing)? {
+        marker::Found::Nothing => {}
+        marker::Found::Marker(found) if found == marker => restored.is_resumed = true,
+        marker::Found::Marker(_) | marker::Found::Other => {
+            drop(stage);
+            task.engine.discard_staged().with_context(doing)?;
+            stage = task.engine.stage().with_context(doing)?;
+        }
+    }
+    marker.write(stage.as_fd()).with_context(doing)?;
+    let job = Job {
+        archive,
+        store: task.store,
+        under: None,
+        interrupt: cx.interrupt,
+    };
+    progress.begin("restoring", Unit::Bytes, Some(task.bytes));
+    let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
+    progress.end();
+    let losses = losses.with_context(doing)?;
+    let view = View::frozen(stage.try_clone().with_context(doing)?);
+    let differences = compare(&job, &view).with_context(|| format!("checking {}", doing()))?;
+    restored.losses = merge(losses, differences);
+    rustix::fs::syncfs(&stage)
+        .map_err(|e| state_api::Error::os("writing what was staged to the disk", e))?;
+    Ok(())
+}
+
+/// The losses with their causes, and of the differences those that no cause explains.
+fn merge(losses: Vec<Loss>, differences: Vec<Loss>) -> Vec<Lost> {
+    let explained: std::collections::BTreeSet<_> =
+        losses.iter().map(|loss| loss.path.clone()).collect();
+    let others = differences
+        .into_iter()
+        .filter(|loss| !explained.contains(&loss.path));
+    losses
+        .iter()
+        .cloned()
+        .chain(others)
+        .map(Into::into)
+        .collect()
+}
+
+/// Makes the staged tree the store.
+fn swap(task: &mut Task) -> anyhow::Result<()> {
+    Marker::remove(task.engine.stage()?.as_fd())?;
+    match task.engine.exchange() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let is_used = matches!(&error, state_api::Error::Refused(Refusal::InUse { .. }));
+            let error =
+                anyhow::Error::from(error).context(format!("swapping in {}", task.into.display()));
+            Err(match is_used {
+                true => error.context(
+                    Failure::refused("everything is staged and verified, and waits")
+                        .hint("stop what uses it and run the same command again, or run it from a rescue system"),
+                ),
+                false => error,
+            })
+        }
+    }
+}
+
+/// What `state undo` put back.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Undone {
+    /// The stores that are again what they were.
+    #[serde(serialize_with = "crate::paths::serialize_all")]
+    pub stores: Vec<PathBuf>,
+    /// Whether it was done; a dry run stops before.
+    pub executed: bool,
+}
+
+/// Puts back what the last restore replaced: in the store at `dir`, or in every store that has
+/// something to put back.
+///
+/// # Errors
+/// There is nothing to put back, or the store is in use.
+pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
+    let candidates: Vec<PathBuf> = match dir {
+        Some(dir) => vec![std::path::absolute(dir).context("resolving the directory")?],
+        None => {
+            let settings = config::load(cx)?;
+            settings
+                .persist
+                .keys()
+                .map(|store| cx.rooted(store))
+                .collect()
+        }
+    };
+    let mut stores = Vec::new();
+    for path in candidates {
+        let doing = || format!("looking at the store {}", path.display());
+        let engine = engine::store(&path).with_context(doing)?;
+        if engine.survey().with_context(doing)?.has_replaced {
+            stores.push((path, engine));
+        }
+    }
+    if stores.is_empty() {
+        return Err(Failure::refused("no restore has replaced anything that is still kept").into());
+    }
+    let undone = Undone {
+        stores: stores.iter().map(|(path, _)| path.clone()).collect(),
+        executed: !cx.dry_run,
+    };
+    if cx.dry_run {
+        return Ok(undone);
+    }
+    let _lock = cx.lock()?;
+    for (path, engine) in &mut stores {
+        engine
+            .exchange_back()
+            .with_context(|| format!("putting {} back", path.display()))?;
+    }
+    Ok(undone)
+}

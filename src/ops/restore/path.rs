@@ -1,0 +1,216 @@
+//! One path out of an archive, put into its place in the store.
+
+use super::report::{Kept, Report, Restored};
+use super::{Options, merge, room, trust};
+use crate::archive::extract::Job;
+use crate::archive::manifest::What;
+use crate::archive::read::Archive;
+use crate::archive::write::path_bytes;
+use crate::archive::{Error, compare};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::progress::{Progress, Unit};
+use crate::settings::Settings;
+use anyhow::Context as _;
+use rustix::fs::{
+    Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2, renameat_with,
+};
+use rustix::io::Errno;
+use state_api::{Refusal, View};
+use state_linux::swap::{RESERVED, remove_tree};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Where paths are staged, in the store's reserved directory.
+const STAGE: &str = "restore";
+
+#[allow(clippy::too_many_arguments)]
+pub(super) fn run(
+    cx: &Context,
+    options: &Options,
+    settings: &Settings,
+    target: &str,
+    archive: &Archive<'_>,
+    path: &Path,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
+    let path = crate::paths::normal(path)
+        .map_err(|why| Failure::usage(format!("{} {why}", path.display())))?;
+    let wanted = path_bytes(&path);
+    let (mut store, mut entries, mut bytes) = (None, 0, 0);
+    for record in archive.records() {
+        let (record, _) = record?;
+        let is_it = record.path == wanted;
+        if is_it {
+            store = store.or(Some(record.store));
+        }
+        let below = record.path.strip_prefix(wanted);
+        if store == Some(record.store) && (is_it || below.is_some_and(|r| r.starts_with(b"/"))) {
+            entries += 1;
+            if let What::File {
+                size, is_sparse, ..
+            } = record.what
+            {
+                bytes += if is_sparse { 0 } else { size };
+            }
+        }
+    }
+    let store = store.ok_or_else(|| Error::Missing {
+        what: format!("{} in the archive {}", path.display(), archive.label().id),
+    })?;
+    let name = PathBuf::from(OsStr::from_bytes(&archive.machine().stores[store].path.0));
+    let into = match &options.into {
+        Some(into) => std::path::absolute(into).context("resolving the directory")?,
+        None if settings.persist.contains_key(&name) => cx.rooted(&name),
+        None => {
+            return Err(
+                Failure::refused(format!("no store {} is declared here", name.display()))
+                    .hint("say where it goes: --into DIR")
+                    .into(),
+            );
+        }
+    };
+    let place = into.join(path.strip_prefix("/").unwrap_or(&path));
+    let mut report = Report::of(target, archive);
+    report.stores.push(Restored {
+        store: name,
+        into: place.clone(),
+        entries,
+        bytes,
+        is_resumed: false,
+        is_swapped: false,
+        losses: Vec::new(),
+        before: None,
+    });
+    if cx.dry_run {
+        return Ok(report);
+    }
+    trust(options, archive.label().id.as_str())?;
+    let _lock = cx.lock()?;
+    refuse_if_used(&place)?;
+    let doing = || format!("restoring {}", place.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(&into, flags, Mode::empty())
+        .map_err(|e| state_api::Error::os(format!("opening {}", into.display()), e))?;
+    let free = rustix::fs::fstatvfs(&top).map_err(|e| state_api::Error::os(doing(), e))?;
+    room(
+        &into,
+        bytes + entries * 4096,
+        free.f_bavail.saturating_mul(free.f_frsize),
+    )?;
+
+    let reserved = directory(top.as_fd(), RESERVED).with_context(doing)?;
+    // What an interrupted run left is cheap to make again: it is one path.
+    remove_tree(&reserved, OsStr::new(STAGE)).with_context(doing)?;
+    let stage = directory(reserved.as_fd(), STAGE).with_context(doing)?;
+    let job = Job {
+        archive,
+        store,
+        under: Some(wanted),
+        interrupt: cx.interrupt,
+    };
+    progress.begin("restoring", Unit::Bytes, Some(bytes));
+    let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
+    progress.end();
+    let losses = losses.with_context(doing)?;
+    let view = View::frozen(stage.try_clone().with_context(doing)?);
+    let differences = compare(&job, &view).with_context(doing)?;
+    report.stores[0].losses = merge(losses, differences);
+    rustix::fs::syncfs(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
+
+    let is_exchanged = put(stage.as_fd(), top.as_fd(), wanted)
+        .map_err(|e| state_api::Error::os(format!("putting {} in place", place.display()), e))?;
+    if is_exchanged {
+        // The stage now holds what was there: kept beside, under the archive's id.
+        let before = format!("before-{}", archive.label().id);
+        let kept = keep(&reserved, &before).map_err(|e| state_api::Error::os(doing(), e))?;
+        let kept = into
+            .join(RESERVED)
+            .join(kept)
+            .join(path.strip_prefix("/").unwrap_or(&path));
+        report.stores[0].before = Some(Kept::At(kept));
+    } else {
+        remove_tree(&reserved, OsStr::new(STAGE)).with_context(doing)?;
+    }
+    rustix::fs::syncfs(&top).map_err(|e| state_api::Error::os(doing(), e))?;
+    report.stores[0].is_swapped = true;
+    report.executed = true;
+    Ok(report)
+}
+
+fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    let users = state_linux::users::of(place)
+        .map_err(|e| state_api::Error::os("looking for its users", e))?;
+    match users.first() {
+        None => Ok(()),
+        Some(user) => Err(state_api::Error::from(Refusal::InUse {
+            what: place.display().to_string(),
+            by: user.to_string(),
+        })
+        .into()),
+    }
+}
+
+/// Opens the directory `name`, and makes it first if needed.
+fn directory(top: BorrowedFd<'_>, name: &str) -> state_api::Result<OwnedFd> {
+    let os = |errno: Errno| state_api::Error::os(format!("making {name}"), errno);
+    match mkdirat(top, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(os(errno)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(top, name, flags, Mode::empty()).map_err(os)
+}
+
+/// Moves `path` from the stage into the store, with those of its directories that are missing
+/// there. If something is there, exchanges the two and says so.
+fn put(stage: BorrowedFd<'_>, top: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<bool> {
+    let beneath = |dir: BorrowedFd<'_>, path: &[u8]| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if path.is_empty() {
+            return openat(dir, c".", flags, Mode::empty());
+        }
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        openat2(dir, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+    };
+    let mut cut = 0;
+    loop {
+        let end = path[cut..]
+            .iter()
+            .position(|b| *b == b'/')
+            .map_or(path.len(), |n| cut + n);
+        let parent = path[..cut].strip_suffix(b"/").unwrap_or(&path[..cut]);
+        let (from, to) = (beneath(stage, parent)?, beneath(top, parent)?);
+        let name = OsStr::from_bytes(&path[cut..end]);
+        match renameat_with(&from, name, &to, name, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(false),
+            Err(Errno::EXIST) if end == path.len() => {
+                renameat_with(&from, name, &to, name, RenameFlags::EXCHANGE)?;
+                return Ok(true);
+            }
+            Err(Errno::EXIST) => cut = end + 1,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Gives the stage a name under which it stays.
+fn keep(reserved: &OwnedFd, name: &str) -> rustix::io::Result<String> {
+    let mut n = 1;
+    loop {
+        let kept = match n {
+            1 => name.to_owned(),
+            n => format!("{name}-{n}"),
+        };
+        match renameat_with(reserved, STAGE, reserved, &kept, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => n += 1,
+            done => return done.map(|()| kept),
+        }
+    }
+}

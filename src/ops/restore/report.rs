@@ -1,0 +1,156 @@
+//! What a restore did, or would do.
+
+use super::Task;
+use crate::archive::extract::Loss;
+use crate::archive::manifest::Bytes;
+use crate::archive::read::Archive;
+use crate::context::Context;
+use crate::settings::Settings;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What a restore did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The target's name or URL.
+    pub target: String,
+    /// The machine that the archive is of.
+    pub machine: String,
+    /// The archive's id.
+    pub id: String,
+    /// When it was made.
+    pub time: DateTime<Utc>,
+    /// Whether everything that should have been in it was.
+    pub is_complete: bool,
+    /// Whether somebody vouches for it.
+    pub is_signed: bool,
+    /// Whether it was done; a dry run stops before.
+    pub executed: bool,
+    /// The stores, or the one of which a path was restored.
+    pub stores: Vec<Restored>,
+    /// The commit of the configuration that belongs to the archive.
+    pub commit: Option<String>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A store that was restored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Restored {
+    /// Where it was mounted when it was archived.
+    #[serde(serialize_with = "crate::paths::serialize")]
+    pub store: PathBuf,
+    /// Where it is restored to.
+    #[serde(serialize_with = "crate::paths::serialize")]
+    pub into: PathBuf,
+    /// How many entries.
+    pub entries: u64,
+    /// The size of their content.
+    pub bytes: u64,
+    /// Whether an interrupted run had staged a part.
+    pub is_resumed: bool,
+    /// Whether it is in place.
+    pub is_swapped: bool,
+    /// What the destination could not hold.
+    pub losses: Vec<Lost>,
+    /// Where what was there before is kept.
+    pub before: Option<Kept>,
+}
+
+/// Where what was replaced is kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// With the store; `state undo` puts it back.
+    ForUndo,
+    /// At this path.
+    At(#[serde(serialize_with = "crate::paths::serialize")] PathBuf),
+}
+
+/// Something that the destination could not hold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lost {
+    /// The path on the machine.
+    pub path: Bytes,
+    /// What of it, and why.
+    pub what: String,
+}
+
+impl From<Loss> for Lost {
+    fn from(loss: Loss) -> Self {
+        Self {
+            path: Bytes([b"/", loss.path.as_slice()].concat()),
+            what: loss.what,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn of(target: &str, archive: &Archive<'_>) -> Self {
+        let label = archive.label();
+        Self {
+            target: target.to_owned(),
+            machine: label.machine.clone(),
+            id: label.id.to_string(),
+            time: label.time,
+            is_complete: label.is_complete,
+            is_signed: false,
+            executed: false,
+            stores: Vec::new(),
+            commit: label.commit.clone(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn planned(target: &str, archive: &Archive<'_>, tasks: &[Task]) -> Self {
+        let mut report = Self::of(target, archive);
+        report.stores = (tasks.iter())
+            .map(|task| Restored {
+                store: task.name.clone(),
+                into: task.into.clone(),
+                entries: task.entries,
+                bytes: task.bytes,
+                is_resumed: false,
+                is_swapped: false,
+                losses: Vec::new(),
+                before: Some(Kept::ForUndo),
+            })
+            .collect();
+        report
+    }
+
+    /// Says so if the machine's configuration here is another one than the archive's.
+    pub(super) fn compare_config(
+        &mut self,
+        cx: &Context,
+        settings: &Settings,
+        archive: &Archive<'_>,
+    ) {
+        let (Some(theirs), Some(repo)) = (&archive.machine().config, &settings.config) else {
+            return;
+        };
+        if theirs.is_dirty {
+            self.notes
+                .push("its configuration differed from the commit it names".into());
+        }
+        let here = crate::ops::backup::commit(&cx.rooted(&repo.repo), &repo.repo);
+        match here {
+            Ok(here) if here.commit == theirs.commit => {}
+            Ok(here) => self.notes.push(format!(
+                "it belongs to the configuration {}; checked out is {}",
+                &theirs.commit[..12.min(theirs.commit.len())],
+                &here.commit[..12.min(here.commit.len())],
+            )),
+            Err(error) => self.notes.push(format!(
+                "it belongs to the configuration {}; what is checked out here is not known: {error}",
+                &theirs.commit[..12.min(theirs.commit.len())],
+            )),
+        }
+    }
+
+    /// Whether something was lost on the way.
+    pub fn is_partial(&self) -> bool {
+        self.stores.iter().any(|store| !store.losses.is_empty())
+    }
+}
