@@ -65,6 +65,10 @@ fn root() -> &'static Path {
 fn ground_modules_are_pure() {
     let mut files = Vec::new();
     for module in GROUND {
+        assert!(
+            root().join(module).exists(),
+            "the list of ground modules has gone stale: {module}"
+        );
         sources(&root().join(module), &mut files);
     }
     assert!(
