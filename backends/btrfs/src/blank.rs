@@ -5,11 +5,12 @@
 //! ids tell which of the two it is, as they do for root.
 
 use crate::delete::demolish;
-use crate::layout::Layout;
+use crate::layout::{Layout, RESERVED};
 use crate::shown::Shown;
 use crate::survey::{Found, Reading};
-use crate::{Step, Survey};
+use crate::{Node, Step, Survey};
 use state_api::{Leftover, Plan, Refusal, Result};
+use std::path::Path;
 
 /// What is under the name of the staged blank.
 enum StagedBlank<'a> {
@@ -108,7 +109,7 @@ pub(crate) fn settle(layout: &Layout, survey: &Survey) -> Vec<Step> {
     steps
 }
 
-/// Where a blank is mounted; what is mounted is never renamed or deleted.
+/// Where a blank, or the place one is made in, is mounted; what is mounted is never renamed or deleted.
 pub(crate) fn in_use(reading: Reading<'_>) -> Option<Refusal> {
     let survey = reading.survey;
     [
@@ -116,6 +117,7 @@ pub(crate) fn in_use(reading: Reading<'_>) -> Option<Refusal> {
         &survey.blank_staged,
         &survey.previous,
         &survey.superseded,
+        &survey.scratch,
     ]
     .into_iter()
     .find_map(|found| {
@@ -151,11 +153,7 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
         .into());
     }
     let mut steps = settle(layout, survey);
-    steps.push(Step::Snapshot {
-        from: layout.root.clone(),
-        to: layout.blank_staged(),
-        read_only: true,
-    });
+    steps.extend(stage(layout, survey));
     let Some(blank) = survey.blank.subvolume() else {
         steps.extend([
             Step::Rename {
@@ -187,10 +185,58 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
     Ok(Plan { steps })
 }
 
+/// A read-only copy of root under the name of the staged blank.
+///
+/// A snapshot has a directory in place of every subvolume inside root in which nothing can ever be
+/// made, and every root made from it would have it too: an ordinary one takes its place first.
+fn stage(layout: &Layout, survey: &Survey) -> Vec<Step> {
+    let snapshot = |from: &Path| Step::Snapshot {
+        from: from.to_owned(),
+        to: layout.blank_staged(),
+        read_only: true,
+    };
+    let nested = &survey.root.nested;
+    if nested.is_empty() {
+        return vec![snapshot(&layout.root)];
+    }
+    let build = layout.scratch();
+    let mut steps = demolish(&survey.scratch, &build);
+    if survey.reserved_dir == Node::Missing {
+        steps.push(Step::MakeDirectory {
+            at: RESERVED.into(),
+        });
+    }
+    steps.push(Step::Snapshot {
+        from: layout.root.clone(),
+        to: build.clone(),
+        read_only: false,
+    });
+    let is_outermost = |at: &Path| {
+        let mut others = nested.iter().filter(|other| other.at != at);
+        !others.any(|other| at.starts_with(&other.at))
+    };
+    for nested in nested.iter().filter(|nested| is_outermost(&nested.at)) {
+        let at = build.join(nested.at.strip_prefix(&layout.root).unwrap_or(&nested.at));
+        steps.extend([
+            Step::RemoveDirectory { at: at.clone() },
+            Step::MakeDirectoryLike {
+                at,
+                like: nested.at.clone(),
+            },
+        ]);
+    }
+    steps.push(snapshot(&build));
+    steps.push(Step::Delete {
+        at: build,
+        id: None,
+    });
+    steps
+}
+
 fn nothing_at(found: &Found) -> Found {
     Found {
         at: found.at.clone(),
-        node: crate::Node::Missing,
+        node: Node::Missing,
         nested: Vec::new(),
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn demolish(found: &Found, now: &Path) -> Vec<Step> {
         });
     let deleting = all.iter().rev().map(|(id, at, _)| Step::Delete {
         at: renamed(at),
-        id: *id,
+        id: Some(*id),
     });
     clearing.chain(deleting).collect()
 }

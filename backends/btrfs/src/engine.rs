@@ -246,15 +246,14 @@ impl<K: Kernel> Btrfs<K> {
         }
     }
 
-    fn delete(&mut self, at: &Path, id: u64) -> Result<Outcome> {
-        match self.id_at(at)? {
-            None => return Ok(Outcome::AlreadySo),
-            Some(found) if found != id => {
-                return Err(Error::Stale {
-                    what: Shown(at).to_string(),
-                });
-            }
-            Some(_) => {}
+    fn delete(&mut self, at: &Path, expected: Option<u64>) -> Result<Outcome> {
+        let Some(id) = self.id_at(at)? else {
+            return Ok(Outcome::AlreadySo);
+        };
+        if expected.is_some_and(|expected| expected != id) {
+            return Err(Error::Stale {
+                what: Shown(at).to_string(),
+            });
         }
         let Err(cause) = self.kernel.delete(id) else {
             return Ok(Outcome::Made);
@@ -301,6 +300,7 @@ impl<K: Kernel> Btrfs<K> {
     fn act(&mut self, step: &Step) -> Result<Outcome> {
         match step {
             Step::MakeDirectory { at } => self.kernel.make_directory(at),
+            Step::MakeDirectoryLike { at, like } => self.kernel.make_directory_like(at, like),
             Step::Snapshot {
                 from,
                 to,

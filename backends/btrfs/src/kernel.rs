@@ -116,6 +116,8 @@ pub trait Kernel {
     fn create(&mut self, at: &Path) -> Result<()>;
     /// Makes a directory of mode 0700; parents must exist.
     fn make_directory(&mut self, at: &Path) -> Result<Outcome>;
+    /// Makes a directory with the owner and mode of the directory or subvolume `like`.
+    fn make_directory_like(&mut self, at: &Path, like: &Path) -> Result<Outcome>;
     /// Removes an empty directory. `ENOTEMPTY` if it is not.
     fn remove_directory(&mut self, at: &Path) -> Result<Outcome>;
     /// Renames with `RENAME_NOREPLACE`: `EEXIST` if `to` exists, never *into* it.

@@ -8,7 +8,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use state_api::{Error, Graft, Outcome, Result, View};
+use state_linux::metadata::Place as Dressed;
 use state_linux::mount::{self, Attributes};
+use state_linux::stat::Stat;
 use state_linux::{btrfs, mountinfo, tree};
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -395,6 +397,24 @@ impl Kernel for Live {
         make().map_err(|source: io::Error| {
             Error::os(format!("making the directory {}", Shown(at)), source)
         })
+    }
+
+    fn make_directory_like(&mut self, at: &Path, like: &Path) -> Result<Outcome> {
+        let outcome = self.make_directory(at)?;
+        let dress = || {
+            let like = Stat::of_open(self.directory(like)?)?;
+            let dir = self.directory(at)?;
+            let made = Dressed {
+                dir: &dir,
+                name: c"",
+            };
+            made.set_owner(like.uid, like.gid)?;
+            Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(like.mode))?)
+        };
+        dress().map_err(|source: io::Error| {
+            Error::os(format!("setting owner and mode of {}", Shown(at)), source)
+        })?;
+        Ok(outcome)
     }
 
     fn remove_directory(&mut self, at: &Path) -> Result<Outcome> {

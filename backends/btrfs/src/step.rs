@@ -15,6 +15,15 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         at: PathBuf,
     },
+    /// Makes a directory with owner and mode of another.
+    MakeDirectoryLike {
+        /// Where.
+        #[serde(serialize_with = "lossy")]
+        at: PathBuf,
+        /// The other.
+        #[serde(serialize_with = "lossy")]
+        like: PathBuf,
+    },
     /// Makes a snapshot.
     Snapshot {
         /// The subvolume.
@@ -73,8 +82,8 @@ pub enum Step {
         /// Where it is.
         #[serde(serialize_with = "lossy")]
         at: PathBuf,
-        /// Its id, by which it is deleted.
-        id: u64,
+        /// Its id, where it is known: nothing else is deleted in its place.
+        id: Option<u64>,
     },
     /// Has everything before it on the disk before anything after it.
     Commit,
@@ -84,6 +93,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeDirectory { at } => write!(f, "make the directory {}", Shown(at)),
+            Self::MakeDirectoryLike { at, like } => {
+                write!(f, "make the directory {} like {}", Shown(at), Shown(like))
+            }
             Self::Snapshot {
                 from,
                 to,
@@ -104,7 +116,13 @@ impl fmt::Display for Step {
                 let how = if *read_only { "read-only" } else { "writable" };
                 write!(f, "make {} {how}", Shown(at))
             }
-            Self::Delete { at, id } => write!(f, "delete subvolume {} (id {id})", Shown(at)),
+            Self::Delete { at, id } => {
+                write!(f, "delete subvolume {}", Shown(at))?;
+                match id {
+                    Some(id) => write!(f, " (id {id})"),
+                    None => Ok(()),
+                }
+            }
             Self::Commit => f.write_str("commit"),
         }
     }

@@ -12,6 +12,7 @@ use state_btrfs::{Btrfs, Kernel, Live, Node, Step};
 use state_linux::mount::Guard;
 use state_testing::suite::{self, root::RootFixture};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -354,6 +355,28 @@ fn loop_a_full_disk_loses_nothing() {
         }
     }
     assert!(!failures.is_empty(), "the disk was not full");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_blank_has_directories_that_can_be_used() {
+    let mut machine = Machine::new(Path::new("root"));
+    assert!(machine.nest("var/lib/machines") && machine.nest("var/lib/machines/one"));
+    let live = machine.disk.live();
+    let view = live.open(Path::new("root/var/lib/machines")).unwrap();
+    rustix::fs::fchmod(&view.dir, 0o750.into()).unwrap();
+    rustix::fs::fchown(&view.dir, None, Some(rustix::fs::Gid::from_raw(7))).unwrap();
+    drop(view);
+    let mut engine = machine.engine();
+    let survey = engine.survey().unwrap();
+    let take = engine.plan_take_blank(&survey).unwrap();
+    execute(&mut engine, &take, &Never, |_| ()).unwrap();
+    machine.reset("one").unwrap();
+    write(&live, "root/var/lib/machines/one", "x");
+    let view = live.open(Path::new("root/var/lib/machines")).unwrap();
+    let made = fs::metadata(path_of(&view)).unwrap();
+    assert_eq!((made.mode() & 0o7777, made.gid()), (0o750, 7));
+    assert_eq!(live.names(Path::new(".state")).unwrap(), [""; 0]);
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl BtrfsStore {
                         self.kernel.set_read_only(found.id, read_only)?;
                     }
                 }
-                Step::Delete { id, .. } => self.kernel.delete(id)?,
+                Step::Delete { id: Some(id), .. } => self.kernel.delete(id)?,
                 _ => {}
             }
         }

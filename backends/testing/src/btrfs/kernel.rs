@@ -177,6 +177,11 @@ impl Kernel for SimBtrfs {
         })
     }
 
+    fn make_directory_like(&mut self, at: &Path, like: &Path) -> Result<Outcome> {
+        self.look("looking", |disk| disk.inside(like).map(drop))?;
+        self.make_directory(at)
+    }
+
     fn remove_directory(&mut self, at: &Path) -> Result<Outcome> {
         self.act(format!("removing {at:?}"), |disk| match disk.look(at)? {
             None => Ok(Outcome::AlreadySo),
