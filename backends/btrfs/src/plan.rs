@@ -82,6 +82,23 @@ impl<'a> Draft<'a> {
         Ok(steps)
     }
 
+    /// What cannot be deleted would be half deleted, and in the way of every later reset.
+    fn check_deletable(self) -> Result<()> {
+        let survey = self.survey();
+        let default = survey.filesystem.default_subvolume;
+        let Some(held) = survey.root.nested.iter().find(|n| n.id == default) else {
+            return Ok(());
+        };
+        Err(Refusal::Unsafe {
+            fact: format!(
+                "{} is the default subvolume and lies inside root",
+                Shown(&held.at)
+            ),
+            cure: "`btrfs subvolume set-default` makes another one the default".into(),
+        }
+        .into())
+    }
+
     fn destroy(self, found: &Found) -> Vec<Step> {
         let mut steps = demolish(found, &found.at);
         if !steps.is_empty() {
@@ -170,6 +187,7 @@ impl<'a> Draft<'a> {
                 layout.staged()
             }
             Retire::GiveUp => {
+                self.check_deletable()?;
                 steps.extend(self.reserve());
                 layout.scratch()
             }

@@ -68,6 +68,16 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
         }
         .into());
     }
+    // A root with a blank of its own looks finished: it would never be promoted, and with a key of
+    // its own could never be renamed again.
+    let mut datasets = reading.survey.root.iter();
+    if datasets.any(|d| reading.unpromoted(d).is_some()) {
+        return Err(Refusal::Unsafe {
+            fact: "an interrupted reset is not finished".into(),
+            cure: "the next reset finishes it".into(),
+        }
+        .into());
+    }
     for stale in reading.staged_blanks() {
         free(stale)?;
         steps.push(destroy(stale));

@@ -181,7 +181,11 @@ impl<'a> Reading<'a> {
             return Vec::new();
         }
         let mut tree = self.tree(split(origin).0);
-        tree.retain(|(rel, _)| self.dataset(&self.part_name(rel)).is_none());
+        tree.retain(|(rel, d)| {
+            self.dataset(&self.part_name(rel)).is_none()
+                && d.kind == DatasetKind::Filesystem
+                && self.snapshot(&d.name, short).is_some()
+        });
         tree
     }
 
