@@ -262,6 +262,12 @@ impl SimBtrfs {
     }
 }
 
+/// Where a root can be in the end.
+fn places_of_roots(layout: &Layout, past: &BTreeMap<String, Tree>) -> Vec<PathBuf> {
+    let past = past.keys().map(|name| Path::new(PAST_ROOTS).join(name));
+    past.chain([layout.root.clone()]).collect()
+}
+
 impl Rig for SimBtrfs {
     fn fork(&self) -> Self {
         Self::of(self.machine.borrow().clone())
@@ -293,6 +299,10 @@ impl Rig for SimBtrfs {
                 if name.components().count() == 1 {
                     world.past.insert(shown(name), tree());
                 }
+            } else if child.path.starts_with(".state") {
+                if child.path.components().count() == 2 {
+                    world.strays.insert(shown(&child.path), tree());
+                }
             } else if child.parent == TOP_LEVEL {
                 let ours = known.iter().any(|path| {
                     let beside = child.path.parent() == path.parent();
@@ -300,7 +310,7 @@ impl Rig for SimBtrfs {
                     let rest = rest.strip_prefix(&shown(path)).unwrap_or_default();
                     beside && (rest.starts_with('.') || rest.starts_with("-previous"))
                 });
-                let place = if ours || child.path.starts_with(".state") {
+                let place = if ours {
                     &mut world.strays
                 } else {
                     &mut world.bystanders
@@ -320,6 +330,15 @@ impl Rig for SimBtrfs {
         plain.retain(|path, _| !path.starts_with(PAST_ROOTS) && path != Path::new(".state"));
         world.bystanders.insert("<the top level>".into(), plain);
         let default = disk.path_of(disk.default).expect("the default exists");
+        // A default inside a root goes where that root goes.
+        let roots = places_of_roots(layout, &world.past);
+        let inside = roots
+            .iter()
+            .find_map(|root| default.strip_prefix(root).ok());
+        let default = match inside {
+            Some(inside) if !inside.as_os_str().is_empty() => Path::new("<a root>").join(inside),
+            _ => default.clone(),
+        };
         let flag = |path: &Path| match disk.id_at(path) {
             Ok(id) => disk
                 .volume(id)

@@ -40,7 +40,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         }
     }
 
-    fn run_take_blank(&mut self, way: &str, rig: &R) -> Ran {
+    pub(super) fn run_take_blank(&mut self, way: &str, rig: &R) -> Ran {
         let ran = self.carry_out(way, rig, |backend, survey| {
             Some(backend.plan_take_blank(survey))
         });

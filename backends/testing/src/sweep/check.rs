@@ -127,7 +127,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
                 }
             }
             (Ask::Skip, ..) => (),
-            (_, _, is) if is.as_ref() != wanted => {
+            (_, _, Some(is)) if !wanted.is_some_and(|wanted| stakes.is(is, wanted)) => {
                 findings.push(format!("root is not what was asked for, but {is:?}"));
             }
             _ => (),
@@ -144,7 +144,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
                 .iter()
                 .chain(&before.root)
                 .chain(&before.blank);
-            let mut known = known.chain(before.past.values());
+            let mut known = known.chain(&before.previous).chain(before.past.values());
             !before.past.contains_key(*name)
                 && !known.any(|k| stakes.is(k, tree) || ask == Ask::GiveUp && is_part_of(tree, k))
         };

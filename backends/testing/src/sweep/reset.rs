@@ -6,7 +6,7 @@ use crate::rig::{Rig, World};
 use crate::tape::Fault;
 use crate::tree::Tree;
 use rustix::io::Errno;
-use state_api::RootBackend;
+use state_api::{Kind, RootBackend};
 
 impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
     /// Resets from a starting situation; cuts and breaks it everywhere; lets the next run, asked
@@ -63,8 +63,48 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
                 let new = used.world().root.expect("it was booted");
                 let stakes = stakes.lived(now.root.as_ref(), new);
                 let way = format!("{way} once somebody had used it");
+                if ask == Ask::Keep {
+                    self.renewed(&way, used.fork(), &stakes);
+                }
                 self.resume(&way, used, ask, &stakes, false);
             }
+        }
+    }
+
+    /// Somebody who uses a half-done root also makes it the new blank, and goes on using it.
+    fn renewed(&mut self, way: &str, mut used: R, stakes: &Stakes) {
+        let way = format!("{way} and taken it as blank");
+        let before = used.world();
+        let ran = self.run_take_blank(&way, &used);
+        // Refusing until the reset is finished is as good, if nothing changes.
+        match &ran.error {
+            Some(error) if error.kind() == Kind::Refused && used.world() == before => return,
+            Some(error) => return self.found(&way, format!("blank was not taken: {error}")),
+            None => (),
+        }
+        used.rewind();
+        let root = used.world().root;
+        used.live("went on");
+        used.rewind();
+        let new = used.world().root.expect("it was booted");
+        let mut stakes = stakes.lived(root.as_ref(), new);
+        // What stands from now on is the new blank, and no child that it was taken without.
+        let mut standing = used.world().standing;
+        if let Some(blank) = standing.remove("blank") {
+            stakes.standing.insert("blank".into(), blank);
+        }
+        if stakes.is_piecemeal {
+            let is_there = |key: &String| key == "blank" || standing.contains_key(key);
+            stakes.standing.retain(|key, _| is_there(key));
+        }
+        for ask in [Ask::Keep, Ask::Skip] {
+            self.resume(
+                &format!("{way}, then {ask:?}"),
+                used.fork(),
+                ask,
+                &stakes,
+                false,
+            );
         }
     }
 

@@ -374,26 +374,28 @@ impl Rig for SimZfs {
             names.find(|name| pool.snap(name).is_ok())
         };
         let blank = find(&layout.blank);
-        world.previous =
-            find(&format!("{}-previous", layout.blank)).and_then(|name| pool.tree(&name).ok());
+        // With the snapshots of children, each wherever it is.
+        let whole = |short: &str| {
+            let mut all = pool.tree(&find(short)?).ok()?;
+            for home in &homes {
+                for (child, _) in pool.below(home).iter().skip(1) {
+                    let at = &child[home.len() + 1..];
+                    if let Ok(tree) = pool.tree(&format!("{child}@{short}")) {
+                        all.insert(at.into(), Leaf::Volume);
+                        let inside = tree.into_iter();
+                        all.extend(inside.map(|(p, leaf)| (PathBuf::from(at).join(p), leaf)));
+                    }
+                }
+            }
+            Some(all)
+        };
+        world.previous = whole(&format!("{}-previous", layout.blank));
+        world.blank = whole(&layout.blank);
         let mut standing = BTreeMap::from([
             ("careless past roots".into(), careless.join(" ")),
             ("pins".into(), pins.join(" ")),
         ]);
         if let Some(name) = blank {
-            world.blank = pool.tree(&name).ok();
-            // The blanks of children, each wherever it is.
-            for home in &homes {
-                for (child, _) in pool.below(home).iter().skip(1) {
-                    let at = &child[home.len() + 1..];
-                    let tree = pool.tree(&format!("{child}@{}", layout.blank));
-                    if let (Ok(tree), Some(blank)) = (tree, &mut world.blank) {
-                        blank.insert(at.into(), Leaf::Volume);
-                        let inside = tree.into_iter();
-                        blank.extend(inside.map(|(p, leaf)| (PathBuf::from(at).join(p), leaf)));
-                    }
-                }
-            }
             let guid = pool.snap(&name).expect("found").guid;
             // Where it is may change: after a reset to a past root it stays with the outgoing one.
             standing.insert("blank".into(), guid.to_string());
