@@ -64,6 +64,20 @@ fn name(random: &mut Random) -> Vec<u8> {
 
 /// Makes a tree of about `entries` entries in `top`, an empty directory.
 pub(crate) fn grow(top: &Path, seed: u64, entries: u64) {
+    grow_for(top, seed, entries, &|_| true);
+}
+
+/// What some tools have their own ideas of.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Oddity {
+    /// A time before 1970 that is no whole second: libarchive counts its fraction the other way.
+    FractionBefore1970,
+    /// `=` or `%` in the name of an attribute: libarchive does not undo GNU tar's spelling.
+    OddAttributeName,
+}
+
+/// The same with only the oddities that are wanted.
+pub(crate) fn grow_for(top: &Path, seed: u64, entries: u64, wants: &dyn Fn(Oddity) -> bool) {
     let is_root = rustix::process::geteuid().is_root();
     let mut random = Random(seed);
     let random = &mut random;
@@ -114,7 +128,7 @@ pub(crate) fn grow(top: &Path, seed: u64, entries: u64) {
     }
     // Attributes last and deepest first: times stay as they are set.
     for path in others.iter().chain(directories.iter().rev()) {
-        decorate(&top.join(path), random, is_root);
+        decorate(&top.join(path), random, is_root, wants);
     }
 }
 
@@ -145,7 +159,7 @@ fn content(path: &Path, random: &mut Random) {
     }
 }
 
-fn decorate(path: &Path, random: &mut Random, is_root: bool) {
+fn decorate(path: &Path, random: &mut Random, is_root: bool, wants: &dyn Fn(Oddity) -> bool) {
     let stat = path.symlink_metadata().unwrap();
     let is_link = stat.file_type().is_symlink();
     let (is_file, is_dir) = (stat.is_file(), stat.is_dir());
@@ -160,7 +174,9 @@ fn decorate(path: &Path, random: &mut Random, is_root: bool) {
         let long = vec![b'v'; random.below(2000) as usize];
         set("user.empty", b"");
         set("user.bytes", b"\x00\n25 linkpath=/etc/shadow\n\xff");
-        set("user.a=b%25%3D", b"name");
+        if wants(Oddity::OddAttributeName) {
+            set("user.a=b%25%3D", b"name");
+        }
         set("user.long", &long);
     }
     if is_root && random.one_in(3) {
@@ -191,7 +207,10 @@ fn decorate(path: &Path, random: &mut Random, is_root: bool) {
         assert!(set("security.capability", capability));
     }
     let seconds = *random.pick(&[0, -1, -1_000_000_000, 1_700_000_000, 1, 4_000_000_000]);
-    let nanoseconds = *random.pick(&[0, 1, 999_999_999, 500_000_000]);
+    let mut nanoseconds = *random.pick(&[0, 1, 999_999_999, 500_000_000]);
+    if seconds < 0 && !wants(Oddity::FractionBefore1970) {
+        nanoseconds = 0;
+    }
     let time = Timespec {
         tv_sec: seconds,
         tv_nsec: nanoseconds,

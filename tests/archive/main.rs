@@ -4,4 +4,5 @@ mod common;
 mod damage;
 mod hostile;
 mod malicious;
+mod peers;
 mod roundtrip;

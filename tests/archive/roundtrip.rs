@@ -16,6 +16,11 @@ pub(crate) fn note(dir: &Path) -> Inventory {
     inventory::take(&view(dir), &|_| false, &Never).unwrap()
 }
 
+/// The same without what an archive adds of its own.
+pub(crate) fn note_without_ours(dir: &Path) -> Inventory {
+    inventory::take(&view(dir), &|path| path == Path::new(".state"), &Never).unwrap()
+}
+
 /// Extracts one store of an archive into an empty directory; the losses, by either account.
 pub(crate) fn extract(made: &Made, store: usize, into: &Path) -> Vec<Loss> {
     let archive = Archive::open(&made.data, &made.label).unwrap();
