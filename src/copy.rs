@@ -16,7 +16,7 @@ use state_linux::metadata::{Flags, Metadata, Place, data_extents};
 use state_linux::stat::{FileId, Kind, Stat};
 use state_linux::tree::{Boundary, Entry, Unreadable, Walk};
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,9 +61,41 @@ pub fn tree(
     fidelity: Fidelity,
     interrupt: &dyn Interrupt,
 ) -> Result<Copied> {
+    copy(from, to, (leave_out, true), fidelity, interrupt)
+}
+
+/// Copies what is called `name` in the top of `from`, whatever it is, with everything in it, into
+/// the directory `to`, which itself stays as it is and holds nothing of that name.
+///
+/// # Errors
+/// As [`tree`]; [`Error::Missing`] if `from` holds nothing of that name.
+pub fn one(
+    from: &View,
+    name: &OsStr,
+    to: impl AsFd,
+    fidelity: Fidelity,
+    interrupt: &dyn Interrupt,
+) -> Result<Copied> {
+    let is_other = |path: &Path| path.iter().next().is_some_and(|first| first != name);
+    let copied = copy(from, to, (&is_other, false), fidelity, interrupt)?;
+    if copied.entries == 0 {
+        let what = crate::paths::Shown(Path::new(name)).to_string();
+        return Err(Error::Missing { what });
+    }
+    Ok(copied)
+}
+
+fn copy(
+    from: &View,
+    to: impl AsFd,
+    (leave_out, dresses_top): (&dyn Fn(&Path) -> bool, bool),
+    fidelity: Fidelity,
+    interrupt: &dyn Interrupt,
+) -> Result<Copied> {
     let top = to.as_fd().try_clone_to_owned();
     let mut copy = Copy {
         fidelity,
+        dresses_top,
         open: vec![],
         links: BTreeMap::new(),
         sealed: vec![],
@@ -77,6 +109,7 @@ pub fn tree(
         }
         match entry {
             Ok(entry) if leave_out(&entry.path) => walk.prune(),
+            Err(error) if leave_out(&error.path) => {}
             Ok(entry) => copy.entry(&entry)?,
             Err(error) => copy.pass_over(error)?,
         }
@@ -99,6 +132,8 @@ struct Open {
 
 struct Copy {
     fidelity: Fidelity,
+    /// Whether the destination gets what belongs to the source's top.
+    dresses_top: bool,
     top: OwnedFd,
     /// The directories from the top to where the walk is.
     open: Vec<Open>,
@@ -186,6 +221,9 @@ impl Copy {
         let Some(Open { dir, entry }) = self.open.pop() else {
             return Ok(());
         };
+        if entry.path.as_os_str().is_empty() && !self.dresses_top {
+            return Ok(());
+        }
         let metadata = match entry.boundary {
             // What is seen there is another filesystem's.
             Some(Boundary::Mount) => Metadata::default(),

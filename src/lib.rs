@@ -1,7 +1,9 @@
 //! `state` as a library: what the command line calls, floor by floor. See `docs/architecture.md`.
 #![forbid(unsafe_code)]
 
+pub mod anchor;
 pub mod archive;
+pub mod bring;
 pub mod cli;
 pub mod cmdline;
 pub mod config;
@@ -21,4 +23,5 @@ pub mod record;
 pub mod retention;
 pub mod settings;
 pub mod target;
+pub mod view;
 pub mod wanted;

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod exit;
 pub mod init;
 pub mod man;
+pub mod mount;
 pub mod output;
 mod progress;
 mod prompt;
@@ -66,6 +67,7 @@ verbs! {
     Reset => reset,
     Roots => roots,
     Blank => blank,
+    Mount => mount,
     Snapshot => snapshot,
     Backup => backup,
     Archives => archives,

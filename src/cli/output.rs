@@ -210,7 +210,7 @@ pub fn told_text(told: &Told) -> String {
 }
 
 /// The error as people read it.
-fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_told(told: &Told, out: &mut impl Write) -> io::Result<()> {
     let hint = AnsiColor::Cyan.on_default().bold();
     writeln!(out, "{BAD}error:{BAD:#} {}", told.error)?;
     if let Some(excerpt) = &told.excerpt {

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod look;
+pub mod mount;
 pub mod reset;
 pub mod restore;
 pub mod roots;

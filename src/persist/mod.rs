@@ -4,12 +4,27 @@
 //! the survey looks and the applier acts, both through directory descriptors, never through a
 //! symlink on the way. What is here must never hide or replace data that exists nowhere else.
 
+mod apply;
 mod entry;
+mod load;
+mod machine;
+mod plan;
+mod seen;
+mod step;
+mod survey;
 mod tree;
 mod users;
+pub mod utab;
 
+pub use apply::Applier;
 pub use entry::{
     CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
 };
+pub use load::load;
+pub use machine::Machine;
+pub use plan::{Verdict, plan};
+pub use seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
+pub use step::{Replaces, Step};
+pub use survey::{Blank, survey};
 pub use tree::{PersistTree, Problem, Problems, Unresolved};
 pub use users::{User, Users};

@@ -1,0 +1,249 @@
+//! `state mount`: shows what became of the persist tree.
+
+use super::exit::Told;
+use super::output::{GOOD, Screen, write_told};
+use super::{Exit, Globals};
+use crate::ops::mount::{self, EntryReport, Options, Report, Status};
+use crate::paths::Shown;
+use crate::persist::Method;
+use std::io::{self, Write};
+
+/// Put the persist tree in place
+///
+/// Every declared entry is mounted or linked from its store, parents first. What is in place
+/// already is left alone, and what would hide data that exists nowhere else is refused by name;
+/// the other entries are put in place all the same.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Put only the early entries in place: what the initrd does.
+    #[arg(long)]
+    early: bool,
+    /// Show what would be done and change nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of the verb.
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let cx = globals.context(args.dry_run)?;
+    let report = mount::run(&cx, Options { early: args.early })?;
+    globals.show(&report, human)?;
+    for told in failures(&report) {
+        write_told(&told, &mut globals.stderr())?;
+    }
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> Exit {
+    match (report.failed(), report.has_worked()) {
+        (0, _) if report.trouble.is_none() => Exit::Done,
+        (0, _) | (_, true) => Exit::Partial,
+        (_, false) => Exit::Failed,
+    }
+}
+
+/// The entries that could not be put in place, as failures are told.
+fn failures(report: &Report) -> Vec<Told> {
+    let exit = exit(report).code();
+    let of_entry = |entry: &EntryReport| match &entry.status {
+        Status::Failed { error, hint } => Some(Told {
+            error: format!("putting {} in place: {error}", Shown(&entry.path)),
+            excerpt: None,
+            hint: hint.clone(),
+            also: Vec::new(),
+            exit,
+        }),
+        _ => None,
+    };
+    let trouble = report.trouble.iter().map(|trouble| Told {
+        error: trouble.clone(),
+        excerpt: None,
+        hint: None,
+        also: Vec::new(),
+        exit,
+    });
+    report
+        .entries
+        .iter()
+        .filter_map(of_entry)
+        .chain(trouble)
+        .collect()
+}
+
+fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    let (mut done, mut planned, mut in_place) = (0, 0, 0);
+    let mut told = Vec::new();
+    for entry in &report.entries {
+        let path = Shown(&entry.path);
+        match &entry.status {
+            Status::InPlace => {
+                in_place += 1;
+                if out.is_verbose() {
+                    writeln!(out, "{path}: in place")?;
+                }
+            }
+            Status::Done { .. } => {
+                done += 1;
+                let how = match entry.method {
+                    Method::Bind => "mounted",
+                    Method::Symlink => "linked",
+                    Method::MachineId => "written",
+                };
+                writeln!(out, "{path}: {GOOD}{how}{GOOD:#}")?;
+            }
+            Status::Planned { steps } => {
+                planned += 1;
+                writeln!(out, "{path}:")?;
+                // Every entry's steps are complete; a parent that several share is told once.
+                for step in steps {
+                    if !told.contains(&step) {
+                        writeln!(out, "  {step}")?;
+                        told.push(step);
+                    }
+                }
+            }
+            Status::LeftOut { why } => writeln!(out, "{path}: left out: {why}")?,
+            Status::Failed { .. } => {}
+        }
+    }
+    let mut counts = Vec::new();
+    let mut count = |number: usize, what: &str| {
+        if number > 0 {
+            counts.push(format!("{number} {what}"));
+        }
+    };
+    count(done, "put in place");
+    count(planned, "to put in place");
+    count(in_place, "in place already");
+    count(report.failed(), "failed");
+    match counts.is_empty() {
+        true => writeln!(out, "nothing is declared"),
+        false => writeln!(out, "{}", counts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::{Ownership, Replaces, Step};
+
+    fn report(statuses: Vec<(&str, Method, Status)>) -> Report {
+        let entry = |(path, method, status): (&str, Method, Status)| EntryReport {
+            path: path.into(),
+            source: format!("/persist{path}").into(),
+            method,
+            status,
+        };
+        Report {
+            executed: true,
+            entries: statuses.into_iter().map(entry).collect(),
+            trouble: None,
+        }
+    }
+
+    fn failure() -> Status {
+        Status::Failed {
+            error: "something else is mounted there".into(),
+            hint: Some("unmount /c".into()),
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_told_and_counted() {
+        let done = || Status::Done { steps: vec![] };
+        let left = Status::LeftOut {
+            why: "it is not in the store yet".into(),
+        };
+        let report = report(vec![
+            ("/a\nb", Method::Bind, done()),
+            ("/b", Method::Symlink, done()),
+            ("/c", Method::Bind, failure()),
+            ("/d", Method::Bind, Status::InPlace),
+            ("/e", Method::Bind, left),
+        ]);
+        let text = Screen::text(None, |out| human(&report, out));
+        let expected = "\
+/a\\nb: mounted
+/b: linked
+/e: left out: it is not in the store yet
+2 put in place, 1 in place already, 1 failed
+";
+        assert_eq!(text, expected);
+        let told = Told {
+            error: "putting /c in place: something else is mounted there".into(),
+            excerpt: None,
+            hint: Some("unmount /c".into()),
+            also: Vec::new(),
+            exit: 3,
+        };
+        assert_eq!(failures(&report), [told]);
+        assert_eq!(exit(&report), Exit::Partial);
+    }
+
+    #[test]
+    fn a_plan_is_shown_step_by_step() {
+        let ownership = Ownership {
+            uid: 0,
+            gid: 42,
+            mode: 0o750,
+        };
+        let steps = vec![
+            Step::MakeDirectory {
+                path: "/persist/a".into(),
+                ownership,
+            },
+            Step::Link {
+                path: "/a".into(),
+                source: "/persist/a".into(),
+                replaces: Replaces::Nothing,
+            },
+        ];
+        let report = report(vec![("/a", Method::Symlink, Status::Planned { steps })]);
+        let text = Screen::text(None, |out| human(&report, out));
+        let expected = "\
+/a:
+  make directory /persist/a (0:42 0750)
+  link /a to /persist/a
+1 to put in place
+";
+        assert_eq!(text, expected);
+        let json = serde_json::to_value(&report).unwrap();
+        let expected = serde_json::json!({
+            "executed": true,
+            "entries": [{
+                "path": "/a",
+                "source": "/persist/a",
+                "method": "symlink",
+                "status": "planned",
+                "steps": [
+                    {
+                        "step": "make-directory",
+                        "path": "/persist/a",
+                        "uid": 0,
+                        "gid": 42,
+                        "mode": 0o750,
+                    },
+                    { "step": "link", "path": "/a", "source": "/persist/a" },
+                ],
+            }],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn the_exit_code_says_how_much_worked() {
+        let in_place = || ("/a", Method::Bind, Status::InPlace);
+        let failed = || ("/b", Method::Bind, failure());
+        for (statuses, expected) in [
+            (vec![], Exit::Done),
+            (vec![in_place()], Exit::Done),
+            (vec![in_place(), failed()], Exit::Partial),
+            (vec![failed()], Exit::Failed),
+        ] {
+            assert_eq!(exit(&report(statuses)), expected);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `state mount`: puts the persist tree in place.
+
+use crate::config::{self, Fault};
+use crate::context::Context;
+use crate::paths;
+use crate::persist::{
+    self, Applier, Blank, Entry, Machine, Method, PersistTree, Problem, Problems, Step, Verdict,
+};
+use crate::settings::Settings;
+use anyhow::Context as _;
+use serde::Serialize;
+use state_api::{Error, Plan, Result, View, execute};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is asked of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Only the early entries: what the initrd does.
+    pub early: bool,
+}
+
+/// What became of the persist tree.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether anything was done, or only planned.
+    pub executed: bool,
+    /// The entries, parents first.
+    pub entries: Vec<EntryReport>,
+    /// What went wrong beside the entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// What became of one entry.
+#[derive(Debug, Serialize)]
+pub struct EntryReport {
+    /// Where it is on the machine.
+    #[serde(serialize_with = "paths::serialize")]
+    pub path: PathBuf,
+    /// Where it is in its store.
+    #[serde(serialize_with = "paths::serialize")]
+    pub source: PathBuf,
+    /// How it is put in place.
+    pub method: Method,
+    /// What became of it.
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+/// What became of one entry.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "status")]
+pub enum Status {
+    /// Nothing was to be done.
+    InPlace,
+    /// It was put in place now.
+    Done {
+        /// By these steps.
+        steps: Vec<Step>,
+    },
+    /// It would be put in place.
+    Planned {
+        /// By these steps.
+        steps: Vec<Step>,
+    },
+    /// It was left out, as declared or for now.
+    LeftOut {
+        /// Why.
+        why: String,
+    },
+    /// It could not be put in place.
+    Failed {
+        /// Why.
+        error: String,
+        /// The cure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+impl Report {
+    /// How many entries could not be put in place.
+    pub fn failed(&self) -> usize {
+        self.entries
+            .iter()
+            .filter(|entry| matches!(entry.status, Status::Failed { .. }))
+            .count()
+    }
+
+    /// Whether at least one entry is in place, or would be.
+    pub fn has_worked(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            matches!(
+                entry.status,
+                Status::InPlace | Status::Done { .. } | Status::Planned { .. }
+            )
+        })
+    }
+}
+
+/// Puts the persist tree in place.
+///
+/// # Errors
+/// The configuration is wrong, another run holds the lock, or the run was interrupted. What
+/// becomes of one entry is part of the report and stops no other.
+pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
+    let settings = config::load(cx)?;
+    let tree = tree(cx, &settings)?;
+    let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
+    let blank = Blank::new(|| blank(cx, &settings));
+    let report = place_all(cx, &settings, &tree, &blank, options)
+        .context("putting the persist tree in place")?;
+    drop(lock);
+    Ok(report)
+}
+
+/// The persist tree that the settings declare, on the machine below the root directory.
+///
+/// # Errors
+/// The declaration contradicts itself ([`config::Error`]), or there is no root directory.
+pub fn tree(cx: &Context, settings: &Settings) -> anyhow::Result<PersistTree> {
+    let resolved = persist::load(&cx.root_dir, settings)?;
+    Ok(resolved.map_err(|Problems(problems)| {
+        let fault = |problem: &Problem| Fault {
+            fact: problem.to_string(),
+            excerpt: None,
+            hint: None,
+        };
+        config::Error {
+            faults: problems.iter().map(fault).collect(),
+        }
+    })?)
+}
+
+/// The blank tree, where there is one.
+fn blank(_cx: &Context, _settings: &Settings) -> Option<View> {
+    None
+}
+
+/// Where the table of words for file managers is, below `root_dir`: only the running machine has
+/// one that lasts.
+fn words_table(root_dir: &Path) -> Option<&'static Path> {
+    (root_dir == Path::new("/")).then(|| Path::new(persist::utab::TABLE))
+}
+
+/// Puts the entries of `tree` in place, one after the other, parents first.
+///
+/// # Errors
+/// The root directory cannot be opened, or the run was interrupted.
+pub fn place_all(
+    cx: &Context,
+    settings: &Settings,
+    tree: &PersistTree,
+    blank: &Blank<'_>,
+    options: Options,
+) -> Result<Report> {
+    // A root that is erased must not hold the stores: the machine would boot empty, look fine,
+    // and write into what the next boot throws away.
+    let machine = Machine::open(&cx.root_dir, tree, settings.root.is_some())?;
+    let mut placer = Placer {
+        cx,
+        tree,
+        machine: &machine,
+        blank,
+        options,
+        applier: Applier::new(&machine, cx.interrupt),
+        entries: Vec::new(),
+        status: BTreeMap::new(),
+    };
+    for entry in tree
+        .entries()
+        .filter(|entry| entry.is_early || !options.early)
+    {
+        placer.place(entry)?;
+    }
+    let Placer {
+        applier,
+        mut entries,
+        ..
+    } = placer;
+    let mut trouble = applier.finish().err().map(|error| error.to_string());
+    if !options.early {
+        entries.extend(unknown_users(tree));
+        if let (Some(table), false) = (words_table(&cx.root_dir), cx.dry_run)
+            && let Err(error) = persist::utab::note(table, tree.entries())
+        {
+            trouble.get_or_insert(error.to_string());
+        }
+    }
+    Ok(Report {
+        executed: !cx.dry_run,
+        entries,
+        trouble,
+    })
+}
+
+struct Placer<'a> {
+    cx: &'a Context<'a>,
+    tree: &'a PersistTree,
+    machine: &'a Machine,
+    blank: &'a Blank<'a>,
+    options: Options,
+    applier: Applier<'a>,
+    entries: Vec<EntryReport>,
+    /// Where in `entries` each path is.
+    status: BTreeMap<&'a Path, usize>,
+}
+
+impl<'a> Placer<'a> {
+    fn place(&mut self, entry: &'a Entry) -> Result<()> {
+        let status = self.status(entry)?;
+        self.status.insert(&entry.path, self.entries.len());
+        self.entries.push(EntryReport {
+            path: entry.path.clone(),
+            source: entry.source(),
+            method: entry.method,
+            status,
+        });
+        Ok(())
+    }
+
+    fn status(&mut self, entry: &Entry) -> Result<Status> {
+        let failed = |error: String, hint: Option<&str>| {
+            let hint = hint.map(str::to_owned);
+            Ok(Status::Failed { error, hint })
+        };
+        if let Some(why) = self.machine.why_missing(&entry.store) {
+            let store = paths::Shown(&entry.store);
+            let hint = "the store is mounted before its entries are put in place";
+            return failed(
+                format!("the store {store} cannot be used: {why}"),
+                Some(hint),
+            );
+        }
+        // While an entry around this one is only planned, what will be seen here is in its store.
+        let mut planned = None;
+        if let Some(outer) = self.tree.around(&entry.path)
+            && let Some(index) = self.status.get(outer.path.as_path())
+        {
+            match self.entries[*index].status {
+                Status::InPlace | Status::Done { .. } => {}
+                Status::Planned { .. } => planned = Some(outer),
+                Status::LeftOut { .. } | Status::Failed { .. } => {
+                    return failed(format!("{outer}, which it lies in, is not in place"), None);
+                }
+            }
+        }
+        let at = |path: &Path| match planned {
+            Some(outer) if path.starts_with(&outer.path) => persist::below(&outer.store, path),
+            _ => path.to_owned(),
+        };
+        let seen = persist::survey(self.machine, entry, &at, self.blank, self.cx.interrupt)?;
+        match persist::plan(self.tree, entry, &seen, self.options.early) {
+            Verdict::LeaveOut(why) => Ok(Status::LeftOut { why: why.into() }),
+            Verdict::Refuse(refusal) => failed(refusal.to_string(), refusal.hint().as_deref()),
+            Verdict::Do(plan) if plan.is_nothing() => Ok(Status::InPlace),
+            Verdict::Do(Plan { steps }) if self.cx.dry_run => Ok(Status::Planned { steps }),
+            Verdict::Do(plan) => {
+                match execute(&mut self.applier, &plan, self.cx.interrupt, |_| {}) {
+                    Ok(_) => Ok(Status::Done { steps: plan.steps }),
+                    Err(stopped) => match stopped.error {
+                        Error::Interrupted => Err(Error::Interrupted),
+                        error => failed(error.to_string(), error.hint().as_deref()),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// The entries of users whom the machine does not know.
+fn unknown_users(tree: &PersistTree) -> impl Iterator<Item = EntryReport> {
+    tree.unresolved().iter().flat_map(|unresolved| {
+        unresolved.paths.iter().map(|path| {
+            let home = format!("~{}", unresolved.user);
+            EntryReport {
+                path: Path::new(&home).join(path),
+                source: unresolved.store.clone(),
+                method: Method::Bind,
+                status: Status::Failed {
+                    error: format!("{} {}", unresolved.user, unresolved.why),
+                    hint: None,
+                },
+            }
+        })
+    })
+}
