@@ -7,8 +7,9 @@ use crate::config::{self, Config};
 use crate::context::Context;
 use crate::engine;
 use crate::machine::Machine;
+use crate::ops::mount::{self, Status};
 use crate::paths;
-use crate::persist::{PersistTree, Users};
+use crate::persist::PersistTree;
 use crate::record::{self, Record};
 use crate::settings::{Class, Settings};
 use crate::target;
@@ -79,9 +80,7 @@ fn space(path: &Path) -> Option<Space> {
 
 /// The persist tree, with the users of the machine.
 pub fn tree(cx: &Context, settings: &Settings) -> Option<PersistTree> {
-    let text = |path: &str| fs::read(cx.rooted(path)).unwrap_or_default();
-    let users = Users::parse(&text("/etc/passwd"), &text("/etc/group"));
-    PersistTree::resolve(settings, &users).ok()
+    mount::tree(cx, settings).ok()
 }
 
 /// What root's engine tells of it; `None` if no root is declared.
@@ -170,8 +169,18 @@ pub enum Place {
 ///
 /// # Errors
 /// The root directory cannot be opened.
-pub fn entries(_cx: &Context, _settings: &Settings) -> anyhow::Result<Option<Vec<Placed>>> {
-    Ok(None)
+pub fn entries(cx: &Context, settings: &Settings) -> anyhow::Result<Option<Vec<Placed>>> {
+    let report = mount::look(cx, settings)?;
+    let placed = report.entries.into_iter().map(|entry| Placed {
+        path: entry.path,
+        place: match entry.status {
+            Status::InPlace | Status::Done { .. } => Place::InPlace,
+            Status::Planned { .. } => Place::NotYet,
+            Status::LeftOut { why } => Place::LeftOut { why },
+            Status::Failed { error, hint } => Place::Stuck { why: error, hint },
+        },
+    });
+    Ok(Some(placed.collect()))
 }
 
 /// The record of this boot's reset, if there is one. One of an earlier boot is none.

@@ -2,14 +2,15 @@
 
 use crate::config::{self, Fault};
 use crate::context::Context;
+use crate::engine;
 use crate::paths;
 use crate::persist::{
-    self, Applier, Blank, Entry, Machine, Method, PersistTree, Problem, Problems, Step, Verdict,
+    self, Anchors, Applier, Blank, Entry, Method, PersistTree, Problem, Problems, Step, Verdict,
 };
 use crate::settings::Settings;
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::{Error, Plan, Result, View, execute};
+use state_api::{Error, Plan, Result, RootBackend as _, Source, View, execute};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +116,29 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// What putting the persist tree in place would do. Changes nothing, and needs no lock.
+///
+/// # Errors
+/// The declaration contradicts itself, or there is no root directory.
+pub fn look(cx: &Context, settings: &Settings) -> anyhow::Result<Report> {
+    let tree = tree(cx, settings)?;
+    let blank = Blank::new(|| blank(cx, settings));
+    let dry = Context {
+        root_dir: cx.root_dir.clone(),
+        config_file: cx.config_file.clone(),
+        boot_id: cx.boot_id.clone(),
+        dry_run: true,
+        ..*cx
+    };
+    Ok(place_all(
+        &dry,
+        settings,
+        &tree,
+        &blank,
+        Options::default(),
+    )?)
+}
+
 /// The persist tree that the settings declare, on the machine below the root directory.
 ///
 /// # Errors
@@ -133,9 +157,13 @@ pub fn tree(cx: &Context, settings: &Settings) -> anyhow::Result<PersistTree> {
     })?)
 }
 
-/// The blank tree, where there is one.
-fn blank(_cx: &Context, _settings: &Settings) -> Option<View> {
-    None
+/// The blank tree, where root's engine has one and it can be read.
+fn blank(cx: &Context, settings: &Settings) -> Option<View> {
+    let mut root = engine::root(cx, settings.root.as_ref()?).ok()?;
+    engine::on_root!(&mut root, on => match on.capabilities().blank {
+        true => on.open(&Source::Blank).ok(),
+        false => None,
+    })
 }
 
 /// Where the table of words for file managers is, below `root_dir`: only the running machine has
@@ -157,14 +185,14 @@ pub fn place_all(
 ) -> Result<Report> {
     // A root that is erased must not hold the stores: the machine would boot empty, look fine,
     // and write into what the next boot throws away.
-    let machine = Machine::open(&cx.root_dir, tree, settings.root.is_some())?;
+    let anchors = Anchors::open(&cx.root_dir, tree, settings.root.is_some())?;
     let mut placer = Placer {
         cx,
         tree,
-        machine: &machine,
+        anchors: &anchors,
         blank,
         options,
-        applier: Applier::new(&machine, cx.interrupt),
+        applier: Applier::new(&anchors, cx.interrupt),
         entries: Vec::new(),
         status: BTreeMap::new(),
     };
@@ -198,7 +226,7 @@ pub fn place_all(
 struct Placer<'a> {
     cx: &'a Context<'a>,
     tree: &'a PersistTree,
-    machine: &'a Machine,
+    anchors: &'a Anchors,
     blank: &'a Blank<'a>,
     options: Options,
     applier: Applier<'a>,
@@ -225,7 +253,7 @@ impl<'a> Placer<'a> {
             let hint = hint.map(str::to_owned);
             Ok(Status::Failed { error, hint })
         };
-        if let Some(why) = self.machine.why_missing(&entry.store) {
+        if let Some(why) = self.anchors.why_missing(&entry.store) {
             let store = paths::Shown(&entry.store);
             let hint = "the store is mounted before its entries are put in place";
             return failed(
@@ -250,7 +278,7 @@ impl<'a> Placer<'a> {
             Some(outer) if path.starts_with(&outer.path) => persist::below(&outer.store, path),
             _ => path.to_owned(),
         };
-        let seen = persist::survey(self.machine, entry, &at, self.blank, self.cx.interrupt)?;
+        let seen = persist::survey(self.anchors, entry, &at, self.blank, self.cx.interrupt)?;
         match persist::plan(self.tree, entry, &seen, self.options.early) {
             Verdict::LeaveOut(why) => Ok(Status::LeftOut { why: why.into() }),
             Verdict::Refuse(refusal) => failed(refusal.to_string(), refusal.hint().as_deref()),

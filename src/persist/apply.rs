@@ -1,7 +1,7 @@
 //! Carrying out the steps that put an entry in place.
 
+use super::anchors::Anchors;
 use super::entry::Ownership;
-use super::machine::Machine;
 use super::seen::Stamp;
 use super::step::{Replaces, Step};
 use super::survey::stamp;
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// Applies steps to a machine.
 pub struct Applier<'a> {
-    machine: &'a Machine,
+    anchors: &'a Anchors,
     interrupt: &'a dyn Interrupt,
     /// The stores in which something was made.
     touched: BTreeSet<PathBuf>,
@@ -31,7 +31,7 @@ pub struct Applier<'a> {
 impl fmt::Debug for Applier<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Applier")
-            .field("machine", &self.machine)
+            .field("anchors", &self.anchors)
             .finish_non_exhaustive()
     }
 }
@@ -114,9 +114,9 @@ fn made(is_new: bool) -> Outcome {
 
 impl<'a> Applier<'a> {
     /// Applies steps to `machine`.
-    pub fn new(machine: &'a Machine, interrupt: &'a dyn Interrupt) -> Self {
+    pub fn new(anchors: &'a Anchors, interrupt: &'a dyn Interrupt) -> Self {
         Self {
-            machine,
+            anchors,
             interrupt,
             touched: BTreeSet::new(),
         }
@@ -127,7 +127,7 @@ impl<'a> Applier<'a> {
     /// # Errors
     /// A disk failed.
     pub fn finish(self) -> Result<()> {
-        for (store, anchor) in self.machine.stores() {
+        for (store, anchor) in self.anchors.stores() {
             if self.touched.contains(store) {
                 anchor
                     .directory(Path::new(""))
@@ -140,9 +140,9 @@ impl<'a> Applier<'a> {
 
     /// The open directory that holds `path`, and the name of `path` in it.
     fn parent<'p>(&mut self, path: &'p Path) -> Result<(Anchor, &'p OsStr), Failed> {
-        let (anchor, rest) = self.machine.locate(path)?;
+        let (anchor, rest) = self.anchors.locate(path)?;
         let holder = self
-            .machine
+            .anchors
             .stores()
             .find(|(store, _)| path.starts_with(store));
         self.touched
@@ -151,7 +151,7 @@ impl<'a> Applier<'a> {
     }
 
     fn here(&self, path: &Path) -> Result<(OwnedFd, Stat), Failed> {
-        let (anchor, rest) = self.machine.locate(path)?;
+        let (anchor, rest) = self.anchors.locate(path)?;
         match anchor.find(rest)? {
             Found::Here(fd, stat) => Ok((fd, stat)),
             Found::Missing => Err(Errno::NOENT.into()),
@@ -189,7 +189,7 @@ impl<'a> Applier<'a> {
             Failed::Os(error) => Error::os(format!("filling {}", Shown(source)), error),
             Failed::Error(error) => error,
         };
-        let (from, rest) = self.machine.locate(path)?;
+        let (from, rest) = self.anchors.locate(path)?;
         let view = from
             .directory(Path::new(""))
             .map_err(|error| failed(error.into()))?;
@@ -220,7 +220,7 @@ impl<'a> Applier<'a> {
             (Some(expected), _) => stamp(&live) == expected,
             (None, Kind::File) => live.size == 0,
             (None, Kind::Directory) => {
-                let (anchor, rest) = self.machine.locate(path)?;
+                let (anchor, rest) = self.anchors.locate(path)?;
                 state_linux::tree::names(anchor.directory(rest)?)?.is_empty()
             }
             (None, _) => false,

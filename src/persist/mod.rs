@@ -4,10 +4,10 @@
 //! the survey looks and the applier acts, both through directory descriptors, never through a
 //! symlink on the way. What is here must never hide or replace data that exists nowhere else.
 
+mod anchors;
 mod apply;
 mod entry;
 mod load;
-mod machine;
 mod plan;
 mod seen;
 mod step;
@@ -16,12 +16,12 @@ mod tree;
 mod users;
 pub mod utab;
 
+pub use anchors::Anchors;
 pub use apply::Applier;
 pub use entry::{
     CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
 };
 pub use load::load;
-pub use machine::Machine;
 pub use plan::{Verdict, plan};
 pub use seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
 pub use step::{Replaces, Step};

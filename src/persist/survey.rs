@@ -1,7 +1,7 @@
 //! Looking at one entry: what is at its path, what is in its store. Changes nothing.
 
+use super::anchors::Anchors;
 use super::entry::{Entry, EntryKind, Method, Ownership};
-use super::machine::Machine;
 use super::seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
 use crate::anchor::Found;
 use crate::diff::{self, What};
@@ -56,15 +56,15 @@ impl fmt::Debug for Blank<'_> {
 /// # Errors
 /// [`state_api::Error::Interrupted`] alone: what cannot be looked at is a finding.
 pub fn survey(
-    machine: &Machine,
+    anchors: &Anchors,
     entry: &Entry,
     at: &dyn Fn(&Path) -> PathBuf,
     blank: &Blank<'_>,
     interrupt: &dyn Interrupt,
 ) -> Result<Seen> {
-    let (source, stored) = source(machine, entry);
+    let (source, stored) = source(anchors, entry);
     let live = live(
-        machine,
+        anchors,
         entry,
         &at(&entry.path),
         stored.as_ref(),
@@ -74,12 +74,12 @@ pub fn survey(
     let needs_parents = live == Live::Missing || source == Source::Missing;
     let parents = entry.parents().map(|path| Parent {
         path: path.to_owned(),
-        live: directory(machine, &at(path)),
-        stored: directory(machine, &super::below(&entry.store, path)),
+        live: directory(anchors, &at(path)),
+        stored: directory(anchors, &super::below(&entry.store, path)),
     });
     let machine_ids = (entry.method == Method::MachineId).then(|| MachineIds {
-        live: machine_id(machine, &at(&entry.path)),
-        stored: machine_id(machine, &entry.source()),
+        live: machine_id(anchors, &at(&entry.path)),
+        stored: machine_id(anchors, &entry.source()),
     });
     Ok(Seen {
         parents: if needs_parents {
@@ -128,8 +128,8 @@ fn entry_kind(kind: Kind) -> Result<EntryKind, &'static str> {
     }
 }
 
-fn find(machine: &Machine, path: &Path) -> Result<Found, String> {
-    let (anchor, rest) = machine.locate(path).map_err(|error| error.to_string())?;
+fn find(anchors: &Anchors, path: &Path) -> Result<Found, String> {
+    let (anchor, rest) = anchors.locate(path).map_err(|error| error.to_string())?;
     anchor.find(rest).map_err(|error| error.to_string())
 }
 
@@ -145,9 +145,9 @@ fn obstacle(path: &Path, parent: &Path, kind: Kind) -> Obstacle {
     }
 }
 
-fn source(machine: &Machine, entry: &Entry) -> (Source, Option<Stat>) {
+fn source(anchors: &Anchors, entry: &Entry) -> (Source, Option<Stat>) {
     let path = entry.source();
-    match find(machine, &path) {
+    match find(anchors, &path) {
         Err(why) => (Source::Unreadable(why), None),
         Ok(Found::Missing) => (Source::Missing, None),
         Ok(Found::Behind(parent, kind)) => (Source::Behind(obstacle(&path, &parent, kind)), None),
@@ -158,22 +158,22 @@ fn source(machine: &Machine, entry: &Entry) -> (Source, Option<Stat>) {
     }
 }
 
-fn directory(machine: &Machine, path: &Path) -> Option<Ownership> {
-    match find(machine, path) {
+fn directory(anchors: &Anchors, path: &Path) -> Option<Ownership> {
+    match find(anchors, path) {
         Ok(Found::Here(_, stat)) => Some(ownership(&stat)),
         _ => None,
     }
 }
 
 fn live(
-    machine: &Machine,
+    anchors: &Anchors,
     entry: &Entry,
     at: &Path,
     stored: Option<&Stat>,
     blank: &Blank<'_>,
     interrupt: &dyn Interrupt,
 ) -> Result<Live> {
-    let stat = match find(machine, at) {
+    let stat = match find(anchors, at) {
         Err(why) => return Ok(Live::Unreadable(why)),
         Ok(Found::Missing) => return Ok(Live::Missing),
         Ok(Found::Behind(parent, kind)) => return Ok(Live::Behind(obstacle(at, &parent, kind))),
@@ -191,7 +191,7 @@ fn live(
         });
     }
     let looked = match stat.kind {
-        Kind::Symlink => link_target(machine, at).map(|target| {
+        Kind::Symlink => link_target(anchors, at).map(|target| {
             let is_right = entry.method == Method::Symlink && target == entry.source();
             if is_right {
                 Live::InPlace
@@ -202,10 +202,10 @@ fn live(
         Kind::File if stat.size == 0 => {
             Ok(Live::Empty(EntryKind::File, ownership(&stat), stamp(&stat)))
         }
-        Kind::File => hidden_file(machine, entry, at, blank)
+        Kind::File => hidden_file(anchors, entry, at, blank)
             .map(|hidden| Live::Full(EntryKind::File, hidden, stamp(&stat))),
         Kind::Directory => {
-            let found = hidden_directory(machine, entry, at, blank, interrupt);
+            let found = hidden_directory(anchors, entry, at, blank, interrupt);
             match found {
                 Err(Failed::Interrupted(error)) => return Err(error),
                 Err(Failed::Unreadable(error)) => Err(error),
@@ -222,24 +222,24 @@ fn live(
     Ok(looked.unwrap_or_else(|error| Live::Unreadable(error.to_string())))
 }
 
-fn link_target(machine: &Machine, path: &Path) -> io::Result<PathBuf> {
-    let (anchor, rest) = machine.locate(path).map_err(io::Error::other)?;
+fn link_target(anchors: &Anchors, path: &Path) -> io::Result<PathBuf> {
+    let (anchor, rest) = anchors.locate(path).map_err(io::Error::other)?;
     anchor.link_target(rest)
 }
 
 fn hidden_file(
-    machine: &Machine,
+    anchors: &Anchors,
     entry: &Entry,
     at: &Path,
     blank: &Blank<'_>,
 ) -> io::Result<Hidden> {
     let open = |path: &Path| {
-        let (anchor, rest) = machine.locate(path).map_err(io::Error::other)?;
+        let (anchor, rest) = anchors.locate(path).map_err(io::Error::other)?;
         anchor.read(rest)
     };
     let is_file = |found: io::Result<Found>| matches!(found, Ok(Found::Here(_, stat)) if stat.kind == Kind::File);
     let source = entry.source();
-    if is_file(find(machine, &source).map_err(io::Error::other))
+    if is_file(find(anchors, &source).map_err(io::Error::other))
         && diff::same_bytes(open(at)?, open(&source)?)?
     {
         return Ok(Hidden::InStore);
@@ -272,14 +272,14 @@ impl From<io::Error> for Failed {
 
 /// Where the content of a directory would still be found; `None` if it has none.
 fn hidden_directory(
-    machine: &Machine,
+    anchors: &Anchors,
     entry: &Entry,
     at: &Path,
     blank: &Blank<'_>,
     interrupt: &dyn Interrupt,
 ) -> Result<Option<Hidden>, Failed> {
     let open = |path: &Path| -> io::Result<View> {
-        let (anchor, rest) = machine.locate(path).map_err(io::Error::other)?;
+        let (anchor, rest) = anchors.locate(path).map_err(io::Error::other)?;
         Ok(View::live(anchor.directory(rest)?.into()))
     };
     let live = open(at)?;
@@ -331,9 +331,9 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-fn machine_id(machine: &Machine, path: &Path) -> MachineId {
+fn machine_id(anchors: &Anchors, path: &Path) -> MachineId {
     let read = || {
-        let (anchor, rest) = machine.locate(path).map_err(io::Error::other)?;
+        let (anchor, rest) = anchors.locate(path).map_err(io::Error::other)?;
         let mut text = Vec::new();
         let file = std::fs::File::from(anchor.read(rest)?);
         io::Read::read_to_end(&mut io::Read::take(file, 4096), &mut text)?;

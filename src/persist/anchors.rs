@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 /// A machine's directories. Paths are as on the machine, wherever it is mounted.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Anchors {
     root: Anchor,
     stores: BTreeMap<PathBuf, Anchor>,
     /// Why a store cannot be used.
     missing: BTreeMap<PathBuf, String>,
 }
 
-impl Machine {
+impl Anchors {
     /// Opens the root directory and the stores of `tree`. A store that is not there, or (with
     /// `must_be_mounted`) is no mount of its own but a directory of the root that will be erased,
     /// is remembered as missing: its entries fail by name, the others do not.
@@ -26,18 +26,18 @@ impl Machine {
     pub fn open(root_dir: &Path, tree: &PersistTree, must_be_mounted: bool) -> Result<Self> {
         let opening = |path: &Path| format!("opening {}", path.display());
         let root = Anchor::open(root_dir).map_err(|e| Error::os(opening(root_dir), e))?;
-        let mut machine = Self {
+        let mut anchors = Self {
             root,
             stores: BTreeMap::new(),
             missing: BTreeMap::new(),
         };
         for (store, _) in tree.stores() {
-            match machine.open_store(store, must_be_mounted) {
-                Ok(anchor) => drop(machine.stores.insert(store.to_owned(), anchor)),
-                Err(why) => drop(machine.missing.insert(store.to_owned(), why)),
+            match anchors.open_store(store, must_be_mounted) {
+                Ok(anchor) => drop(anchors.stores.insert(store.to_owned(), anchor)),
+                Err(why) => drop(anchors.missing.insert(store.to_owned(), why)),
             }
         }
-        Ok(machine)
+        Ok(anchors)
     }
 
     fn open_store(&self, store: &Path, must_be_mounted: bool) -> Result<Anchor, String> {
