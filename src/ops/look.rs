@@ -165,11 +165,15 @@ pub enum Place {
     },
 }
 
-/// The entries, as `state mount` would find them.
+/// The entries, as `state mount` would find them; `None` for a machine that does not run: there
+/// none is expected in place.
 ///
 /// # Errors
 /// The root directory cannot be opened.
 pub fn entries(cx: &Context, settings: &Settings) -> anyhow::Result<Option<Vec<Placed>>> {
+    if cx.root_dir != Path::new("/") {
+        return Ok(None);
+    }
     let report = mount::look(cx, settings)?;
     let placed = report.entries.into_iter().map(|entry| Placed {
         path: entry.path,
