@@ -1,7 +1,7 @@
 //! `state demo`
 
 use super::output::{BAD, FAINT, GOOD, HEADER, Screen};
-use super::{Exit, Globals, blank, reset, roots, size, snapshot};
+use super::{Exit, Globals, backup, blank, reset, restore, roots, size, snapshot};
 use crate::ops::demo::{self, Backend, Event, Narrator, Options, Report, Shown};
 use crate::program;
 use anstyle::{AnsiColor, Style};
@@ -132,6 +132,11 @@ impl<W: Write> Narrator for Voice<W> {
                 )?;
             }
             Event::Shows(shown) => self.shows(&shown)?,
+            Event::Proves(text) => {
+                write!(self.out, "{GOOD}")?;
+                self.words(INDENT, text)?;
+                write!(self.out, "{GOOD:#}")?;
+            }
             Event::Took(took) => {
                 writeln!(self.out, "{INDENT}{FAINT}{}{FAINT:#}", size::duration(took))?;
             }
@@ -156,10 +161,20 @@ impl<W: Write> Voice<W> {
             Shown::Reset(report) => reset::human(report, &mut screen)?,
             Shown::Roots(report) => roots::human(report, &mut screen)?,
             Shown::Snapshot(report) => snapshot::human_create(report, &mut screen)?,
+            Shown::Backup(report) => backup::human(report, &mut screen)?,
+            Shown::Restored(report) => restore::human(report, &mut screen)?,
         }
         drop(screen);
+        let room = self.width - DEEPER.len();
         for line in String::from_utf8_lossy(&text).lines() {
-            writeln!(self.out, "{DEEPER}{line}")?;
+            let plain = anstream::adapter::strip_str(line).to_string();
+            if plain.width() <= room {
+                writeln!(self.out, "{DEEPER}{line}")?;
+                continue;
+            }
+            for part in folded(&plain, room) {
+                writeln!(self.out, "{DEEPER}{part}")?;
+            }
         }
         Ok(())
     }
@@ -178,6 +193,33 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
             }
             line.push_str(word);
         }
+    }
+    lines
+}
+
+/// A line of a report in lines of at most `width` columns, each after the first set in to where the
+/// text behind the label begins.
+fn folded(line: &str, width: usize) -> Vec<String> {
+    let body = line.trim_start();
+    let label = body.find("  ").map_or(0, |end| {
+        let gap = body[end..].len() - body[end..].trim_start().len();
+        end + gap
+    });
+    let text_at = line.len() - body.len() + label;
+    let indent = match line.get(..text_at).map(|head| head.width()) {
+        Some(columns) if columns > 0 && columns < width / 2 => columns,
+        _ => 2,
+    };
+    let (head, text) = match indent == 2 && text_at != 2 {
+        true => ("", line),
+        false => line.split_at(text_at),
+    };
+    let mut lines = wrapped(text, width.saturating_sub(indent).max(1));
+    for (n, line) in lines.iter_mut().enumerate() {
+        *line = match n {
+            0 => format!("{head}{line}"),
+            _ => format!("{:indent$}{line}", ""),
+        };
     }
     lines
 }
@@ -211,6 +253,22 @@ mod tests {
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrapped("a-very-long-word b", 4), ["a-very-long-word", "b"]);
         assert_eq!(wrapped("", 4), [""]);
+    }
+
+    #[test]
+    fn lines_of_reports_are_continued_under_their_text() {
+        assert_eq!(
+            folded("archive  one two three four five", 24),
+            ["archive  one two three", "         four five"]
+        );
+        assert_eq!(
+            folded("root on some-long-name is a copy", 20),
+            ["root on", "  some-long-name is", "  a copy"]
+        );
+        assert_eq!(
+            folded("         far in and on", 20),
+            ["         far in and", "         on"]
+        );
     }
 
     #[test]

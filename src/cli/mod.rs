@@ -73,6 +73,7 @@ verbs! {
     Archives => archives,
     Restore => restore,
     Undo => undo,
+    Demo => demo,
     Completions => completions,
     Man => man,
 }

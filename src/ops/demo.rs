@@ -9,13 +9,14 @@ mod content;
 mod machine;
 mod stage;
 
-use self::machine::Machine;
+use self::machine::{Machine, New};
 use self::stage::Stage;
-use super::{blank, reset, roots, snapshot};
+use super::{archives, backup, blank, reset, restore, roots, snapshot};
 use crate::copy::Fidelity;
 use crate::failure::{Class, Failure};
 use crate::inventory::Inventory;
 use crate::program::Program;
+use crate::progress::Silent;
 use crate::record::Record;
 use serde::Serialize;
 use state_api::{Error, Interrupt};
@@ -60,6 +61,8 @@ pub enum Event<'a> {
     Runs(&'a str),
     /// A verb's report.
     Shows(Shown<'a>),
+    /// What all of it was for.
+    Proves(&'a str),
     /// A scene is over.
     Took(Duration),
 }
@@ -72,6 +75,8 @@ pub enum Shown<'a> {
     Reset(&'a reset::Report),
     Roots(&'a roots::List),
     Snapshot(&'a snapshot::Create),
+    Backup(&'a backup::Report),
+    Restored(&'a restore::Report),
 }
 
 /// Someone who tells the audience.
@@ -284,13 +289,14 @@ impl Play<'_> {
         let mut machine = Machine::new(stage, backend, pool)?;
         self.is_set_up(&mut machine)?;
         self.boots(&mut machine)?;
-        let lost = self.is_lived_in(&machine)?;
+        self.is_lived_in(&machine)?;
         self.is_reset(&mut machine)?;
-        let noted = content::noted(&machine.store(), self.interrupt)?;
-        let _ = (lost, &noted);
-        machine.shuts_down()?;
-        machine.destroy()?;
-        Ok(self.report(stage, backend, &noted, vec![]))
+        let noted = self.is_backed_up(&machine)?;
+        let usb = machine.usb();
+        self.dies(machine)?;
+        let new = self.is_restored(stage, &usb)?;
+        let differences = self.is_proven(&noted, &new)?;
+        Ok(self.report(stage, backend, &noted, differences))
     }
 
     fn report(
@@ -323,9 +329,9 @@ impl Play<'_> {
         let copied = machine.filled(fidelity, self.interrupt)?;
         self.tells(format!(
             "{} files and directories of this system ({}) go into its persist tree, owners, \
-             times, links and all; among them a few that copies like to lose.",
-            copied.entries,
-            crate::ops::demo::size(copied.bytes),
+             times, links and all; with them a few things that copies like to lose.",
+            thousands(copied.entries),
+            size(copied.bytes),
         ))?;
         if machine.has_blank() {
             self.runs("state blank take")?;
@@ -341,7 +347,7 @@ impl Play<'_> {
         self.ends()
     }
 
-    fn is_lived_in(&mut self, machine: &Machine<'_>) -> anyhow::Result<Vec<PathBuf>> {
+    fn is_lived_in(&mut self, machine: &Machine<'_>) -> anyhow::Result<()> {
         self.scene("Somebody lives on it")?;
         let (files, bytes) = content::clutter(&machine.root())?;
         self.tells(format!(
@@ -349,8 +355,7 @@ impl Play<'_> {
              the only copy of a good idea.",
             size(bytes)
         ))?;
-        self.ends()?;
-        Ok(vec![])
+        self.ends()
     }
 
     fn is_reset(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
@@ -367,6 +372,91 @@ impl Play<'_> {
         self.shows(Shown::Roots(&list))?;
         self.ends()
     }
+
+    fn is_backed_up(&mut self, machine: &Machine<'_>) -> anyhow::Result<Inventory> {
+        self.scene("It is backed up")?;
+        let cx = machine.running(self.interrupt);
+        let noted = content::noted(&machine.store(), self.interrupt)?;
+        if machine.has_snapshots() {
+            self.runs("state snapshot create before-the-flood")?;
+            let name = "before-the-flood".parse()?;
+            let created = snapshot::create(&cx, None, Some(name))?;
+            self.shows(Shown::Snapshot(&created))?;
+        } else {
+            self.tells(
+                "This store's filesystem has no snapshots; the archive is made of the tree itself.",
+            )?;
+        }
+        self.runs("state backup --to usb")?;
+        let to = backup::Options {
+            to: Some("usb".into()),
+            full: false,
+        };
+        let report = backup::run(&cx, &to, &Silent)?;
+        self.shows(Shown::Backup(&report))?;
+        self.ends()?;
+        Ok(noted)
+    }
+
+    fn dies(&mut self, mut machine: Machine<'_>) -> anyhow::Result<()> {
+        self.scene("The disk dies")?;
+        machine.shuts_down()?;
+        machine.destroy()?;
+        self.tells(
+            "Root, blank, past roots, the store and its snapshots are gone. What is left is the \
+             archive on another disk.",
+        )?;
+        self.ends()
+    }
+
+    fn is_restored(&mut self, stage: &Stage, usb: &Path) -> anyhow::Result<New> {
+        self.scene("New hardware, another filesystem")?;
+        let new = New::set_up(stage)?;
+        self.tells(new.describe())?;
+        self.runs("state restore --from file:///mnt/usb --machine demo --into /mnt/persist --allow-unsigned")?;
+        let options = restore::Options {
+            which: archives::Which {
+                from: Some(format!("file://{}", usb.display())),
+                machine: Some("demo".into()),
+            },
+            into: Some(new.store()),
+            allow_unsigned: true,
+            ..restore::Options::default()
+        };
+        let report = restore::run(&new.rescue(self.interrupt)?, &options, &Silent)?;
+        self.shows(Shown::Restored(&report))?;
+        self.ends()?;
+        Ok(new)
+    }
+
+    fn is_proven(&mut self, noted: &Inventory, new: &New) -> anyhow::Result<Vec<String>> {
+        self.scene("The proof")?;
+        let found = content::noted(&new.store(), self.interrupt)?;
+        let differences = noted.differences(&found);
+        let rare = noted.delicate();
+        self.tells(
+            "Before the disk died, every path of the store was noted down: what it is, its content \
+             (SHA-256), owner, mode, time to the nanosecond, attributes, ACLs, flags, links.",
+        )?;
+        self.tells(format!(
+            "{} paths and {} were lost: {} symlinks among them, {} further names of files, {} with \
+             attributes, {} with an ACL. {} paths and {} are back.",
+            thousands(noted.len()),
+            size(noted.bytes()),
+            rare.symlinks,
+            rare.hard_links,
+            rare.attributes,
+            rare.acls,
+            thousands(found.len()),
+            size(found.bytes()),
+        ))?;
+        match differences.len() {
+            0 => self.say(Event::Proves("The two trees are equal in all of it."))?,
+            n => self.tells(format!("{n} of them differ."))?,
+        }
+        self.ends()?;
+        Ok(differences)
+    }
 }
 
 /// `1.5 MiB`, for the words of the play.
@@ -375,5 +465,40 @@ fn size(bytes: u64) -> String {
     match bytes {
         0..MIB => format!("{} KiB", bytes.div_ceil(1024)),
         _ => format!("{} MiB", bytes.div_ceil(MIB)),
+    }
+}
+
+/// `2,181`
+fn thousands(n: impl TryInto<u64>) -> String {
+    let digits = n.try_into().unwrap_or(u64::MAX).to_string();
+    let mut grouped = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        let table = [
+            (0u64, "0"),
+            (999, "999"),
+            (2181, "2,181"),
+            (1_000_000, "1,000,000"),
+        ];
+        for (n, text) in table {
+            assert_eq!(thousands(n), text);
+        }
+        assert_eq!(
+            [size(0), size(1), size(1 << 20)],
+            ["0 KiB", "1 KiB", "1 MiB"]
+        );
     }
 }

@@ -6,11 +6,12 @@ use crate::copy::{self, Copied, Fidelity};
 use crate::inventory::{self, Inventory};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use state_api::{Error, Interrupt, Result, View};
+use state_linux::acl::{self, Acl};
 use state_linux::metadata::Place;
 use state_linux::stat::Time;
 use std::cell::Cell;
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -132,11 +133,9 @@ fn treasures(dir: &Path) -> Result<()> {
         name,
     };
     let noted = place(c"two names").set_xattr(c"user.note", b"line one\nline two");
-    let is_known = |error: &std::io::Error| error.kind() != std::io::ErrorKind::Unsupported;
-    if let Err(error) = noted
-        && is_known(&error)
-    {
-        return Err(failed(&first, error));
+    allowed(noted).map_err(|error| failed(&first, error))?;
+    if rustix::process::geteuid().is_root() {
+        privileged(dir)?;
     }
     let time = Time {
         seconds: 1_000_000_000,
@@ -146,6 +145,62 @@ fn treasures(dir: &Path) -> Result<()> {
         .set_modified(time)
         .map_err(|error| failed(&holes, error))?;
     permit(&holes, 0o4711)
+}
+
+/// What only root may make: a file capability, an ACL, an owner who is nobody here.
+fn privileged(dir: &Path) -> Result<()> {
+    let helper = dir.join("may bind low ports");
+    write(&helper, "#!/bin/sh\n")?;
+    let shared = dir.join("shared with a few");
+    make_directory(&shared)?;
+    let view = view(dir)?;
+    let place = |name| Place {
+        dir: &view.dir,
+        name,
+    };
+    // `struct vfs_cap_data`, revision 2, effective: CAP_NET_BIND_SERVICE (linux/capability.h).
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let given = place(c"may bind low ports").set_xattr(c"security.capability", &capability);
+    allowed(given).map_err(|error| failed(&helper, error))?;
+    let list = Acl::from_bytes(&shared_with_a_few())
+        .map_err(|error| failed(&shared, io::Error::other(error)))?;
+    let place = place(c"shared with a few");
+    for kind in [acl::ACCESS, acl::DEFAULT] {
+        allowed(place.set_acl(kind, &list)).map_err(|error| failed(&shared, error))?;
+    }
+    allowed(place.set_owner(4242, 4243)).map_err(|error| failed(&shared, error))
+}
+
+/// `user::rwx,user:4244:r-x,group::r-x,mask::r-x,other::---` as the kernel has it
+/// (`linux/posix_acl_xattr.h`).
+fn shared_with_a_few() -> Vec<u8> {
+    let nobody = u32::MAX;
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 7, nobody),
+        (0x02, 5, 4244),
+        (0x04, 5, nobody),
+        (0x10, 5, nobody),
+        (0x20, 0, nobody),
+    ];
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    for (tag, may, id) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(may.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
+/// What this filesystem or namespace does not allow is left out.
+fn allowed(done: io::Result<()>) -> io::Result<()> {
+    match done.as_ref().map_err(io::Error::kind) {
+        Err(
+            io::ErrorKind::Unsupported
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput,
+        ) => Ok(()),
+        _ => done,
+    }
 }
 
 /// What nobody declared. Says how many files and bytes.
@@ -200,6 +255,6 @@ fn permit(path: &Path, mode: u32) -> Result<()> {
     set.map_err(|error| failed(path, error))
 }
 
-fn failed(path: &Path, error: std::io::Error) -> Error {
+fn failed(path: &Path, error: io::Error) -> Error {
     Error::os(format!("making {}", path.display()), error)
 }

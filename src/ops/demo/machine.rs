@@ -66,6 +66,10 @@ impl<'a> Machine<'a> {
         self.backend != Backend::Tmpfs
     }
 
+    pub(super) fn has_snapshots(&self) -> bool {
+        self.backend != Backend::Tmpfs
+    }
+
     fn device(&self) -> &Path {
         self.disk.as_ref().map_or(Path::new("none"), Disk::device)
     }
@@ -257,6 +261,67 @@ impl<'a> Machine<'a> {
             Some(disk) => disk.destroy(),
             None => unmount_below(&self.stage.at("disk")),
         }
+    }
+}
+
+/// The new machine, started from a rescue system: a disk with an empty filesystem.
+pub(super) struct New {
+    at: PathBuf,
+    rescue: PathBuf,
+    disk: Option<Disk>,
+}
+
+impl New {
+    /// Makes and mounts it.
+    pub(super) fn set_up(stage: &Stage) -> Result<Self> {
+        let new = Self {
+            at: stage.at("new"),
+            rescue: stage.directory("rescue")?,
+            disk: stage
+                .has_devices
+                .then(|| stage.disk("new-disk.img", DISK_BYTES))
+                .transpose()?,
+        };
+        match &new.disk {
+            Some(disk) => {
+                disk.format(Program::MkfsExt4, &["-q", "-F", "-L", "new"])?;
+                mount(
+                    "ext4",
+                    &[("source", Some(disk.device().as_os_str()))],
+                    &new.at,
+                )?;
+            }
+            None => memory(&new.at, "the new disk")?,
+        }
+        Ok(new)
+    }
+
+    /// What it is, in a sentence.
+    pub(super) fn describe(&self) -> String {
+        match &self.disk {
+            Some(disk) => format!(
+                "An empty ext4 on {}, mounted by a rescue system.",
+                disk.device().display()
+            ),
+            None => "An empty tmpfs, in the place of a new disk.".to_owned(),
+        }
+    }
+
+    /// Where the store goes.
+    pub(super) fn store(&self) -> PathBuf {
+        self.at.clone()
+    }
+
+    /// The rescue system: it has no configuration.
+    pub(super) fn rescue<'i>(&self, interrupt: &'i dyn Interrupt) -> Result<Context<'i>> {
+        Ok(Context {
+            root_dir: self.rescue.clone(),
+            config_file: None,
+            now: Utc::now(),
+            boot_id: boot_id()?,
+            interrupt,
+            dry_run: false,
+        })
     }
 }
 
