@@ -1,7 +1,7 @@
 //! `state demo`
 
 use super::output::{BAD, FAINT, GOOD, HEADER, Screen};
-use super::{Exit, Globals, backup, blank, reset, restore, roots, size, snapshot};
+use super::{Exit, Globals, backup, blank, mount, reset, restore, roots, size, snapshot};
 use crate::ops::demo::{self, Backend, Event, Narrator, Options, Report, Shown};
 use crate::program;
 use anstyle::{AnsiColor, Style};
@@ -158,6 +158,7 @@ impl<W: Write> Voice<W> {
         let mut screen = Screen::sized(&mut text, self.width - DEEPER.len(), Utc::now());
         match shown {
             Shown::Take(report) => blank::human_take(report, &mut screen)?,
+            Shown::Mount(report) => mount::human(report, &mut screen)?,
             Shown::Reset(report) => reset::human(report, &mut screen)?,
             Shown::Roots(report) => roots::human(report, &mut screen)?,
             Shown::Snapshot(report) => snapshot::human_create(report, &mut screen)?,

@@ -73,7 +73,11 @@ fn failures(report: &Report) -> Vec<Told> {
         .collect()
 }
 
-fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+/// The report as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let (mut done, mut planned, mut in_place) = (0, 0, 0);
     let mut told = Vec::new();
     for entry in &report.entries {

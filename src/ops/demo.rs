@@ -11,7 +11,7 @@ mod stage;
 
 use self::machine::{Machine, New};
 use self::stage::Stage;
-use super::{archives, backup, blank, reset, restore, roots, snapshot};
+use super::{archives, backup, blank, mount, reset, restore, roots, snapshot};
 use crate::copy::Fidelity;
 use crate::failure::{Class, Failure};
 use crate::inventory::Inventory;
@@ -72,6 +72,7 @@ pub enum Event<'a> {
 #[allow(missing_docs)]
 pub enum Shown<'a> {
     Take(&'a blank::Take),
+    Mount(&'a mount::Report),
     Reset(&'a reset::Report),
     Roots(&'a roots::List),
     Snapshot(&'a snapshot::Create),
@@ -344,7 +345,16 @@ impl Play<'_> {
     fn boots(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
         self.scene("It boots")?;
         machine.boots()?;
+        let report = self.mounts(machine)?;
+        self.shows(Shown::Mount(&report))?;
         self.ends()
+    }
+
+    fn mounts(&mut self, machine: &Machine<'_>) -> anyhow::Result<mount::Report> {
+        self.runs("state mount")?;
+        let report = mount::run(&machine.running(self.interrupt), mount::Options::default())?;
+        anyhow::ensure!(report.failed() == 0, "an entry could not be put in place");
+        Ok(report)
     }
 
     fn is_lived_in(&mut self, machine: &Machine<'_>) -> anyhow::Result<()> {
@@ -365,8 +375,14 @@ impl Play<'_> {
         let report = reset::run(&machine.at_boot(self.interrupt))?;
         self.shows(Shown::Reset(&report))?;
         machine.boots()?;
+        let report = self.mounts(machine)?;
         let gone = !machine.root().join(content::IDEA).exists();
         anyhow::ensure!(gone, "the clutter is still there");
+        self.tells(format!(
+            "All {} entries are back in place, and the clutter is gone: the download, the quick \
+             fix, and the good idea.",
+            report.entries.len()
+        ))?;
         self.runs("state roots")?;
         let list = roots::list(&machine.running(self.interrupt))?;
         self.shows(Shown::Roots(&list))?;
