@@ -100,10 +100,9 @@ pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List>
         odd: Vec::new(),
     };
     let targets = targets(&settings, which.from.as_deref())?;
-    let only = match (machines, &which.machine) {
-        (true, _) => None,
-        (false, Some(machine)) => Some(machine.clone()),
-        (false, None) => Some(machine_name(cx, &settings)?),
+    let only = match machines {
+        true => None,
+        false => Some(machine_of(cx, &settings, which)?),
     };
     let mut failures = Vec::new();
     for name in &targets {
@@ -222,7 +221,11 @@ pub fn verify(
         let target = target::open(&settings, &name)?;
         let catalog = Catalog::read(target.as_ref(), &machine)?;
         let labels: Vec<&Label> = match id {
-            Some(id) => catalog.find(id).ok().into_iter().collect(),
+            Some(id) => match catalog.find(id) {
+                Ok(label) => vec![label],
+                Err(Error::Missing { .. }) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            },
             None if all => catalog.labels.iter().collect(),
             None => catalog.labels.last().into_iter().collect(),
         };
@@ -318,7 +321,12 @@ pub(crate) fn find(
                 continue;
             }
         };
-        let Ok(label) = catalog.find(id).cloned() else {
+        let label = match catalog.find(id) {
+            Ok(label) => Some(label.clone()),
+            Err(Error::Missing { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(label) = label else {
             let all = Catalog::machines(target.as_ref()).unwrap_or_default();
             machines.extend(all.into_iter().map(|(machine, _)| machine));
             continue;

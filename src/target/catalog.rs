@@ -65,10 +65,7 @@ impl Catalog {
     /// The ids of all archives, unreadable labels' included.
     pub fn ids(&self) -> impl Iterator<Item = Id> {
         let labels = self.labels.iter().map(|label| label.id.clone());
-        let others = self
-            .unreadable
-            .iter()
-            .filter_map(|(name, _)| name.split_once('/')?.1.strip_suffix(LABEL)?.parse().ok());
+        let others = self.unreadable.iter().filter_map(|(name, _)| id_of(name));
         labels.chain(others)
     }
 
@@ -77,29 +74,49 @@ impl Catalog {
         self.labels.iter().rev().find(|label| label.is_complete)
     }
 
-    /// The archive called `name`: an id, the beginning of exactly one, or `latest`.
+    /// The archive called `name`: an id, the beginning of exactly one, or `latest`, the newest
+    /// complete one.
     ///
     /// # Errors
-    /// [`Error::Missing`] if there is none, or several.
+    /// [`Error::Missing`] if there is none, or several. If its label cannot be used, why; for
+    /// `latest` this is so when any newer label cannot be used: an older archive is never taken
+    /// for the newest.
     pub fn find(&self, name: &str) -> Result<&Label> {
-        if name == "latest" {
+        let is_latest = name == "latest";
+        let latest = self.latest();
+        for (object, error) in &self.unreadable {
+            let Some(id) = id_of(object) else { continue };
+            let is_newer = latest.is_none_or(|label| label.id < id);
+            if (is_latest && is_newer) || (!name.is_empty() && id.as_str().starts_with(name)) {
+                return Err(match error {
+                    Error::Newer { what, found, known } => Error::Newer {
+                        what: what.clone(),
+                        found: *found,
+                        known: *known,
+                    },
+                    Error::Damaged { what, why } => Error::damaged(what, why),
+                    other => Error::damaged(object, other),
+                });
+            }
+        }
+        if is_latest {
             let what = "a complete archive".to_owned();
-            return self.latest().ok_or(Error::Missing { what });
+            return latest.ok_or(Error::Missing { what });
         }
-        let mut found = self
-            .labels
-            .iter()
-            .filter(|label| label.id.as_str().starts_with(name));
-        match (found.next(), found.next()) {
-            (Some(label), None) if !name.is_empty() => Ok(label),
-            (Some(_), Some(_)) => Err(Error::Missing {
-                what: format!("exactly one archive whose id begins with {name}"),
-            }),
-            _ => Err(Error::Missing {
-                what: format!("an archive {name}"),
-            }),
-        }
+        let is_it = |label: &&Label| !name.is_empty() && label.id.as_str().starts_with(name);
+        let mut found = self.labels.iter().filter(is_it);
+        let what = match (found.next(), found.next()) {
+            (Some(label), None) => return Ok(label),
+            (Some(_), Some(_)) => format!("exactly one archive whose id begins with {name}"),
+            _ => format!("an archive {name}"),
+        };
+        Err(Error::Missing { what })
     }
+}
+
+/// The id in the name of a label.
+fn id_of(object: &str) -> Option<Id> {
+    object.split_once('/')?.1.strip_suffix(LABEL)?.parse().ok()
 }
 
 fn read_label(target: &dyn Target, name: &str) -> Result<Label> {
