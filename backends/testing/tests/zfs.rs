@@ -1,9 +1,9 @@
 //! The ZFS engine on the simulated pool: every situation, every cut, every fault.
 
-use state_api::{RootBackend, RootFacts};
+use state_api::{Error, RootBackend, RootFacts};
 use state_testing::rig::Rig;
 use state_testing::suite::{self, root::RootFixture};
-use state_testing::sweep::{Ask, Start, Sweep};
+use state_testing::sweep::{Ask, Start, Sweep, request};
 use state_testing::zfs::{Layout, SimZfs};
 use state_zfs::Zfs;
 
@@ -95,7 +95,6 @@ fn starts() -> Vec<Start<SimZfs>> {
             sim.boots("rpool/local/nix")
         }),
         start("an encrypted pool", &|sim| sim.encrypt("rpool")),
-        start("root is its own encryption root", &|sim| sim.encrypt(ROOT)),
         start("encrypted below local", &|sim| sim.encrypt("rpool/local")),
         start("a held blank", &|sim| {
             sim.hold(&format!("{ROOT}@blank"), "keep")
@@ -191,6 +190,18 @@ fn resets_survive_every_cut_and_fault() {
         }
     }
     sweep.assert_nothing_found();
+}
+
+#[test]
+fn a_root_with_a_key_of_its_own_is_rolled_back_only() {
+    let sim = machine();
+    sim.encrypt(ROOT);
+    let engine = engine(&sim);
+    let survey = engine.survey().unwrap();
+    let facts = engine.facts(&survey);
+    let plan = |ask| engine.plan_reset(&survey, &request(&facts, ask).unwrap());
+    assert!(matches!(plan(Ask::Keep), Err(Error::Refused(_))));
+    assert!(plan(Ask::GiveUp).is_ok());
 }
 
 #[test]

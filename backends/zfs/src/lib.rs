@@ -11,6 +11,7 @@ mod delete;
 mod engine;
 mod kernel;
 mod layout;
+mod live;
 mod name;
 mod plan;
 mod step;
@@ -18,5 +19,6 @@ mod survey;
 
 pub use engine::Zfs;
 pub use kernel::{Dataset, DatasetKind, Kernel, Pool, Property, ZfsSnapshot};
+pub use live::Live;
 pub use step::{Step, Undo};
 pub use survey::Survey;

@@ -1,7 +1,7 @@
 //! The names ZFS can carry, checked before any call.
 //!
 //! The rules are the kernel's (`module/zcommon/zfs_namecheck.c`: `entity_namecheck`,
-//! `zfs_component_namecheck`, `dataset_nestcheck`; `ZFS_MAX_DATASET_NAME_LEN` of
+//! `zfs_component_namecheck`, `dataset_nestcheck`, `pool_namecheck`; `ZFS_MAX_DATASET_NAME_LEN` of
 //! `include/sys/fs/zfs.h`), without `%`, which the kernel keeps for names of its own and zfs(8)
 //! refuses.
 
@@ -20,6 +20,9 @@ pub(crate) fn check_dataset(name: &str) -> Result<(), BadName> {
     }
     if name.len() > LONGEST {
         return bad("it is longer than 255 bytes");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return bad("a pool's name begins with a letter");
     }
     if name.matches('/').count() > DEEPEST {
         return bad("it is nested deeper than 49 levels");
@@ -103,8 +106,8 @@ mod tests {
         let deep = format!("p{}", "/d".repeat(50));
         let long = format!("p/{}", "x".repeat(254));
         for name in [
-            "", "/", "/p", "p/", "p//d", "p/.", "p/../d", "p@s", "p#b", "p/é", "p/a\nb", "p/a\tb",
-            "p/%recv", "p/a,b", &deep, &long,
+            "", "/", "-p/x", "1p", "/p", "p/", "p//d", "p/.", "p/../d", "p@s", "p#b", "p/é",
+            "p/a\nb", "p/a\tb", "p/%recv", "p/a,b", &deep, &long,
         ] {
             assert!(check_dataset(name).is_err(), "{name:?}");
         }

@@ -202,7 +202,8 @@ impl<'a> Reading<'a> {
         }
         let mut tree = self.tree(&root.name);
         tree.extend(self.missing()); // finishing brings them before root is renamed
-        for (rel, _) in &tree {
+        for (rel, d) in &tree {
+            own_key(d)?;
             let (blank, renamed) = (&self.layout.blank, format!("{past}{rel}"));
             check_dataset(&renamed).map_err(Refusal::BadName)?;
             check_snapshot(&format!("{renamed}@{blank}")).map_err(Refusal::BadName)?;
@@ -341,12 +342,14 @@ impl<'a> Reading<'a> {
             }
             .into());
         }
+        // Nobody has that name yet: it can move from one past root to another when one goes.
+        let is_taken = |short: &str| {
+            let all = &self.survey.snapshots;
+            all.iter().any(|s| split(&s.name).1 == short)
+        };
         let mut short = SOURCE.to_owned();
         let mut count = 1;
-        while tree
-            .iter()
-            .any(|(_, d)| self.snapshot(&d.name, &short).is_some())
-        {
+        while is_taken(&short) {
             count += 1;
             short = format!("{SOURCE}-{count}");
         }
@@ -437,6 +440,24 @@ impl<'a> Reading<'a> {
             })
             .collect()
     }
+}
+
+/// Refuses to put away a dataset with a key of its own.
+///
+/// Found on OpenZFS 2.3.2: `promote` makes the successor the encryption root, and the pool no longer
+/// finds the key that was loaded. The new root could not be mounted in this boot.
+fn own_key(dataset: &Dataset) -> Result<()> {
+    let name = &dataset.name;
+    if dataset.encryption_root.as_ref() != Some(name) {
+        return Ok(());
+    }
+    Err(Refusal::Unsafe {
+        fact: format!("{name} has a key of its own, which its successor would lose"),
+        cure: "let it inherit the key of an encrypted parent (`zfs change-key -i`), or keep no \
+               past roots (`past-roots = { last = 0, days = 0 }`)"
+            .into(),
+    }
+    .into())
 }
 
 /// Refuses to destroy a snapshot that something needs.

@@ -562,6 +562,15 @@ fn what_speaks_against_a_reset_refuses_it() {
     }
     let taken = refused(zfs().plan_reset(&in_use(), &ask("a", Some(""))));
     assert_eq!(taken.to_string(), "p/past-roots/a exists already");
+    let mut own_key = in_use();
+    own_key.root[0].encryption_root = Some("p/root".into());
+    assert_eq!(
+        refused(zfs().plan_reset(&own_key, &ask("b", Some("")))).to_string(),
+        "p/root has a key of its own, which its successor would lose"
+    );
+    assert_eq!(reset(&own_key, "", Some("")), ["roll back to p/root@blank"]);
+    own_key.root[0].encryption_root = Some("p".into());
+    assert_eq!(reset(&own_key, "b", Some("")).len(), 4);
     let mut init = ask("b", Some(""));
     init.needs_init = true;
     assert_eq!(
