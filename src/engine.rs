@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::settings::{self, PastRoots};
 use state_api::{Error, Refusal, Result, SnapshotStore};
 use state_plain::PlainStore;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub enum Root {
     /// A subvolume.
     Btrfs(state_btrfs::Btrfs<state_btrfs::Live>),
+    /// Memory.
+    Tmpfs(state_tmpfs::Tmpfs),
 }
 
 /// Evaluates an expression that is generic over [`state_api::RootBackend`] on whichever engine it
@@ -23,6 +26,7 @@ macro_rules! on_root {
     ($root:expr, $on:ident => $body:expr) => {
         match $root {
             $crate::engine::Root::Btrfs($on) => $body,
+            $crate::engine::Root::Tmpfs($on) => $body,
         }
     };
 }
@@ -47,11 +51,15 @@ pub fn past_roots(root: &settings::Root) -> Option<PastRoots> {
     }
 }
 
-/// Opens root's engine.
+/// Opens root's engine. `stores` are those of the persist tree, which must not be part of root.
 ///
 /// # Errors
 /// The engine cannot be reached: no such device, no module, a name it cannot carry.
-pub fn root(cx: &Context, root: &settings::Root) -> Result<Root> {
+pub fn root(
+    cx: &Context,
+    root: &settings::Root,
+    stores: &BTreeMap<PathBuf, settings::Store>,
+) -> Result<Root> {
     match root {
         settings::Root::Btrfs {
             device,
@@ -67,7 +75,12 @@ pub fn root(cx: &Context, root: &settings::Root) -> Result<Root> {
             }
             Ok(Root::Btrfs(engine))
         }
-        _ => Err(Error::Unsupported {
+        settings::Root::Tmpfs { size } => Ok(Root::Tmpfs(state_tmpfs::Tmpfs::new(
+            &cx.root_dir,
+            size.clone(),
+            stores.keys().cloned().collect(),
+        ))),
+        settings::Root::Zfs { .. } => Err(Error::Unsupported {
             engine: name(root),
             what: "root",
         }),

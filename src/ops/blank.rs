@@ -37,7 +37,7 @@ pub struct Problem {
 pub fn show(cx: &Context) -> anyhow::Result<Show> {
     let settings = config::load(cx)?;
     let root = settings.root.ok_or_else(no_root)?;
-    let mut engine = engine::root(cx, &root)?;
+    let mut engine = engine::root(cx, &root, &settings.persist)?;
     engine::on_root!(&mut engine, on => show_on(on))
 }
 
@@ -93,7 +93,7 @@ pub fn take(cx: &Context) -> anyhow::Result<Take> {
     let settings = config::load(cx)?;
     let root = settings.root.ok_or_else(no_root)?;
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let mut engine = engine::root(cx, &root)?;
+    let mut engine = engine::root(cx, &root, &settings.persist)?;
     engine::on_root!(&mut engine, on => take_on(cx, on))
 }
 

@@ -88,7 +88,7 @@ pub fn tree(cx: &Context, settings: &Settings) -> Option<PersistTree> {
 /// # Errors
 /// The engine cannot be reached or read: mostly, this is not root's user.
 pub fn root(cx: &Context, settings: &Settings) -> Option<anyhow::Result<RootFacts>> {
-    let mut root = match engine::root(cx, settings.root.as_ref()?) {
+    let mut root = match engine::root(cx, settings.root.as_ref()?, &settings.persist) {
         Ok(root) => root,
         Err(error) => return Some(Err(error.into())),
     };

@@ -159,7 +159,7 @@ pub fn tree(cx: &Context, settings: &Settings) -> anyhow::Result<PersistTree> {
 
 /// The blank tree, where root's engine has one and it can be read.
 fn blank(cx: &Context, settings: &Settings) -> Option<View> {
-    let mut root = engine::root(cx, settings.root.as_ref()?).ok()?;
+    let mut root = engine::root(cx, settings.root.as_ref()?, &settings.persist).ok()?;
     engine::on_root!(&mut root, on => match on.capabilities().blank {
         true => on.open(&Source::Blank).ok(),
         false => None,

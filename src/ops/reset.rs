@@ -55,7 +55,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         let settings = config::load(cx)?;
         let root = settings.root.as_ref().ok_or_else(no_root)?;
         draft.record.backend = Some(engine::name(root).to_owned());
-        let mut engine = engine::root(cx, root)?;
+        let mut engine = engine::root(cx, root, &settings.persist)?;
         engine::on_root!(&mut engine, on => reset(cx, on, root, draft))
     })
 }

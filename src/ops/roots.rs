@@ -234,7 +234,7 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 fn open(cx: &Context) -> anyhow::Result<(settings::Root, engine::Root)> {
     let settings = config::load(cx)?;
     let root = settings.root.ok_or_else(no_root)?;
-    let engine = engine::root(cx, &root)?;
+    let engine = engine::root(cx, &root, &settings.persist)?;
     Ok((root, engine))
 }
 
