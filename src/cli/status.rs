@@ -4,6 +4,7 @@ use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
+use crate::ops::look::{Place, Placed};
 use crate::ops::status::{Last, Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
@@ -64,6 +65,9 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     if let Some(why) = &report.root_unseen {
         writeln!(out, "root     {FAINT}{}{FAINT:#}", one_line(why))?;
     }
+    if let Some(all) = &report.entries {
+        entries(all, report.out_of_place(), out)?;
+    }
     report.stores.iter().try_for_each(|of| store(of, out))?;
     for target in &report.targets {
         writeln!(
@@ -71,6 +75,49 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
             "target   {}: {}",
             target.name,
             last(&target.archives, "archive", out)
+        )?;
+    }
+    Ok(())
+}
+
+/// So many are named; `doctor` names all.
+const NAMED: usize = 5;
+
+fn entries<'a>(
+    all: &[Placed],
+    out_of_place: impl Iterator<Item = &'a Placed>,
+    out: &mut Screen<'_>,
+) -> io::Result<()> {
+    let missing: Vec<&Placed> = out_of_place.collect();
+    if missing.is_empty() {
+        let left_out = all
+            .iter()
+            .filter(|entry| matches!(entry.place, Place::LeftOut { .. }))
+            .count();
+        write!(out, "entries  {} in place", all.len() - left_out)?;
+        return match left_out {
+            0 => writeln!(out),
+            n => writeln!(out, ", {n} left out as declared"),
+        };
+    }
+    writeln!(
+        out,
+        "entries  {BAD}{} of {} not in place{BAD:#}",
+        missing.len(),
+        all.len()
+    )?;
+    for entry in missing.iter().take(NAMED) {
+        let why = match &entry.place {
+            Place::Stuck { why, .. } => format!(": {}", one_line(why)),
+            _ => String::new(),
+        };
+        writeln!(out, "         {}{why}", Shown(&entry.path))?;
+    }
+    if missing.len() > NAMED {
+        writeln!(
+            out,
+            "         and {} more: `state doctor`",
+            missing.len() - NAMED
         )?;
     }
     Ok(())
@@ -140,8 +187,16 @@ fn last(last: &Last, kind: &str, out: &Screen<'_>) -> String {
 mod tests {
     use super::*;
     use crate::ops::look::Space;
+    use crate::ops::look::{Place, Placed};
     use crate::ops::status::Target;
     use state_api::{Blank, Identity, PastRoot};
+
+    fn placed(path: &str, place: Place) -> Placed {
+        Placed {
+            path: path.into(),
+            place,
+        }
+    }
 
     fn past(day: u32) -> PastRoot {
         PastRoot {
@@ -175,6 +230,17 @@ mod tests {
                 refusals: vec![],
             }),
             root_unseen: None,
+            entries: Some(vec![
+                placed("/a", Place::InPlace),
+                placed("/b\n", Place::NotYet),
+                placed(
+                    "/c",
+                    Place::Stuck {
+                        why: "something else is mounted there".into(),
+                        hint: None,
+                    },
+                ),
+            ]),
             stores: vec![
                 Store {
                     path: "/persist".into(),
@@ -215,6 +281,9 @@ mod tests {
 
     const STORES: &str = "\
 root     /dev/vda2[root]: blank root-blank, 2 past roots, the newest put away 19 days ago
+entries  2 of 3 not in place
+         /b\\n
+         /c: something else is mounted there
 store    /persist: 12 GiB of 100 GiB free, last snapshot 2 hours ago
 store    /cache\\n (cache): not mounted
 target   nas: no archive yet

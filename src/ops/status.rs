@@ -1,7 +1,7 @@
 //! `state status`: this boot at a glance. Was root reset, and from what; is the persist tree in
 //! place; what was saved last.
 
-use super::look::{self, Space, StoreSeen};
+use super::look::{self, Place, Placed, Space, StoreSeen};
 use crate::config;
 use crate::context::Context;
 use crate::failure::message;
@@ -32,6 +32,9 @@ pub struct Report {
     /// Why root's volume could not be looked at; ordinary users cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_unseen: Option<String>,
+    /// The entries, where they could be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<Placed>>,
     /// The stores.
     pub stores: Vec<Store>,
     /// The targets.
@@ -111,6 +114,13 @@ impl Report {
     pub fn needs_attention(&self) -> bool {
         matches!(self.reset, Reset::NotDone { .. })
             || self.stores.iter().any(|store| !store.is_there)
+            || self.out_of_place().next().is_some()
+    }
+
+    /// The entries that should be in place and are not.
+    pub fn out_of_place(&self) -> impl Iterator<Item = &Placed> {
+        let entries = self.entries.iter().flatten();
+        entries.filter(|entry| matches!(entry.place, Place::NotYet | Place::Stuck { .. }))
     }
 }
 
@@ -132,6 +142,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         Some(Ok(facts)) => (Some(facts), None),
         Some(Err(error)) => (None, Some(message(&error))),
     };
+    let entries = look::entries(cx, &settings).context("looking at the entries")?;
     let stores = look::stores(cx, &machine, &settings).into_iter();
     let targets = target::configured(&settings).map(|name| Target {
         name: name.to_owned(),
@@ -150,6 +161,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         record: record.ok().flatten(),
         root,
         root_unseen,
+        entries,
         stores: stores.map(|seen| store(cx, seen)).collect(),
         targets: targets.collect(),
     })

@@ -29,7 +29,7 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         );
     }
     match facts.store_copy {
-        Some(StoreCopy::Missing) => findings.push(
+        Some(StoreCopy::Missing) if config.settings.root.is_some() => findings.push(
             Finding::new(
                 CHECK,
                 Severity::Bad,
@@ -45,7 +45,7 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
             )
             .cure("compare the two; after the next boot the one in the store is in force"),
         ),
-        Some(StoreCopy::Same | StoreCopy::MadeByNix) | None => {}
+        Some(StoreCopy::Same | StoreCopy::MadeByNix | StoreCopy::Missing) | None => {}
     }
     Some(findings)
 }

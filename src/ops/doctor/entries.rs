@@ -3,9 +3,10 @@
 
 use super::{Facts, Finding, Severity};
 use crate::context::Context;
-use crate::ops::look::Place;
+use crate::ops::look::{Place, Placed};
 use crate::paths::Shown;
 use crate::persist::{self, PersistTree};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -74,14 +75,23 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         }
     }
     let placed = facts.entries.as_deref().unwrap_or_default();
+    // A store that is missing is one finding, not one for each of its entries.
+    let mut stuck: BTreeMap<(&str, Option<&str>), Vec<&Placed>> = BTreeMap::new();
     for entry in placed {
-        let path = Shown(&entry.path);
         if let Place::Stuck { why, hint } = &entry.place {
-            findings.push(Finding {
-                cure: hint.clone(),
-                ..Finding::new("entries", Severity::Bad, format!("{path}: {why}"))
-            });
+            stuck.entry((why, hint.as_deref())).or_default().push(entry);
         }
+    }
+    for ((why, hint), entries) in stuck {
+        let first = Shown(&entries[0].path);
+        let fact = match entries.len() {
+            1 => format!("{first}: {why}"),
+            n => format!("{n} entries, {first} first: {why}"),
+        };
+        findings.push(Finding {
+            cure: hint.map(str::to_owned),
+            ..Finding::new("entries", Severity::Bad, fact)
+        });
     }
     let waiting: Vec<String> = placed
         .iter()

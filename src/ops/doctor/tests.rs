@@ -63,6 +63,13 @@ fn placed(path: &str, place: Place) -> Placed {
     }
 }
 
+fn store_missing() -> Place {
+    Place::Stuck {
+        why: "the store /persist cannot be used: it does not exist".into(),
+        hint: None,
+    }
+}
+
 #[test]
 fn all_is_well() {
     assert_eq!(found(|_| {}), [""; 0]);
@@ -194,11 +201,14 @@ fn each_fault_is_found() {
                             hint: None,
                         },
                     ),
+                    placed("/f", store_missing()),
+                    placed("/g", store_missing()),
                 ]);
             },
             &[
                 "entries Bad: /e: it holds 2 things that exist nowhere else, x first",
-                "entries Bad: 2 of 5 entries are not in place, /b\\n first",
+                "entries Bad: 2 entries, /f first: the store /persist cannot be used: it does not exist",
+                "entries Bad: 2 of 7 entries are not in place, /b\\n first",
             ],
         ),
     ];
