@@ -369,12 +369,25 @@ impl Play<'_> {
     }
 
     fn is_reset(&mut self, machine: &mut Machine<'_>) -> anyhow::Result<()> {
-        self.scene("It reboots, and root goes back to blank")?;
+        let is_memory = !machine.has_blank();
+        self.scene(match is_memory {
+            true => "It reboots, and memory forgets",
+            false => "It reboots, and root goes back to blank",
+        })?;
         machine.shuts_down()?;
+        if is_memory {
+            // There is nothing to erase; what is checked is there once root is mounted.
+            machine.boots()?;
+        }
         self.runs("state reset")?;
-        let report = reset::run(&machine.at_boot(self.interrupt))?;
+        let report = reset::run(&match is_memory {
+            true => machine.running(self.interrupt),
+            false => machine.at_boot(self.interrupt),
+        })?;
         self.shows(Shown::Reset(&report))?;
-        machine.boots()?;
+        if !is_memory {
+            machine.boots()?;
+        }
         let report = self.mounts(machine)?;
         let gone = !machine.root().join(content::IDEA).exists();
         anyhow::ensure!(gone, "the clutter is still there");
@@ -383,6 +396,11 @@ impl Play<'_> {
              fix, and the good idea.",
             report.entries.len()
         ))?;
+        self.ends()?;
+        if is_memory {
+            return Ok(());
+        }
+        self.scene("But nothing is lost")?;
         self.runs("state roots")?;
         let list = roots::list(&machine.running(self.interrupt))?;
         self.shows(Shown::Roots(&list))?;
