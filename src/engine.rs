@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub enum Root {
     /// A subvolume.
     Btrfs(state_btrfs::Btrfs<state_btrfs::Live>),
+    /// A dataset.
+    Zfs(state_zfs::Zfs<state_zfs::Live>),
     /// Memory.
     Tmpfs(state_tmpfs::Tmpfs),
 }
@@ -26,6 +28,7 @@ macro_rules! on_root {
     ($root:expr, $on:ident => $body:expr) => {
         match $root {
             $crate::engine::Root::Btrfs($on) => $body,
+            $crate::engine::Root::Zfs($on) => $body,
             $crate::engine::Root::Tmpfs($on) => $body,
         }
     };
@@ -80,10 +83,10 @@ pub fn root(
             size.clone(),
             stores.keys().cloned().collect(),
         ))),
-        settings::Root::Zfs { .. } => Err(Error::Unsupported {
-            engine: name(root),
-            what: "root",
-        }),
+        settings::Root::Zfs { dataset, blank, .. } => {
+            let engine = state_zfs::Zfs::new(state_zfs::Live::new(), dataset, blank);
+            Ok(Root::Zfs(engine.map_err(Refusal::BadName)?))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// The engines that a machine without ZFS can show.
-const BACKENDS: &[&str] = &["btrfs"];
+const BACKENDS: &[&str] = &["btrfs", "tmpfs"];
 
 fn demo(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_state"));

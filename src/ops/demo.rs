@@ -435,11 +435,14 @@ impl Play<'_> {
     fn dies(&mut self, mut machine: Machine<'_>) -> anyhow::Result<()> {
         self.scene("The disk dies")?;
         machine.shuts_down()?;
+        let lost = match machine.has_snapshots() {
+            true => "Root, blank, past roots, the store and its snapshots are gone.",
+            false => "The store is gone.",
+        };
         machine.destroy()?;
-        self.tells(
-            "Root, blank, past roots, the store and its snapshots are gone. What is left is the \
-             archive on another disk.",
-        )?;
+        self.tells(format!(
+            "{lost} What is left is the archive, on another disk."
+        ))?;
         self.ends()
     }
 
