@@ -3,6 +3,7 @@
 
 pub mod anchor;
 pub mod archive;
+pub mod boot;
 pub mod bring;
 pub mod cli;
 pub mod cmdline;

@@ -17,16 +17,22 @@ use std::time::{Duration, Instant};
 pub enum Program {
     /// `apt-get`, to fetch what `state demo` lacks.
     AptGet,
+    /// `dracut`, to make initrds anew.
+    Dracut,
     /// `git`, to ask for the commit of the configuration.
     Git,
     /// `mkfs.btrfs`
     MkfsBtrfs,
     /// `mkfs.ext4`
     MkfsExt4,
+    /// `mkinitcpio`, the same on Arch.
+    Mkinitcpio,
     /// `modprobe`
     Modprobe,
     /// `nixos-version`, to record what system an archive is of.
     NixosVersion,
+    /// `update-initramfs`, the same on Debian.
+    UpdateInitramfs,
     /// `zfs`
     Zfs,
     /// `zpool`
@@ -52,11 +58,14 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::AptGet => "apt-get",
+            Self::Dracut => "dracut",
             Self::Git => "git",
             Self::MkfsBtrfs => "mkfs.btrfs",
             Self::MkfsExt4 => "mkfs.ext4",
+            Self::Mkinitcpio => "mkinitcpio",
             Self::Modprobe => "modprobe",
             Self::NixosVersion => "nixos-version",
+            Self::UpdateInitramfs => "update-initramfs",
             Self::Zfs => "zfs",
             Self::Zpool => "zpool",
         }
@@ -70,7 +79,11 @@ impl Program {
             Self::MkfsExt4 => "e2fsprogs",
             Self::Modprobe => "kmod",
             Self::Zfs | Self::Zpool => "zfsutils-linux",
-            Self::AptGet | Self::NixosVersion => return None,
+            Self::AptGet
+            | Self::Dracut
+            | Self::Mkinitcpio
+            | Self::NixosVersion
+            | Self::UpdateInitramfs => return None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! `state init`
 
 use super::output::{GOOD, HEADER, WARN};
-use super::{Exit, Globals, Screen};
+use super::{Exit, Globals, Screen, install_boot};
 use crate::ops::init::{Options, Report, run as init};
 use crate::paths::Shown;
 use std::io::{self, Write as _};
@@ -22,6 +22,8 @@ pub struct Args {
     /// Show what would be written, write nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    boot: install_boot::Args,
 }
 
 /// Runs the verb.
@@ -29,6 +31,9 @@ pub struct Args {
 /// # Errors
 /// There is a configuration already, or no store, or writing failed.
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    if let Some(exit) = install_boot::run(globals, args.boot, args.dry_run)? {
+        return Ok(exit);
+    }
     let cx = globals.context(args.dry_run)?;
     let options = Options {
         store: args.store,

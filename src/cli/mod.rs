@@ -11,6 +11,7 @@ pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod init;
+pub mod install_boot;
 pub mod man;
 pub mod mount;
 pub mod output;

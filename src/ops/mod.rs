@@ -7,6 +7,7 @@ pub mod blank;
 pub mod demo;
 pub mod doctor;
 pub mod init;
+pub mod install_boot;
 pub mod look;
 pub mod mount;
 pub mod reset;

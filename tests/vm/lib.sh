@@ -21,15 +21,18 @@ cannot() {
 digest() { (cd "$vm_dir" && find "$@" -type f -exec sha256sum {} + | sort | sha256sum | cut -c1-12); }
 modules_digest() { digest build-modules; }
 image_digest() { digest build-modules build-image guest; }
+machine_digest() { digest build-machine machine; }
 
-# The newest whole image made by this very recipe, or nothing.
-find_image() {
+# The newest whole result of this very recipe, or nothing.
+newest() { # KIND DIGEST
   local newest="" each
-  for each in "$vm_cache"/image-*-"$(image_digest)"; do
+  for each in "$vm_cache/$1"-*-"$2"; do
     [[ -d $each && (-z $newest || $each -nt $newest) ]] && newest=$each
   done
   printf '%s' "$newest"
 }
+find_image() { newest image "$(image_digest)"; }
+find_machine() { newest machine "$(machine_digest)"; }
 
 # A result appears under its name only when whole: what was interrupted keeps its .part name and is swept later.
 publish() {

@@ -1,0 +1,5 @@
+//! How `state` is started at boot: the units and hooks of `contrib/`, filled in from the settings.
+
+pub mod files;
+pub mod maker;
+pub mod unit;

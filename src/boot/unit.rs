@@ -1,0 +1,420 @@
+//! The units of `contrib/systemd` with their blanks filled in. Pure.
+
+use crate::persist::PersistTree;
+use crate::settings::{OnFailure, Root};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A unit: its name and its text.
+pub type Unit = (&'static str, String);
+
+const RESET: &str = include_str!("../../contrib/systemd/state-reset.service");
+const MOUNT_EARLY: &str = include_str!("../../contrib/systemd/state-mount-early.service");
+const MOUNT: &str = include_str!("../../contrib/systemd/state-mount.service");
+const CHECK: &str = include_str!("../../contrib/systemd/state-check.service");
+const GC: &str = include_str!("../../contrib/systemd/state-gc.service");
+const GC_TIMER: &str = include_str!("../../contrib/systemd/state-gc.timer");
+
+/// Where the program is in every initrd.
+pub const IN_INITRD: &str = "/usr/bin/state";
+/// Where the initrd's systemd has root.
+const SYSROOT: &str = "/sysroot";
+
+/// The units of the initrd.
+pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
+    let mut units = Vec::new();
+    if let Some(root) = root
+        && let Some(needs) = needs(root)
+    {
+        let required_by = match on_failure(root) {
+            OnFailure::BootUnwiped => "",
+            OnFailure::Emergency => "sysroot.mount",
+        };
+        let blanks = [
+            ("@PROGRAM@", IN_INITRD),
+            ("@NEEDS@", &needs),
+            ("@REQUIRED_BY@", required_by),
+        ];
+        units.push(("state-reset.service", fill(RESET, &blanks)));
+    }
+    let stores = early_stores(tree);
+    if !stores.is_empty() {
+        let stores = words(stores.into_iter(), SYSROOT);
+        let blanks = [("@PROGRAM@", IN_INITRD), ("@STORES@", &stores)];
+        units.push(("state-mount-early.service", fill(MOUNT_EARLY, &blanks)));
+    }
+    units
+}
+
+/// The units of the system itself. `program` is where this program is there.
+pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Unit> {
+    let program = word(program);
+    let stores = words(tree.stores().map(|(store, _)| store), "");
+    let blanks = [("@PROGRAM@", program.as_str()), ("@STORES@", &stores)];
+    let mut texts = vec![("state-mount.service", MOUNT)];
+    if root.is_some() {
+        texts.push(("state-check.service", CHECK));
+    }
+    if root.is_some_and(|root| !matches!(root, Root::Tmpfs { .. })) {
+        texts.extend([("state-gc.service", GC), ("state-gc.timer", GC_TIMER)]);
+    }
+    let filled = texts
+        .into_iter()
+        .map(|(name, text)| (name, fill(text, &blanks)));
+    filled.collect()
+}
+
+/// The stores that early entries are in.
+pub fn early_stores(tree: &PersistTree) -> Vec<&Path> {
+    let mut stores: Vec<&Path> = tree
+        .entries()
+        .filter(|entry| entry.is_early)
+        .map(|entry| entry.store.as_path())
+        .collect();
+    stores.sort();
+    stores.dedup();
+    stores
+}
+
+/// What happens to the boot when the reset fails.
+pub fn on_failure(root: &Root) -> OnFailure {
+    match root {
+        Root::Btrfs { on_failure, .. } | Root::Zfs { on_failure, .. } => *on_failure,
+        Root::Tmpfs { .. } => OnFailure::default(),
+    }
+}
+
+/// The unit after which root can be reached. `None`: memory needs none, and no reset before it is
+/// mounted.
+fn needs(root: &Root) -> Option<String> {
+    match root {
+        Root::Btrfs { device, .. } => Some(format!("{}.device", escape_path(device))),
+        Root::Zfs { .. } => Some("zfs-import.target".to_owned()),
+        Root::Tmpfs { .. } => None,
+    }
+}
+
+/// The links that enable a unit, as directories beside it: `initrd.target.wants`.
+pub fn enabled_by(text: &str) -> Vec<String> {
+    let mut install = text.lines().skip_while(|line| *line != "[Install]");
+    let mut found = Vec::new();
+    for line in install.by_ref() {
+        for (key, kind) in [("WantedBy=", "wants"), ("RequiredBy=", "requires")] {
+            if let Some(units) = line.strip_prefix(key) {
+                found.extend(units.split(' ').map(|unit| format!("{unit}.{kind}")));
+            }
+        }
+    }
+    found
+}
+
+/// Fills the blanks of a text. A line whose blank has nothing goes, and so does the comment that
+/// stands right before it.
+fn fill(text: &str, blanks: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut comment = String::new();
+    for line in text.lines() {
+        if line.starts_with('#') {
+            writeln!(comment, "{line}").expect("a string takes everything");
+            continue;
+        }
+        let mut new = line.to_owned();
+        let mut is_wanted = true;
+        for (blank, value) in blanks {
+            if line.contains(blank) {
+                is_wanted &= !value.is_empty();
+                new = new.replace(blank, value);
+            }
+        }
+        if is_wanted {
+            filled += &comment;
+            writeln!(filled, "{new}").expect("a string takes everything");
+        }
+        comment.clear();
+    }
+    filled
+}
+
+/// Paths as a unit's list has them, each below `prefix`.
+fn words<'a>(paths: impl Iterator<Item = &'a Path>, prefix: &str) -> String {
+    let words: Vec<String> = paths
+        .map(|path| word(Path::new(&format!("{prefix}{}", path.display()))))
+        .collect();
+    words.join(" ")
+}
+
+/// A path as one word of a unit: in quotes where it must be, and with no `%` that means something.
+fn word(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('%', "%%");
+    let is_plain = !text.contains(|c: char| c.is_whitespace() || "\"'\\;$".contains(c));
+    if is_plain {
+        return text;
+    }
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted += "\\n",
+            '\t' => quoted += "\\t",
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A path as a unit's name has it: what `systemd-escape --path` prints.
+pub fn escape_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let parts: Vec<&[u8]> = path
+        .as_os_str()
+        .as_bytes()
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect();
+    if parts.is_empty() {
+        return "-".to_owned();
+    }
+    let mut escaped = String::new();
+    for (n, byte) in parts.join(&b'/').into_iter().enumerate() {
+        match byte {
+            b'/' => escaped.push('-'),
+            b'.' if n == 0 => escaped += "\\x2e",
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b':' | b'_' | b'.' => {
+                escaped.push(char::from(byte));
+            }
+            byte => write!(escaped, "\\x{byte:02x}").expect("a string takes everything"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::Users;
+    use crate::settings::Settings;
+
+    /// What follows is what `systemd-escape --path` printed.
+    #[test]
+    fn paths_are_escaped_as_systemd_does() {
+        for (path, expected) in [
+            ("/", "-"),
+            ("/dev/vda2", "dev-vda2"),
+            (
+                "/dev/disk/by-uuid/1b2c-4d",
+                r"dev-disk-by\x2duuid-1b2c\x2d4d",
+            ),
+            ("//dev//mapper/a b/", r"dev-mapper-a\x20b"),
+            ("/.a/.b", r"\x2ea-.b"),
+            (
+                "/dev/disk/by-label/é:_\\",
+                r"dev-disk-by\x2dlabel-\xc3\xa9:_\x5c",
+            ),
+        ] {
+            assert_eq!(escape_path(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_are_words_of_units() {
+        for (path, expected) in [
+            ("/persist", "/persist"),
+            ("/a b", "\"/a b\""),
+            ("/100%", "/100%%"),
+            ("/a\"b\\c\nd", r#""/a\"b\\c\nd""#),
+        ] {
+            assert_eq!(word(Path::new(path)), expected);
+        }
+    }
+
+    fn units(text: &str) -> Vec<Unit> {
+        let settings: Settings = text.parse().unwrap();
+        let tree = PersistTree::resolve(&settings, &Users::parse(b"", b"")).unwrap();
+        let mut units = initrd(settings.root.as_ref(), &tree);
+        units.extend(system(
+            settings.root.as_ref(),
+            &tree,
+            Path::new("/opt/state"),
+        ));
+        units
+    }
+
+    /// What a text says, without comments.
+    fn plain(text: &str) -> String {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    const BTRFS: &str = "\
+[root]
+backend = \"btrfs\"
+device = \"/dev/disk/by-uuid/1b2c-4d\"
+subvolume = \"root\"
+";
+    const STORES: &str = "\
+[persist.\"/persist\"]
+files = [\"/etc/machine-id\"]
+[persist.\"/big store\"]
+class = \"local\"
+directories = [\"/var/lib/big\"]
+";
+
+    #[test]
+    fn the_units_of_a_machine() {
+        let units = units(&format!("{BTRFS}{STORES}"));
+        let text: Vec<String> = units
+            .iter()
+            .map(|(name, text)| format!("== {name}\n{}", plain(text)))
+            .collect();
+        assert_eq!(
+            text.join("\n"),
+            r#"== state-reset.service
+[Unit]
+Description=Put root back to blank
+Documentation=man:state(1)
+DefaultDependencies=no
+Requires=dev-disk-by\x2duuid-1b2c\x2d4d.device
+After=dev-disk-by\x2duuid-1b2c\x2d4d.device
+Wants=local-fs-pre.target
+After=local-fs-pre.target
+Before=sysroot.mount
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/state --config /etc/state/state.toml reset
+StandardError=journal+console
+PrivateMounts=yes
+TimeoutStartSec=90s
+
+[Install]
+WantedBy=initrd.target
+
+== state-mount-early.service
+[Unit]
+Description=Put the early part of the persist tree in place
+Documentation=man:state(1)
+DefaultDependencies=no
+RequiresMountsFor=/sysroot/persist
+After=initrd-fs.target
+Before=initrd.target initrd-cleanup.service initrd-switch-root.target
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStartPre=mount -o remount,rw /sysroot
+ExecStart=/usr/bin/state --root /sysroot --config /etc/state/state.toml mount --early
+StandardError=journal+console
+TimeoutStartSec=60s
+
+[Install]
+WantedBy=initrd.target
+
+== state-mount.service
+[Unit]
+Description=Put the persist tree in place
+Documentation=man:state(1)
+DefaultDependencies=no
+RequiresMountsFor="/big store" /persist
+After=systemd-remount-fs.service
+Before=local-fs.target systemd-journal-flush.service systemd-random-seed.service systemd-timesyncd.service systemd-rfkill.service
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/opt/state mount
+StandardError=journal+console
+TimeoutStartSec=60s
+
+[Install]
+WantedBy=local-fs.target
+
+== state-check.service
+[Unit]
+Description=Tell whether root was reset at this boot
+Documentation=man:state(1)
+After=state-mount.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/opt/state status
+StandardError=journal+console
+
+[Install]
+WantedBy=multi-user.target
+
+== state-gc.service
+[Unit]
+Description=Delete the past roots that no rule keeps
+Documentation=man:state(1)
+
+[Service]
+Type=oneshot
+ExecStart=/opt/state roots gc
+CPUSchedulingPolicy=idle
+IOSchedulingClass=idle
+
+== state-gc.timer
+[Unit]
+Description=Delete the past roots that no rule keeps, some time after the boot
+Documentation=man:state(1)
+
+[Timer]
+OnBootSec=10min
+OnUnitActiveSec=1d
+
+[Install]
+WantedBy=timers.target
+"#
+        );
+    }
+
+    #[test]
+    fn a_failure_that_must_stop_the_boot_stops_what_mounts_root() {
+        let open = units(BTRFS);
+        let closed = units(&format!("{BTRFS}on-failure = \"emergency\"\n"));
+        assert_eq!(enabled_by(&open[0].1), ["initrd.target.wants"]);
+        assert_eq!(
+            enabled_by(&closed[0].1),
+            ["initrd.target.wants", "sysroot.mount.requires"]
+        );
+    }
+
+    #[test]
+    fn nothing_is_started_that_has_nothing_to_do() {
+        let names =
+            |text: &str| -> Vec<&str> { units(text).into_iter().map(|(name, _)| name).collect() };
+        assert_eq!(
+            names(STORES),
+            ["state-mount-early.service", "state-mount.service"]
+        );
+        let tmpfs = "[root]\nbackend = \"tmpfs\"\n[persist.\"/p\"]\ndirectories = [\"/srv\"]\n";
+        // The configuration itself is an early entry wherever there is a store.
+        assert_eq!(
+            names(tmpfs),
+            [
+                "state-mount-early.service",
+                "state-mount.service",
+                "state-check.service"
+            ]
+        );
+        let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
+        assert!(units(zfs)[0].1.contains("\nRequires=zfs-import.target\n"));
+    }
+
+    /// Every comment's line is one that systemd reads as a comment, and no blank is left.
+    #[test]
+    fn no_blank_is_left() {
+        for (name, text) in units(&format!("{BTRFS}{STORES}")) {
+            assert!(!text.contains('@'), "{name}: {text}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! `state init --install-boot`: gives the machine's maker of initrds and its systemd what starts
+//! `state` at boot, and has the initrds made anew. Doing it again changes nothing that is right.
+
+use super::init::Todo;
+use crate::boot::files::{self, Contents, Link};
+use crate::boot::maker::{File, Maker};
+use crate::boot::unit;
+use crate::config;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::ops::look;
+use crate::paths::{self, Shown};
+use crate::persist::PersistTree;
+use crate::settings::Settings;
+use anyhow::Context as _;
+use serde::Serialize;
+use state_api::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An initrd with everything in it, for several kernels, on a slow machine.
+const REBUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Where a program is that initrds and units find.
+const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// What was installed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The maker of initrds; `None`: files were written for one that asked for them.
+    pub maker: Option<Maker>,
+    /// The files and links.
+    pub files: Vec<Installed>,
+    /// The command that makes the initrds anew.
+    pub rebuild: Option<String>,
+    /// What is left to do.
+    pub todo: Vec<Todo>,
+    /// Whether it was done (false: a dry run).
+    pub executed: bool,
+}
+
+/// One file or link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Installed {
+    /// Where it is.
+    #[serde(serialize_with = "paths::serialize")]
+    pub path: PathBuf,
+    /// Whether it differs from what was there.
+    pub is_new: bool,
+}
+
+/// Installs what the machine needs at boot, and has its initrds made anew.
+///
+/// # Errors
+/// It was refused, or writing or making failed; then running it again finishes it.
+pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
+    let (settings, tree, _) = declared(cx)?;
+    let machine = Machine::look(cx).context("looking at the machine")?;
+    if machine.distribution.is_nixos {
+        return Err(Failure::refused("NixOS makes its initrd and units itself")
+            .hint("import contrib/nixos/module.nix, which declares the same units")
+            .into());
+    }
+    let maker = find_maker(cx, maker)?;
+    let program = find_program(cx)?;
+    stores_reach_the_initrd(&machine, &tree, maker)?;
+    let mut contents = files::system(unit::system(settings.root.as_ref(), &tree, &program));
+    contents.files.extend(maker.files());
+    let (rebuild, args) = maker.rebuild();
+    let command = format!("{} {}", rebuild.name(), args.join(" "));
+    let mut todo = Vec::new();
+    let is_this_machine = cx.root_dir == Path::new("/");
+    if !is_this_machine {
+        todo.push(Todo {
+            fact: "the initrds of a machine below --root are not made from outside".into(),
+            cure: format!("run `{command}` in it"),
+        });
+    }
+    if settings.root.is_some() {
+        todo.push(take_blank(cx, &settings));
+    }
+    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
+    let files = put_all(cx, &cx.root_dir, &contents)?;
+    if is_this_machine && !cx.dry_run {
+        rebuild
+            .run("making the initrds", args, REBUILD_LIMIT)
+            .context("the files are in place; making the initrds anew")?;
+    }
+    Ok(Report {
+        maker: Some(maker),
+        files,
+        rebuild: is_this_machine.then_some(command),
+        todo,
+        executed: !cx.dry_run,
+    })
+}
+
+/// Writes what an initrd holds beside the program below `dir`: what the hooks call.
+///
+/// # Errors
+/// There is no configuration, or writing failed.
+pub fn initrd_files(cx: &Context, dir: &Path) -> anyhow::Result<Report> {
+    let (settings, tree, text) = declared(cx)?;
+    let contents = files::initrd(&settings, &tree, &text);
+    Ok(Report {
+        maker: None,
+        files: put_all(cx, dir, &contents)?,
+        rebuild: None,
+        todo: Vec::new(),
+        executed: !cx.dry_run,
+    })
+}
+
+/// The settings, the persist tree, and the text of the configuration's own file.
+fn declared(cx: &Context) -> anyhow::Result<(Settings, PersistTree, String)> {
+    let config = config::read(cx)?;
+    let tree = look::tree(cx, &config.settings)
+        .ok_or_else(|| Failure::usage("the persist tree contradicts itself"))?;
+    let file = config.files.first().expect("it was read from a file");
+    let reading = || format!("reading {}", Shown(file));
+    let text = fs::read_to_string(file)
+        .map_err(|error| Error::os(reading(), error))
+        .with_context(reading)?;
+    // The initrd has this file alone until the stores are there.
+    let alone = config::parse_text(file, &text)?;
+    if alone.root != config.settings.root {
+        let fact = format!(
+            "[root] is declared beside {}, and the initrd has that file alone",
+            Shown(file)
+        );
+        return Err(Failure::usage(fact)
+            .hint(format!("move [root] into {}", Shown(file)))
+            .into());
+    }
+    Ok((config.settings, tree, text))
+}
+
+fn find_maker(cx: &Context, asked: Option<Maker>) -> anyhow::Result<Maker> {
+    let is_there = |maker: &Maker| cx.rooted(maker.sign()).exists();
+    match asked {
+        Some(maker) if is_there(&maker) => Ok(maker),
+        Some(maker) => Err(Failure::refused(format!("{maker} is not installed here")).into()),
+        None => Ok(Maker::ALL.into_iter().find(is_there).ok_or_else(|| {
+            Failure::refused("no maker of initrds was found").hint(
+                "dracut, initramfs-tools and mkinitcpio are known; docs/boot.md says what any other must do",
+            )
+        })?),
+    }
+}
+
+/// Where this program is on the machine. It has to be where the makers of initrds look, and in
+/// root, where blank has it.
+fn find_program(cx: &Context) -> anyhow::Result<PathBuf> {
+    let is_there = |path: &PathBuf| cx.rooted(path).is_file();
+    let mut places = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join("state"));
+    places.find(is_there).ok_or_else(|| {
+        Failure::refused("the program is not installed on this machine")
+            .hint("`install -m 755 state /usr/local/bin/` first: the next boot must find it")
+            .into()
+    })
+}
+
+/// Refuses what would boot without its early entries.
+fn stores_reach_the_initrd(
+    machine: &Machine,
+    tree: &PersistTree,
+    maker: Maker,
+) -> anyhow::Result<()> {
+    for store in unit::early_stores(tree) {
+        let holder = store
+            .ancestors()
+            .filter(|at| *at != Path::new("/"))
+            .find_map(|at| machine.fstab.iter().find(|line| line.at == at));
+        let shown = Shown(store);
+        let Some(line) = holder else {
+            let fact = format!("/etc/fstab does not mount the store {shown}");
+            return Err(Failure::refused(fact)
+                .hint("early entries are in it, so the initrd must mount it: add its line to /etc/fstab, with x-initrd.mount among the options")
+                .into());
+        };
+        let is_in_initrd = line.options.split(',').any(|word| word == "x-initrd.mount");
+        // initramfs-tools does not read the word: its script mounts the stores.
+        if !is_in_initrd && maker != Maker::InitramfsTools {
+            let at = Shown(&line.at);
+            return Err(Failure::refused(format!(
+                "/etc/fstab mounts {at} only after the initrd, and early entries are in it"
+            ))
+            .hint(format!(
+                "add x-initrd.mount to the options of {at} in /etc/fstab"
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// What was installed is in root; the next boot has what is in blank.
+fn take_blank(cx: &Context, settings: &Settings) -> Todo {
+    let has_blank = match look::root(cx, settings) {
+        Some(Ok(facts)) => facts.blank.is_some(),
+        _ => false,
+    };
+    Todo {
+        fact: if has_blank {
+            "blank was taken before this".into()
+        } else {
+            "there is no blank yet".into()
+        },
+        cure: "`state blank take` makes root as it is now the blank".into(),
+    }
+}
+
+fn put_all(cx: &Context, dir: &Path, contents: &Contents) -> anyhow::Result<Vec<Installed>> {
+    let below = |path: &str| dir.join(path.trim_start_matches('/'));
+    let mut installed = Vec::new();
+    for file in &contents.files {
+        let at = below(&file.path);
+        let is_new = !is_so(&at, file);
+        if is_new && !cx.dry_run {
+            put(&at, file).with_context(|| format!("writing {}", Shown(&at)))?;
+        }
+        let path = file.path.clone().into();
+        installed.push(Installed { path, is_new });
+    }
+    for link in &contents.links {
+        let at = below(&link.path);
+        let is_new = fs::read_link(&at).ok().as_deref() != Some(Path::new(&link.target));
+        if is_new && !cx.dry_run {
+            put_link(&at, link).with_context(|| format!("writing {}", Shown(&at)))?;
+        }
+        let path = link.path.clone().into();
+        installed.push(Installed { path, is_new });
+    }
+    Ok(installed)
+}
+
+fn mode(file: &File) -> u32 {
+    if file.is_program { 0o755 } else { 0o644 }
+}
+
+fn is_so(at: &Path, file: &File) -> bool {
+    fs::symlink_metadata(at).is_ok_and(|found| {
+        found.is_file()
+            && found.permissions().mode() & 0o7777 == mode(file)
+            && fs::read(at).is_ok_and(|text| text == file.text.as_bytes())
+    })
+}
+
+/// Whole or not at all.
+fn put(at: &Path, file: &File) -> Result<(), Error> {
+    let wrong = |error: io::Error| Error::os("putting it in place", error);
+    let dir = at.parent().expect("it lies in a directory");
+    fs::create_dir_all(dir).map_err(wrong)?;
+    let mut new = tempfile::Builder::new()
+        .prefix(".state.")
+        .tempfile_in(dir)
+        .map_err(wrong)?;
+    new.write_all(file.text.as_bytes())
+        .and_then(|()| fs::set_permissions(new.path(), fs::Permissions::from_mode(mode(file))))
+        .and_then(|()| new.as_file().sync_all())
+        .map_err(wrong)?;
+    new.persist(at).map_err(|failed| wrong(failed.error))?;
+    flush(dir).map_err(wrong)
+}
+
+fn put_link(at: &Path, link: &Link) -> Result<(), Error> {
+    let wrong = |error: io::Error| Error::os("putting it in place", error);
+    let dir = at.parent().expect("it lies in a directory");
+    fs::create_dir_all(dir).map_err(wrong)?;
+    let staging = tempfile::Builder::new()
+        .prefix(".state.")
+        .tempdir_in(dir)
+        .map_err(wrong)?;
+    let new = staging.path().join("link");
+    symlink(&link.target, &new)
+        .and_then(|()| fs::rename(&new, at))
+        .map_err(wrong)?;
+    flush(dir).map_err(wrong)
+}
+
+fn flush(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use super::*;
+use state_api::Never;
+use tempfile::TempDir;
+
+const CONFIGURATION: &str = "\
+[root]
+backend = \"btrfs\"
+device = \"/dev/disk/by-uuid/1b2c\"
+subvolume = \"root\"
+[persist.\"/persist\"]
+files = [\"/etc/machine-id\"]
+";
+
+/// A machine with this program, this maker and this fstab.
+fn machine(maker: Maker, fstab: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let at = dir.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, text).unwrap();
+    };
+    put("/etc/state/state.toml", CONFIGURATION);
+    put("/etc/fstab", fstab);
+    put("/usr/local/bin/state", "");
+    put(maker.sign(), "");
+    dir
+}
+
+fn cx(dir: &Path, dry_run: bool) -> Context<'static> {
+    Context {
+        root_dir: dir.to_owned(),
+        config_file: None,
+        now: "2026-11-21T11:37:05Z".parse().unwrap(),
+        boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
+        interrupt: &Never,
+        dry_run,
+    }
+}
+
+const RIGHT: &str =
+    "UUID=1b2c / btrfs subvol=root\nUUID=1b2c /persist btrfs subvol=p,x-initrd.mount\n";
+
+#[test]
+fn it_installs_once_and_then_finds_everything_so() {
+    for maker in Maker::ALL {
+        let dir = machine(maker, RIGHT);
+        let dry = run(&cx(dir.path(), true), None).unwrap();
+        assert_eq!(dry.maker, Some(maker));
+        assert!(dry.files.iter().all(|file| file.is_new) && !dry.executed);
+        assert!(
+            !dir.path().join("etc/systemd").exists(),
+            "a dry run writes nothing"
+        );
+
+        let first = run(&cx(dir.path(), false), None).unwrap();
+        assert_eq!(first.files, dry.files);
+        for file in &first.files {
+            let at = dir.path().join(file.path.strip_prefix("/").unwrap());
+            assert!(
+                at.exists(),
+                "{}: is there, and a link leads somewhere",
+                at.display()
+            );
+        }
+        let again = run(&cx(dir.path(), false), None).unwrap();
+        assert!(again.files.iter().all(|file| !file.is_new));
+
+        // What was changed is put right.
+        let unit = dir.path().join("etc/systemd/system/state-mount.service");
+        fs::write(&unit, "x").unwrap();
+        let mended = run(&cx(dir.path(), false), Some(maker)).unwrap();
+        let new = mended.files.iter().filter(|file| file.is_new).count();
+        assert_eq!(new, 1);
+    }
+}
+
+#[test]
+fn what_would_boot_wrong_is_refused() {
+    let refusal = |maker, fstab: &str, asked| {
+        let dir = machine(maker, fstab);
+        let error = run(&cx(dir.path(), false), asked).unwrap_err();
+        let failure: Failure = error.downcast().unwrap();
+        assert!(!dir.path().join("etc/systemd").exists());
+        failure.fact
+    };
+    let late = "UUID=1b2c /persist btrfs subvol=p\n";
+    assert_eq!(
+        refusal(Maker::Dracut, late, None),
+        "/etc/fstab mounts /persist only after the initrd, and early entries are in it"
+    );
+    assert_eq!(
+        refusal(Maker::Dracut, "", None),
+        "/etc/fstab does not mount the store /persist"
+    );
+    assert_eq!(
+        refusal(Maker::Dracut, RIGHT, Some(Maker::Mkinitcpio)),
+        "mkinitcpio is not installed here"
+    );
+    // Its script mounts the stores itself.
+    let dir = machine(Maker::InitramfsTools, late);
+    assert!(run(&cx(dir.path(), false), None).is_ok());
+    // What is only in the build directory is not there at the next boot.
+    fs::remove_file(dir.path().join("usr/local/bin/state")).unwrap();
+    let error = run(&cx(dir.path(), false), None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the program is not installed on this machine"
+    );
+}
+
+#[test]
+fn root_declared_elsewhere_than_the_initrd_reads_is_refused() {
+    let dir = machine(Maker::Dracut, RIGHT);
+    let (root, rest) = CONFIGURATION.split_once("[persist").unwrap();
+    let etc = dir.path().join("etc/state");
+    fs::write(etc.join("state.toml"), format!("[persist{rest}")).unwrap();
+    fs::create_dir(etc.join("state.d")).unwrap();
+    fs::write(etc.join("state.d/root.toml"), root).unwrap();
+    let error = run(&cx(dir.path(), true), None).unwrap_err();
+    assert!(
+        error.to_string().starts_with("[root] is declared beside"),
+        "{error}"
+    );
+}
+
+#[test]
+fn hooks_get_what_an_initrd_holds() {
+    let dir = machine(Maker::Dracut, RIGHT);
+    let initrd = tempfile::tempdir().unwrap();
+    initrd_files(&cx(dir.path(), false), initrd.path()).unwrap();
+    let copy = fs::read_to_string(initrd.path().join("etc/state/state.toml")).unwrap();
+    assert_eq!(copy, CONFIGURATION);
+    let wanted = "usr/lib/systemd/system/initrd.target.wants/state-reset.service";
+    let unit = fs::read_to_string(initrd.path().join(wanted)).unwrap();
+    assert!(
+        unit.contains(r"Requires=dev-disk-by\x2duuid-1b2c.device"),
+        "{unit}"
+    );
+}
