@@ -84,8 +84,15 @@ pub fn root(
             stores.keys().cloned().collect(),
         ))),
         settings::Root::Zfs { dataset, blank, .. } => {
-            let engine = state_zfs::Zfs::new(state_zfs::Live::new(), dataset, blank);
-            Ok(Root::Zfs(engine.map_err(Refusal::BadName)?))
+            let mut engine = state_zfs::Zfs::new(state_zfs::Live::new(), dataset, blank)
+                .map_err(Refusal::BadName)?;
+            for store in stores.keys() {
+                engine = engine.protecting(store);
+            }
+            for dataset in mounted_datasets(cx, stores)? {
+                engine = engine.protecting_dataset(dataset);
+            }
+            Ok(Root::Zfs(engine))
         }
     }
 }
@@ -109,6 +116,19 @@ fn mounted_subvolumes(cx: &Context, device: &Path) -> Result<Vec<PathBuf>> {
         (!path.is_empty()).then(|| PathBuf::from(path))
     });
     Ok(subvolumes.collect())
+}
+
+/// The datasets that fstab(5) mounts as stores.
+fn mounted_datasets(
+    cx: &Context,
+    stores: &BTreeMap<PathBuf, settings::Store>,
+) -> Result<Vec<String>> {
+    let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
+    let lines = machine.fstab.into_iter();
+    let stores = lines.filter(|line| line.filesystem == "zfs" && stores.contains_key(&line.at));
+    Ok(stores
+        .filter_map(|line| line.source.into_string().ok())
+        .collect())
 }
 
 /// The path of a device as fstab(5) names it.
@@ -146,10 +166,7 @@ pub fn store(path: &Path) -> Result<Box<dyn SnapshotStore>> {
     let filesystem = rustix::fs::statfs(&path).map_err(|errno| failed(errno.into()))?;
     match filesystem.f_type.cast_unsigned() {
         BTRFS_MAGIC => Ok(Box::new(state_btrfs::BtrfsStore::open(&path)?)),
-        ZFS_MAGIC => Err(Error::Unsupported {
-            engine: "zfs",
-            what: "a store",
-        }),
+        ZFS_MAGIC => Ok(Box::new(state_zfs::ZfsStore::open(&path)?)),
         _ => Ok(Box::new(PlainStore::new(path))),
     }
 }

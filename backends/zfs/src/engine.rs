@@ -33,6 +33,21 @@ impl<K: Kernel> Zfs<K> {
         })
     }
 
+    /// Names the mount point of a store: a dataset inside root that is mounted there by its
+    /// `mountpoint` refuses every reset.
+    #[must_use]
+    pub fn protecting(mut self, mount_point: &Path) -> Self {
+        self.layout.protected_paths.push(mount_point.to_owned());
+        self
+    }
+
+    /// Names a dataset that must outlive every reset.
+    #[must_use]
+    pub fn protecting_dataset(mut self, dataset: impl Into<String>) -> Self {
+        self.layout.protected.push(dataset.into());
+        self
+    }
+
     /// The kernel it acts through.
     pub fn kernel(&self) -> &K {
         &self.kernel

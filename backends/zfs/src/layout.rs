@@ -3,6 +3,7 @@
 use crate::name::{check_dataset, check_short};
 use serde::Serialize;
 use state_api::{BadName, PastRootName};
+use std::path::PathBuf;
 
 /// The user property that says a past root is pinned.
 pub(crate) const PINNED: &str = "org.state:pinned";
@@ -20,6 +21,9 @@ pub(crate) struct Layout {
     pub blank: String,
     /// The dataset that past roots are children of: a sibling of root.
     pub past_roots: String,
+    /// Where stores are mounted, and datasets that hold them: none of them may go with root.
+    pub protected_paths: Vec<PathBuf>,
+    pub protected: Vec<String>,
 }
 
 impl Layout {
@@ -38,6 +42,8 @@ impl Layout {
             root: root.to_owned(),
             blank: blank.to_owned(),
             past_roots,
+            protected_paths: Vec::new(),
+            protected: Vec::new(),
         })
     }
 

@@ -15,10 +15,12 @@ mod live;
 mod name;
 mod plan;
 mod step;
+mod store;
 mod survey;
 
 pub use engine::Zfs;
 pub use kernel::{Dataset, DatasetKind, Kernel, Pool, Property, ZfsSnapshot};
 pub use live::Live;
 pub use step::{Step, Undo};
+pub use store::ZfsStore;
 pub use survey::Survey;

@@ -5,6 +5,7 @@ use crate::{Dataset, DatasetKind, Pool, Property, ZfsSnapshot};
 use chrono::DateTime;
 use serde::Serialize;
 use state_api::{Blank, Identity, Leftover, PastRoot, PastRootName, Refusal, RootFacts};
+use std::path::Path;
 
 /// Everything a plan is made from, as it was at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -168,6 +169,7 @@ impl<'a> Reading<'a> {
             root,
             blank,
             past_roots,
+            ..
         } = self.layout;
         if self.survey.pool.is_read_only {
             found.push(Refusal::ReadOnly {
@@ -221,6 +223,10 @@ impl<'a> Reading<'a> {
         let children = children.iter().filter(|(rel, _)| !rel.is_empty());
         children
             .filter_map(|(rel, d)| match d.kind {
+                _ if self.is_protected(d) => Some(Refusal::InsideRoot {
+                    what: d.name.clone(),
+                    root: root.clone(),
+                }),
                 DatasetKind::Volume => Some(Refusal::InsideRoot {
                     what: d.name.clone(),
                     root: root.clone(),
@@ -233,6 +239,13 @@ impl<'a> Reading<'a> {
                 DatasetKind::Filesystem => None,
             })
             .collect()
+    }
+
+    /// Whether a dataset holds a store.
+    fn is_protected(self, dataset: &Dataset) -> bool {
+        let mount_point = property(dataset, "mountpoint").map(Path::new);
+        self.layout.protected.contains(&dataset.name)
+            || mount_point.is_some_and(|at| self.layout.protected_paths.iter().any(|p| p == at))
     }
 
     pub(crate) fn leftovers(self) -> Vec<Leftover> {

@@ -402,6 +402,25 @@ fn children_go_with_root_and_come_back_blank() {
 }
 
 #[test]
+fn a_store_inside_root_is_refused_though_it_has_a_blank() {
+    let mut survey = with_child();
+    survey.root[1].properties = vec![Property::new("mountpoint", "/persist")];
+    let expected = Refusal::InsideRoot {
+        what: "p/root/var".into(),
+        root: "p/root".into(),
+    };
+    for engine in [
+        zfs().protecting(Path::new("/persist")),
+        zfs().protecting_dataset("p/root/var"),
+    ] {
+        for retire in ["b", ""] {
+            let plan = engine.plan_reset(&survey, &ask(retire, Some("")));
+            assert_eq!(refused(plan), expected);
+        }
+    }
+}
+
+#[test]
 fn a_child_cut_off_is_cloned_too() {
     let survey = survey(
         vec![fresh(clone_of("p/past-roots/a@blank", "p/root", 40))],

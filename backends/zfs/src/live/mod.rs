@@ -65,6 +65,13 @@ impl Live {
         }
     }
 
+    /// Which snapshots of the dataset and of those below it hold the same.
+    pub(crate) fn states(&self, below: &str) -> Result<Vec<parse::State>> {
+        let columns = parse::STATE_COLUMNS;
+        let list = ["list", "-Hp", "-r", "-t", "snapshot", "-o", columns];
+        parse::states(&self.about(below, &list)?)
+    }
+
     /// The value of a property that is set on the dataset itself.
     fn local(&self, dataset: &str, property: &str) -> Result<Option<String>> {
         let args = [

@@ -69,6 +69,51 @@ pub(super) fn snapshots(text: &str) -> Result<Vec<(ZfsSnapshot, u64)>> {
     Ok(found)
 }
 
+/// Columns of [`states`].
+pub(super) const STATE_COLUMNS: &str = "name,guid,createtxg,written";
+
+/// A snapshot, and the oldest one of the same dataset that holds the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The snapshot's full name.
+    pub(crate) name: String,
+    /// That one's guid.
+    pub(crate) unchanged_since: u64,
+}
+
+/// The snapshots of a dataset and of those below it. Nothing written since the snapshot before
+/// means that both hold the same.
+pub(super) fn states(text: &str) -> Result<Vec<State>> {
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let [name, guid, createtxg, written] = fields("a line of `zfs list -t snapshot`", line)?;
+        let dataset = crate::layout::split(name).0;
+        let row: (&str, u64, u64, u64, &str) = (
+            dataset,
+            number(createtxg)?,
+            number(guid)?,
+            number(written)?,
+            name,
+        );
+        rows.push(row);
+    }
+    rows.sort_unstable();
+    let mut states: Vec<State> = Vec::new();
+    let mut before: Option<(&str, u64)> = None;
+    for (dataset, _, guid, written, name) in rows {
+        let unchanged_since = match before {
+            Some((same, since)) if same == dataset && written == 0 => since,
+            _ => guid,
+        };
+        before = Some((dataset, unchanged_since));
+        states.push(State {
+            name: name.to_owned(),
+            unchanged_since,
+        });
+    }
+    Ok(states)
+}
+
 /// Gives each dataset the properties that `text` says are set on it.
 ///
 /// A value may hold line ends and tabs. A line that is no record of a dataset we know continues
@@ -197,6 +242,21 @@ mod tests {
         let names: Vec<_> = found.iter().map(|(s, holds)| (&*s.name, *holds)).collect();
         assert_eq!(names, [("p#mark", 0), ("p@old", 0), ("p@new", 1)]);
         assert_eq!(found[2].0.clones, ["p/x", "p/y z"]);
+    }
+
+    #[test]
+    fn equal_states_are_known() {
+        let text = "p@b\t2\t20\t0\np@a\t1\t10\t0\np/c@a\t3\t10\t0\n\
+                    p@c\t4\t30\t512\np@d\t5\t40\t0\n";
+        let found = states(text).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|s| (&*s.name, s.unchanged_since))
+            .collect();
+        assert_eq!(
+            found,
+            [("p@a", 1), ("p@b", 1), ("p@c", 4), ("p@d", 4), ("p/c@a", 3)]
+        );
     }
 
     #[test]

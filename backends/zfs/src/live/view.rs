@@ -42,6 +42,18 @@ fn mount(name: &str, read_only: bool, attributes: Attributes) -> io::Result<Owne
     detached("zfs", &options, attributes)
 }
 
+/// A directory at `path` below `top`, through no symlink.
+pub(crate) fn directory_in(top: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let path = match path.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => path,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(top, path, flags, Mode::empty(), resolve)
+        .map_err(|errno| Error::os(format!("opening {}", path.display()), errno))
+}
+
 /// Whether `path` resolves below `top` as if that were `/`.
 pub(crate) fn resolves(top: BorrowedFd<'_>, path: &Path) -> Result<bool> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
