@@ -236,11 +236,20 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let took: u64 = report.scenes.iter().map(|scene| scene.took_us).sum();
     let took = size::duration(std::time::Duration::from_micros(took));
     match &report.kept {
-        Some(dir) => writeln!(
-            out,
-            "{GOOD}Done{GOOD:#} in {took}; look around in {}",
-            dir.display()
-        ),
+        Some(dir) => {
+            let dir = dir.display();
+            writeln!(
+                out,
+                "{GOOD}Done{GOOD:#} in {took}. What is kept is in {dir}:"
+            )?;
+            if report.had_devices {
+                writeln!(out, "  mount -o loop,ro {dir}/new-disk.img /mnt")?;
+            }
+            writeln!(
+                out,
+                "  state archives list --from file://{dir}/usb --machine demo"
+            )
+        }
         None => writeln!(out, "{GOOD}Done{GOOD:#} in {took}; nothing is left behind."),
     }
 }

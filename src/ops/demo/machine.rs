@@ -34,9 +34,7 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// A machine with a blank disk.
     pub(super) fn new(stage: &'a Stage, backend: Backend, pool: &'a str) -> Result<Self> {
-        let disk = stage
-            .has_devices
-            .then(|| stage.disk("old-disk.img", DISK_BYTES));
+        let disk = stage.has_devices.then(|| stage.disk(None, DISK_BYTES));
         Ok(Self {
             stage,
             backend,
@@ -279,7 +277,7 @@ impl New {
             rescue: stage.directory("rescue")?,
             disk: stage
                 .has_devices
-                .then(|| stage.disk("new-disk.img", DISK_BYTES))
+                .then(|| stage.disk(Some("new-disk.img"), DISK_BYTES))
                 .transpose()?,
         };
         match &new.disk {

@@ -69,13 +69,21 @@ impl Stage {
         Ok(path)
     }
 
-    /// A blank disk of so many bytes, as a file that takes only what is written to it.
-    pub(super) fn disk(&self, name: &str, bytes: u64) -> Result<Disk> {
+    /// A blank disk of so many bytes, as a file that takes only what is written to it. It has a
+    /// name if it is to be kept.
+    pub(super) fn disk(&self, keep_as: Option<&str>, bytes: u64) -> Result<Disk> {
         let failed = |error| Error::os("making a disk image", error);
-        let file = match &self.kept {
-            Some(dir) => File::create_new(dir.join(name)).map_err(failed)?,
-            None => nameless().map_err(failed)?,
+        let file = match keep_as.zip(self.kept.as_ref()) {
+            Some((name, dir)) => {
+                let mut file = OpenOptions::new();
+                file.read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(dir.join(name))
+            }
+            None => nameless(),
         };
+        let file = file.map_err(failed)?;
         file.set_len(bytes).map_err(failed)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let device = Loop::attach(&path, false)
