@@ -2,6 +2,7 @@
 //! directory or a whole filesystem. Only ioctls; no program of btrfs-progs is needed.
 #![forbid(unsafe_code)]
 
+mod act;
 mod blank;
 mod delete;
 mod engine;

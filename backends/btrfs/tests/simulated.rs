@@ -1,7 +1,7 @@
 //! The engine on the simulated filesystem: every situation, every cut, every fault.
 
-use state_api::{RootBackend, RootFacts};
-use state_btrfs::{Btrfs, Kernel};
+use state_api::{Plan, RootBackend, RootFacts};
+use state_btrfs::{Btrfs, Kernel, Step, Survey};
 use state_testing::SimBtrfs;
 use state_testing::btrfs::Layout;
 use state_testing::rig::Rig;
@@ -29,11 +29,7 @@ fn facts(sim: &SimBtrfs) -> RootFacts {
 fn after(resets: usize) -> SimBtrfs {
     let mut sim = machine();
     for n in 0..resets {
-        let mut engine = engine(&sim);
-        let survey = engine.survey().unwrap();
-        let ask = state_testing::sweep::request(&engine.facts(&survey), Ask::Keep).unwrap();
-        let plan = engine.plan_reset(&survey, &ask).unwrap();
-        state_api::execute(&mut engine, &plan, &state_api::Never, |_| ()).unwrap();
+        reset(&sim, Ask::Keep);
         assert!(sim.live(&format!("boot {n}")));
     }
     sim.rewound()
@@ -83,6 +79,9 @@ fn starts() -> Vec<Start<SimBtrfs>> {
             sim.put(format!("{OLD}/x"), "x");
             sim.directory("past-roots/.pinned");
             sim.put(format!("past-roots/.pinned/{}", &OLD[11..]), "");
+        }),
+        start("a read-only volume in root with another inside", |sim| {
+            sim.set_flag("root/var/lib/machines", true);
         }),
         start("root was never written to", |sim| {
             sim.remove("root");
@@ -167,6 +166,16 @@ fn interrupted() -> Vec<Start<SimBtrfs>> {
             "root.new",
         ),
         with_tree(
+            "staged from a past root that has changed since",
+            &|sim| {
+                sim.snapshot_of("root-blank", OLD, false);
+                sim.put(format!("{OLD}/precious"), "precious");
+                sim.snapshot_of(OLD, "root.new", false);
+                sim.remove(format!("{OLD}/precious"));
+            },
+            "root.new",
+        ),
+        with_tree(
             "staged, and then used by hand",
             &|sim| {
                 sim.snapshot_of("root-blank", "root.new", false);
@@ -199,6 +208,77 @@ fn new_blanks_survive_every_cut_and_fault() {
         }
     }
     sweep.assert_nothing_found();
+}
+
+/// A read-only subvolume cannot move to another directory, so it is made writable first.
+#[test]
+fn a_read_only_root_is_reset_too() {
+    for ask in [Ask::Keep, Ask::GiveUp] {
+        let mut sim = machine();
+        sim.set_flag("root", true);
+        sim.rewind();
+        let outgoing = sim.world().root;
+        reset(&sim, ask);
+        for (n, back) in sim.comebacks().into_iter().enumerate() {
+            reset(&back, Ask::Keep);
+            let now = back.world();
+            let way = format!("{ask:?}, cut after change {n}");
+            assert_eq!(now.root, now.blank, "{way}");
+            assert_eq!(now.standing["root is read-only"], "false", "{way}");
+            let kept = now
+                .past
+                .values()
+                .any(|past| Some(past) == outgoing.as_ref());
+            assert!(kept || ask == Ask::GiveUp, "{way}");
+        }
+    }
+}
+
+/// Whatever a cut leaves of taking a blank: the old one is blank or the previous one, and the next
+/// reset puts the rest in order.
+#[test]
+fn a_replaced_blank_is_kept_whatever_happens() {
+    for (name, with_previous) in [("no previous blank", false), ("a previous blank", true)] {
+        let mut sim = machine();
+        if with_previous {
+            sim.snapshot_of("root-blank", "root-blank-previous", false);
+            sim.put("root-blank-previous/older", "x");
+            sim.set_flag("root-blank-previous", true);
+        }
+        sim.rewind();
+        let before = sim.world();
+        carry_out(&sim, |engine, survey| engine.plan_take_blank(survey));
+        let mut taken = 0;
+        for (n, back) in sim.comebacks().into_iter().enumerate() {
+            reset(&back, Ask::Keep);
+            let now = back.world();
+            let expected = match now.blank == before.blank {
+                true => &before.previous,
+                false => &before.blank,
+            };
+            assert_eq!(&now.previous, expected, "{name}, cut after change {n}");
+            assert!(now.strays.is_empty(), "{name}, cut after change {n}");
+            taken += usize::from(now.blank != before.blank);
+        }
+        assert!(taken > 1, "{name}");
+    }
+}
+
+fn reset(sim: &SimBtrfs, ask: Ask) {
+    carry_out(sim, |engine, survey| {
+        let ask = state_testing::sweep::request(&engine.facts(survey), ask);
+        engine.plan_reset(survey, &ask.expect("no past root asked for"))
+    });
+}
+
+fn carry_out(
+    sim: &SimBtrfs,
+    plan: impl FnOnce(&Btrfs<SimBtrfs>, &Survey) -> state_api::Result<Plan<Step>>,
+) {
+    let mut engine = engine(sim);
+    let survey = engine.survey().unwrap();
+    let plan = plan(&engine, &survey).unwrap();
+    state_api::execute(&mut engine, &plan, &state_api::Never, |_| ()).unwrap();
 }
 
 #[test]

@@ -403,7 +403,11 @@ impl Rig for SimBtrfs {
 
     fn live(&mut self, note: &str) -> bool {
         let root = self.layout().root;
-        let is_root = self.seen(|disk| disk.id_at(&root).is_ok());
+        // A read-only root can be booted, and nobody can live in it.
+        let is_root = self.seen(|disk| {
+            let volume = disk.id_at(&root).and_then(|id| disk.volume(id));
+            volume.is_ok_and(|volume| !volume.info.is_read_only)
+        });
         if is_root {
             self.put(root.join(note), note);
             self.volume(root.join(format!("machines of {note}")));

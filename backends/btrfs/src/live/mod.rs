@@ -1,23 +1,26 @@
 //! The real kernel: ioctls on a private mount of the top level.
 
 use crate::shown::Shown;
-use crate::{Child, Filesystem, Kernel, Mounted, Node, Space, Subvolume, TOP_LEVEL};
+use crate::{Child, Filesystem, Kernel, Mounted, Node, Space, TOP_LEVEL};
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, fstatvfs, mkdirat, openat, openat2,
     renameat_with, statx, unlinkat,
 };
 use rustix::io::Errno;
-use state_api::{Error, Graft, Outcome, Result, View};
+use state_api::{Error, Outcome, Result, View};
 use state_linux::metadata::Place as Dressed;
 use state_linux::mount::{self, Attributes};
 use state_linux::stat::Stat;
-use state_linux::{btrfs, mountinfo, tree};
-use std::collections::{BTreeSet, VecDeque};
+use state_linux::{btrfs, tree};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+mod look;
+
+use look::hyphenated;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -145,105 +148,6 @@ impl Live {
         let parent = path.parent().ok_or(Errno::INVAL)?;
         Ok((self.directory(parent)?, name))
     }
-
-    fn find(&self, path: &Path) -> io::Result<Node> {
-        let found = match self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC) {
-            Ok(found) => found,
-            Err(error) => {
-                return match Errno::from_io_error(&error) {
-                    Some(Errno::NOENT | Errno::NOTDIR) => Ok(Node::Missing),
-                    Some(Errno::LOOP) => Ok(Node::Other), // a symlink on the way
-                    _ => Err(error),
-                };
-            }
-        };
-        let flags = rustix::fs::StatxFlags::TYPE | rustix::fs::StatxFlags::INO;
-        let stat = statx(&found, "", AtFlags::EMPTY_PATH, flags)?;
-        if !rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_dir() {
-            return Ok(Node::Other);
-        }
-        if stat.stx_ino != btrfs::TOP_INODE {
-            return Ok(Node::Directory);
-        }
-        let dir = openat(&found, ".", DIRECTORY, Mode::empty())?;
-        if !btrfs::is_btrfs(&dir)? {
-            return Ok(Node::Other);
-        }
-        Ok(Node::Subvolume(subvolume(btrfs::subvolume_info(dir)?)))
-    }
-
-    fn find_children(&self, id: u64) -> io::Result<Vec<Child>> {
-        let mut found = Vec::new();
-        let mut queue = VecDeque::from([(id, PathBuf::new())]);
-        while let Some((parent, at)) = queue.pop_front() {
-            for child in btrfs::references(&self.top, parent)? {
-                let dir = match btrfs::directory_path(&self.top, parent, child.directory) {
-                    Ok((_, dir)) => dir,
-                    // Deleted since the search.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-                let path = at.join(dir).join(&child.name);
-                queue.push_back((child.id, path.clone()));
-                found.push(Child {
-                    id: child.id,
-                    parent,
-                    path,
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    fn find_mounts(&self) -> io::Result<Vec<Mounted>> {
-        let devices = btrfs::devices(&self.top)?;
-        let all = mountinfo::read_everywhere()?;
-        let is_ours = |mount: &mountinfo::Mount| {
-            mount.filesystem == "btrfs"
-                && devices.iter().any(|path| path.as_os_str() == mount.source)
-        };
-        // The same filesystem under another source (the kernel renamed its device meanwhile).
-        let numbers: BTreeSet<(u32, u32)> = all
-            .iter()
-            .filter(|m| is_ours(m))
-            .map(|m| m.device)
-            .collect();
-        let mut mounted: Vec<Mounted> = Vec::new();
-        for mount in all {
-            if !mount.is_deleted && numbers.contains(&mount.device) {
-                let new = Mounted {
-                    root: mount.root,
-                    at: mount.at,
-                };
-                if !mounted.contains(&new) {
-                    mounted.push(new);
-                }
-            }
-        }
-        Ok(mounted)
-    }
-
-    fn open_view(&self, path: &Path) -> io::Result<View> {
-        let dir = self.directory(path)?;
-        let own = btrfs::subvolume_info(&dir)?;
-        let place = self.place(&dir).map_err(io::Error::other)?;
-        let mut is_frozen = own.is_read_only;
-        let mut grafts = Vec::new();
-        for child in self.find_children(own.id)? {
-            let Ok(at) = child.path.strip_prefix(&place.inside) else {
-                continue;
-            };
-            let nested = self.directory(&path.join(at))?;
-            is_frozen &= btrfs::subvolume_info(&nested)?.is_read_only;
-            grafts.push(Graft {
-                at: at.to_owned(),
-                dir: nested,
-            });
-        }
-        let mut view = View::live(dir);
-        (view.grafts, view.is_frozen) = (grafts, is_frozen);
-        Ok(view)
-    }
 }
 
 fn or_dot(path: &Path) -> &Path {
@@ -252,30 +156,6 @@ fn or_dot(path: &Path) -> &Path {
     } else {
         path
     }
-}
-
-fn subvolume(info: btrfs::SubvolumeInfo) -> Subvolume {
-    Subvolume {
-        id: info.id,
-        uuid: info.uuid,
-        parent_uuid: info.parent_uuid,
-        is_read_only: info.is_read_only,
-        ctransid: info.ctransid,
-        otransid: info.otransid,
-        otime_seconds: info.otime_seconds,
-    }
-}
-
-fn hyphenated(uuid: [u8; 16]) -> String {
-    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
 }
 
 fn changed(is: bool) -> Outcome {
