@@ -76,6 +76,11 @@ impl Error {
         Self::Other(state_api::Error::os(doing, source))
     }
 
+    /// What happened, in the words of our own.
+    pub fn told(&self) -> String {
+        crate::failure::plain_errnos(&self.to_string())
+    }
+
     /// The cure, where one is known.
     pub fn hint(&self) -> Option<String> {
         match self {

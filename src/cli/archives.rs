@@ -222,3 +222,78 @@ pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::archives::{Odd, Verdict};
+    use chrono::DateTime;
+
+    fn listed(id: &str, is_complete: bool) -> Listed {
+        Listed {
+            target: "usb".into(),
+            machine: "blitzar".into(),
+            id: id.into(),
+            time: DateTime::from_timestamp(1_795_255_200, 0).unwrap(),
+            is_complete,
+            is_signed: false,
+            commit: is_complete.then(|| "0123456789abcdef0123456789abcdef01234567".into()),
+            is_dirty: false,
+            entries: 287,
+            bytes: 1 << 20,
+            data_bytes: 345_678,
+        }
+    }
+
+    #[test]
+    fn a_list_shows_what_can_be_relied_on() {
+        let list = List {
+            archives: vec![
+                listed("20261121T100000Z-3f6a90c1", true),
+                listed("20261121T100001Z-3f6a90c1", false),
+            ],
+            odd: vec![Odd {
+                target: "usb".into(),
+                object: Some("blitzar/x.txt".into()),
+                why: "not the label of an archive".into(),
+            }],
+        };
+        assert_eq!(
+            Screen::text(None, |out| human(&list, false, out)),
+            "target  id                         age          content   stored  config\n\
+             usb     20261121T100000Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  unsigned\n\
+             usb     20261121T100001Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  -             incomplete, unsigned\n\
+             note usb/blitzar/x.txt: not the label of an archive\n"
+        );
+        let none = List {
+            archives: Vec::new(),
+            odd: Vec::new(),
+        };
+        assert_eq!(
+            Screen::text(None, |out| human(&none, true, out)),
+            "no archives\n"
+        );
+    }
+
+    #[test]
+    fn a_verdict_is_one_line() {
+        let verified = Verified {
+            archives: vec![
+                Verdict {
+                    archive: listed("20261121T100000Z-3f6a90c1", true),
+                    damage: None,
+                },
+                Verdict {
+                    archive: listed("20261121T100001Z-3f6a90c1", true),
+                    damage: Some("./etc/machine-id: its content has digest 01…, not 02…".into()),
+                },
+            ],
+        };
+        assert_eq!(
+            Screen::text(None, |out| human_verify(&verified, out)),
+            "whole    20261121T100000Z-3f6a90c1 at usb: 287 entries\n\
+             damaged  20261121T100001Z-3f6a90c1 at usb: ./etc/machine-id: its content has digest \
+             01…, not 02…\n"
+        );
+    }
+}

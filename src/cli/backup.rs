@@ -89,12 +89,11 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     )?;
     names(out, "incomplete", &report.incomplete)?;
     if report.orphans > 0 {
-        let what = "in the store that nobody declared";
-        writeln!(
-            out,
-            "         {FAINT}left out: {} paths {what}{FAINT:#}",
-            report.orphans
-        )?;
+        let what = match report.orphans {
+            1 => "1 path of the store, which nobody declared".to_owned(),
+            n => format!("{n} paths of the store, which nobody declared"),
+        };
+        writeln!(out, "         {FAINT}left out: {what}{FAINT:#}")?;
     }
     if out.is_verbose() {
         names(out, "left out", &report.left_out)?;
@@ -156,4 +155,85 @@ pub(super) fn path(bytes: &[u8]) -> String {
 
 pub(super) fn short(commit: &str) -> &str {
     &commit[..commit.len().min(12)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::manifest::{Bytes, Totals};
+    use crate::ops::backup::Source;
+
+    fn report() -> Report {
+        Report {
+            machine: "blitzar".into(),
+            executed: true,
+            stores: vec![Source {
+                path: "/persist".into(),
+                filesystem: "btrfs".into(),
+                from_snapshot: true,
+            }],
+            declared: 4,
+            commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+            is_dirty: true,
+            targets: vec![
+                Published {
+                    target: "nas".into(),
+                    is_published: false,
+                    failed: Some("file:///mnt/nas: no such file or directory".into()),
+                    removed: Vec::new(),
+                },
+                Published {
+                    target: "usb".into(),
+                    is_published: true,
+                    failed: None,
+                    removed: vec!["blitzar/20261120T113705Z-3f6a90c1.tar.zst".into()],
+                },
+            ],
+            id: Some("20261121T113705Z-3f6a90c1".into()),
+            totals: Totals {
+                entries: 287,
+                files: 250,
+                bytes: 1 << 20,
+                tar_bytes: 2 << 20,
+            },
+            data_bytes: 345_678,
+            incomplete: vec![Shortcoming {
+                path: Bytes(b"/var/lib/app/a\nb".to_vec()),
+                why: "reading it at byte 4096: input/output error".into(),
+            }],
+            left_out: Vec::new(),
+            absent: vec!["/var/lib/none".into()],
+            orphans: 2,
+            notes: vec!["the clock stands before the newest archive's time".into()],
+        }
+    }
+
+    #[test]
+    fn a_backup_says_what_it_has_and_what_it_has_not() {
+        assert_eq!(
+            Screen::text(None, |out| human(&report(), out)),
+            "store    /persist (btrfs), from a snapshot\n\
+             config   commit 0123456789ab, and changes on top\n\
+             archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n         \
+             incomplete: /var/lib/app/a\\nb: reading it at byte 4096: input/output error\n         \
+             left out: 2 paths of the store, which nobody declared\n\
+             target   nas: file:///mnt/nas: no such file or directory\n\
+             target   usb: published and read back\n         \
+             removed blitzar/20261120T113705Z-3f6a90c1.tar.zst, which an interrupted run left\n\
+             note     the clock stands before the newest archive's time\n"
+        );
+    }
+
+    #[test]
+    fn a_dry_run_says_what_it_would_do() {
+        let mut plan = report();
+        (plan.id, plan.executed, plan.commit) = (None, false, None);
+        plan.stores[0].from_snapshot = false;
+        assert_eq!(
+            Screen::text(None, |out| human(&plan, out)),
+            "store    /persist (btrfs), as it is now: its filesystem has no snapshots\n\
+             config   no commit is known\n\
+             would archive 4 declared paths of blitzar to nas, usb\n"
+        );
+    }
 }

@@ -166,3 +166,65 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::manifest::Bytes;
+    use crate::ops::restore::Lost;
+    use chrono::DateTime;
+
+    fn report() -> Report {
+        Report {
+            target: "usb".into(),
+            machine: "blitzar".into(),
+            id: "20261121T113705Z-3f6a90c1".into(),
+            time: DateTime::from_timestamp(1_795_261_025, 0).unwrap(),
+            is_complete: false,
+            is_signed: false,
+            executed: true,
+            stores: vec![Restored {
+                store: "/persist".into(),
+                into: "/mnt/persist".into(),
+                entries: 287,
+                bytes: 1 << 20,
+                is_resumed: true,
+                is_swapped: true,
+                losses: vec![Lost {
+                    path: Bytes(b"/var/lib/db/table".to_vec()),
+                    what: "flags no-cow: operation not supported".into(),
+                }],
+                before: Some(Kept::ForUndo),
+            }],
+            commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+            notes: vec!["its configuration differed from the commit it names".into()],
+        }
+    }
+
+    #[test]
+    fn a_restore_says_what_is_there_now_and_what_is_lost() {
+        assert_eq!(
+            Screen::text(None, |out| human(&report(), out)),
+            "archive  20261121T113705Z-3f6a90c1 of blitzar, made 2026-11-21 11:37, from usb\n         \
+             incomplete: not all was in it that should have been\n         \
+             unsigned: nobody vouches for who made it\n\
+             config   commit 0123456789ab\n\
+             restored /mnt/persist: 287 entries, 1.0 MiB, resumed\n         \
+             `state undo` puts back what was there\n         \
+             lost: /var/lib/db/table: flags no-cow: operation not supported\n\
+             note     its configuration differed from the commit it names\n"
+        );
+    }
+
+    #[test]
+    fn a_dry_run_says_what_it_would_do() {
+        let mut plan = report();
+        (plan.executed, plan.is_complete, plan.is_signed) = (false, true, true);
+        (plan.commit, plan.notes) = (None, Vec::new());
+        assert_eq!(
+            Screen::text(None, |out| human(&plan, out)),
+            "archive  20261121T113705Z-3f6a90c1 of blitzar, made 2026-11-21 11:37, from usb\n\
+             would restore 287 entries, 1.0 MiB, into /mnt/persist\n"
+        );
+    }
+}

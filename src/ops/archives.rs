@@ -119,7 +119,7 @@ pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List>
                 list.odd.push(Odd {
                     target: name.clone(),
                     object: None,
-                    why: error.to_string(),
+                    why: error.told(),
                 });
                 failures.push(error);
             }
@@ -139,7 +139,7 @@ impl List {
             self.odd.push(Odd {
                 target: target.to_owned(),
                 object: Some(name.clone()),
-                why: error.to_string(),
+                why: error.told(),
             });
         }
         for object in &catalog.leftovers {
@@ -236,9 +236,7 @@ pub fn verify(
             progress.end();
             let damage = match damage {
                 Ok(()) => None,
-                Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => {
-                    Some(error.to_string())
-                }
+                Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => Some(error.told()),
                 Err(error) => return Err(error.into()),
             };
             verified.archives.push(Verdict {

@@ -1,6 +1,9 @@
 //! Backup, archives and restore as a person meets them, on a machine below a directory.
 
 mod bad;
+mod filesystems;
+#[path = "../archive/hostile.rs"]
+mod hostile;
 mod interrupted;
 mod machine;
 

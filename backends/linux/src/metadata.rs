@@ -25,6 +25,9 @@ pub(crate) const PROC_FD: &str = "/proc/self/fd";
 /// The kernel's limit of an attribute's value and of the list of names (`linux/limits.h`).
 const XATTR_MAX: usize = 64 << 10;
 
+/// XFS lists every ACL a second time under its own name for it.
+const XFS_ACL: &[u8] = b"trusted.SGI_ACL_";
+
 /// Extended attributes, ACLs and inode flags of one inode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
@@ -73,6 +76,9 @@ impl Metadata {
         };
         for name in names.split_inclusive(|byte| *byte == 0) {
             let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::INVAL)?;
+            if name.to_bytes().starts_with(XFS_ACL) {
+                continue;
+            }
             let value = match fill(256, |buffer| get(name, buffer)) {
                 Err(Errno::NODATA) => continue, // removed since it was listed
                 value => value?,

@@ -68,7 +68,7 @@ impl Losses {
     pub(super) fn push(&mut self, record: &Record, what: String) {
         self.0.push(Loss {
             path: record.path.clone(),
-            what,
+            what: crate::failure::plain_errnos(&what),
         });
     }
 

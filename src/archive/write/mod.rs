@@ -179,7 +179,7 @@ struct Writer<'w, 'c> {
 fn missing(path: &[u8], why: impl Into<String>) -> Missing {
     Missing {
         path: Bytes(name(path)),
-        why: why.into(),
+        why: crate::failure::plain_errnos(&why.into()),
     }
 }
 

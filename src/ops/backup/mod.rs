@@ -105,7 +105,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
                 catalogs.push(catalog);
             }
             Err(error) if names.len() == 1 => return Err(anyhow::Error::from(error)),
-            Err(error) => report.targets[n].failed = Some(error.to_string()),
+            Err(error) => report.targets[n].failed = Some(error.told()),
         }
     }
     let others: Vec<Id> = catalogs.iter().flat_map(Catalog::ids).collect();
@@ -149,7 +149,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
                 return Err(state_api::Error::Interrupted.into());
             }
             Err(error) if names.len() == 1 => return Err(error.into()),
-            Err(error) => report.targets[*n].failed = Some(error.to_string()),
+            Err(error) => report.targets[*n].failed = Some(error.told()),
         }
         progress.advance(label.data_bytes);
     }
@@ -163,7 +163,9 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             for object in &catalog.leftovers {
                 match target.delete(&object.name) {
                     Ok(_) => report.targets[*n].removed.push(object.name.clone()),
-                    Err(error) => report.notes.push(format!("a leftover stays: {error}")),
+                    Err(error) => report
+                        .notes
+                        .push(format!("a leftover stays: {}", error.told())),
                 }
             }
         }

@@ -1,0 +1,233 @@
+//! On real filesystems: snapshots with nested volumes, other engines on the other side, full
+//! disks.
+
+use super::hostile;
+use super::machine::{Machine, exit, note};
+use state_api::Never;
+use state_linux::loopback::Loop;
+use state_linux::mount::{Attributes, Guard, detached, tmpfs};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A filesystem in a file, mounted; gone when it is dropped.
+struct Disk(Guard, #[allow(dead_code)] Loop);
+
+impl Disk {
+    fn new(machine: &Machine, kind: &str, at: &Path) -> Self {
+        let image = machine.path(&format!("{}.img", at.file_name().unwrap().display()));
+        fs::File::create(&image)
+            .unwrap()
+            .set_len(320 << 20)
+            .unwrap();
+        // Small images get small blocks, and no large attributes fit into those.
+        let blocks: &[&str] = if kind == "ext4" { &["-b", "4096"] } else { &[] };
+        let image_name = [image.to_str().unwrap()];
+        run(
+            &format!("mkfs.{kind}"),
+            &[&["-q"], blocks, &image_name].concat(),
+        );
+        let device = Loop::attach(&image, false).unwrap();
+        let source = Some(device.path().as_os_str());
+        let mount = detached(kind, &[("source", source)], Attributes::empty()).unwrap();
+        fs::create_dir_all(at).unwrap();
+        Self(Guard::attach(mount, at).unwrap(), device)
+    }
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {output:?}");
+}
+
+fn small_tmpfs(at: &Path, options: &[(&str, &str)]) -> Guard {
+    let options: Vec<_> = (options.iter())
+        .map(|(key, value)| (*key, Some(OsStr::new(*value))))
+        .collect();
+    fs::create_dir_all(at).unwrap();
+    Guard::attach(tmpfs(&options, Attributes::empty()).unwrap(), at).unwrap()
+}
+
+/// The names in `.state/snapshots` or of subvolumes: what a backup may not leave.
+fn subvolumes(at: &Path) -> Vec<String> {
+    let list = Command::new("btrfs")
+        .args(["subvolume", "list"])
+        .arg(at)
+        .output()
+        .unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let path = |line: &str| line.split_once(" path ").unwrap().1.to_owned();
+    list.lines().map(path).collect()
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_tree_goes_from_btrfs_to_every_other_filesystem_and_back() {
+    let machine = Machine::new();
+    let store = machine.path("root/persist2");
+    let btrfs = Disk::new(&machine, "btrfs", &store);
+    machine.configure("[persist.\"/persist2\"]\ndirectories = [\"/srv\", \"/home\"]\n");
+    let nested = store.join("srv/nested");
+    fs::create_dir(store.join("srv")).unwrap();
+    run(
+        "btrfs",
+        &["-q", "subvolume", "create", nested.to_str().unwrap()],
+    );
+    hostile::grow(&store.join("srv"), 41, 60);
+    hostile::grow(&nested, 42, 60);
+    fs::create_dir(store.join("home")).unwrap();
+    let flagged = store.join("home/database");
+    fs::File::create(&flagged).unwrap();
+    run("chattr", &["+C", flagged.to_str().unwrap()]);
+    fs::write(&flagged, vec![7; 100_000]).unwrap();
+    fs::write(store.join("home/sealed"), "sealed").unwrap();
+    run(
+        "chattr",
+        &["+i", store.join("home/sealed").to_str().unwrap()],
+    );
+    // What looks at a live tree stops at nested volumes.
+    let (wanted, wanted_nested) = (note(&store), note(&nested));
+
+    let before = subvolumes(&store);
+    let saved = machine.backup().unwrap();
+    assert!(!saved.is_partial(), "{:?}", saved.incomplete);
+    assert!(saved.stores[1].from_snapshot);
+    assert_eq!(subvolumes(&store), before, "no snapshot is left");
+
+    for kind in ["ext4", "xfs", "btrfs"] {
+        let to = machine.path(&format!("to-{kind}"));
+        let disk = Disk::new(&machine, kind, &to);
+        let report = machine.restore_with(&Never, |options| {
+            options.into = Some(to.clone());
+            options.store = Some("/persist2".into());
+        });
+        let report = report.unwrap();
+        let lost: Vec<_> = report.stores[0]
+            .losses
+            .iter()
+            .map(|l| l.what.clone())
+            .collect();
+        match kind {
+            "btrfs" => assert_eq!(lost, Vec::<String>::new()),
+            // Only what says how btrfs is to store it.
+            _ => assert!(
+                lost.iter().all(|l| l.starts_with("flags no-cow")) && lost.len() == 1,
+                "{kind}: {lost:?}"
+            ),
+        }
+        let mut differences = wanted.differences(&note(&to));
+        let apart =
+            |line: &String| line.starts_with("lost+found") || line.starts_with("srv/nested/");
+        differences.retain(|line| !apart(line));
+        differences.extend(wanted_nested.differences(&note(&to.join("srv/nested"))));
+        let expected: &[&str] = match kind {
+            "btrfs" => &[],
+            _ => &["home/database: flags"],
+        };
+        assert_eq!(differences, expected, "{kind}");
+        run("chattr", &["-i", to.join("home/sealed").to_str().unwrap()]);
+        disk.0.unmount().unwrap();
+    }
+    run(
+        "chattr",
+        &["-i", store.join("home/sealed").to_str().unwrap()],
+    );
+    btrfs.0.unmount().unwrap();
+}
+
+#[test]
+#[ignore = "needs root to mount"]
+fn loop_a_full_target_takes_nothing_and_loses_nothing() {
+    let machine = Machine::new();
+    let mut random = hostile::Random(7);
+    let noise: Vec<u8> = (0..2 << 18)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect();
+    fs::write(machine.store().join("var/lib/app/noise"), noise).unwrap();
+    let disk = small_tmpfs(&machine.path("usb"), &[("size", "512k")]);
+    let error = machine.backup().unwrap_err();
+    assert_eq!(exit(&error), 1, "{error:#}");
+    let told = state::cli::exit::tell(&error);
+    assert!(told.error.contains("no space left on device"), "{told:?}");
+    assert_eq!(machine.objects(), Vec::<String>::new());
+    disk.unmount().unwrap();
+    machine.backup().unwrap();
+}
+
+#[test]
+#[ignore = "needs root to mount"]
+fn loop_a_full_store_keeps_what_it_has() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    for options in [
+        &[("size", "400k")][..],               // found out beforehand
+        &[("size", "4m"), ("nr_inodes", "8")], // found out on the way
+    ] {
+        let to = machine.path("small");
+        let disk = small_tmpfs(&to, options);
+        fs::write(to.join("present"), "present").unwrap();
+        let before = note(&to);
+        let error = machine
+            .restore_with(&Never, |o| o.into = Some(to.clone()))
+            .unwrap_err();
+        assert!([1, 4].contains(&exit(&error)), "{error:#}");
+        assert!(state::cli::exit::tell(&error).hint.is_some(), "{error:#}");
+        assert_eq!(before.differences(&note(&to)), Vec::<String>::new());
+        disk.unmount().unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root to mount"]
+fn loop_what_is_mounted_inside_a_store_is_missing_by_name() {
+    let machine = Machine::new();
+    let inside = machine.store().join("var/lib/app/mounted");
+    let disk = small_tmpfs(&inside, &[("size", "1m")]);
+    fs::write(inside.join("elsewhere"), "x").unwrap();
+    let report = machine.backup().unwrap();
+    let missing: Vec<_> = (report.incomplete.iter())
+        .map(|m| {
+            (
+                String::from_utf8_lossy(&m.path.0).into_owned(),
+                m.why.as_str(),
+            )
+        })
+        .collect();
+    let wanted = (
+        "/var/lib/app/mounted".to_owned(),
+        "something is mounted over it",
+    );
+    assert_eq!(missing, [wanted]);
+    // Excluded on purpose, it is not missing.
+    fs::write(
+        machine.path("root/etc/state/state.toml"),
+        machine.read("root/etc/state/state.toml") + "[archive]\nexclude = [\"**/mounted\"]\n",
+    )
+    .unwrap();
+    assert_eq!(machine.backup().unwrap().incomplete, []);
+    disk.unmount().unwrap();
+}
+
+#[test]
+#[ignore = "needs root to mount"]
+fn loop_a_store_in_use_is_not_swapped_under_its_users() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    machine.write("root/persist/var/lib/app/data", "present");
+    let used = fs::File::open(machine.store().join("var/lib/app")).unwrap();
+    let mut user = Command::new("sleep")
+        .arg("60")
+        .current_dir(machine.store())
+        .spawn()
+        .unwrap();
+    let error = machine.restore().unwrap_err();
+    assert_eq!(exit(&error), 4, "{error:#}");
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "present");
+    user.kill().unwrap();
+    user.wait().unwrap();
+    drop(used);
+    let report = machine.restore().unwrap();
+    assert!(report.stores[0].is_resumed, "what was staged waited");
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+}
