@@ -1,7 +1,9 @@
 //! A directory that paths are looked up beneath, without ever leaving it and without ever going
 //! through a symlink: what is found cannot be moved elsewhere by whoever owns a part of the way.
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat,
+};
 use rustix::io::Errno;
 use state_linux::stat::{Kind, Stat};
 use std::ffi::{OsStr, OsString};
@@ -182,6 +184,46 @@ impl Anchor {
         }
     }
 
+    /// Makes a directory, whole or not at all, with this owner and mode; one that is there stays
+    /// as it is. Says whether it is new.
+    ///
+    /// # Errors
+    /// The directory's filesystem says so, or something else stands at `name`.
+    pub fn make_directory(&self, name: &OsStr, uid: u32, gid: u32, mode: u32) -> io::Result<bool> {
+        if self.holds(name, Kind::Directory)? {
+            return Ok(false);
+        }
+        let new = self.create(name, |parent, unfinished| {
+            mkdirat(parent, unfinished, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let dir = openat(parent, unfinished, flags, Mode::empty())?;
+            give(&dir, uid, gid, mode)
+        })?;
+        Ok(new.is_some())
+    }
+
+    /// Makes an empty file in the same way.
+    ///
+    /// # Errors
+    /// As [`Anchor::make_directory`].
+    pub fn make_file(&self, name: &OsStr, uid: u32, gid: u32, mode: u32) -> io::Result<bool> {
+        if self.holds(name, Kind::File)? {
+            return Ok(false);
+        }
+        let new = self.create(name, |parent, unfinished| {
+            give(&create_file(parent, unfinished)?, uid, gid, mode)
+        })?;
+        Ok(new.is_some())
+    }
+
+    fn holds(&self, name: &OsStr, kind: Kind) -> io::Result<bool> {
+        match self.find(Path::new(name))? {
+            Found::Missing => Ok(false),
+            Found::Here(_, stat) if stat.kind == kind => Ok(true),
+            Found::Here(..) | Found::Behind(..) => Err(Errno::EXIST.into()),
+        }
+    }
+
     /// Makes something at `name` in the place of what is there, in one act.
     ///
     /// # Errors
@@ -281,6 +323,33 @@ impl Anchor {
 
 /// The largest file that is ever written under the unfinished name.
 const MACHINE_ID_LENGTH: u64 = 33;
+
+/// Makes a new file, open for writing to whoever makes it alone.
+///
+/// # Errors
+/// Something stands at `name`.
+pub fn create_file(parent: &Anchor, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    openat(
+        parent,
+        name,
+        create | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )
+}
+
+/// Gives what was just made its owner and mode: only if it is ours still, because whoever owns
+/// the directory around it could have put something else there.
+fn give(file: &OwnedFd, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
+    let stat = Stat::of_open(file)?;
+    if stat.uid != rustix::process::geteuid().as_raw() || stat.mode & 0o077 != 0 {
+        return Err(io::Error::other("it was replaced while being made"));
+    }
+    if (stat.uid, stat.gid) != (uid, gid) {
+        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(fchmod(file, Mode::from_raw_mode(mode))?)
+}
 
 impl From<OwnedFd> for Anchor {
     fn from(dir: OwnedFd) -> Self {

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod blank;
 pub mod completions;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod init;
@@ -69,6 +70,7 @@ verbs! {
     Roots => roots,
     Blank => blank,
     Mount => mount,
+    Diff => diff,
     Snapshot => snapshot,
     Backup => backup,
     Archives => archives,

@@ -91,6 +91,8 @@ impl Aspect {
 pub enum Quiet {
     /// An entry is put in place there, or it only leads to one.
     Entry,
+    /// Something is mounted there.
+    Mount,
     /// A link that the system's own configuration makes.
     Declared,
     /// Well known to be made anew at every boot.
@@ -99,6 +101,20 @@ pub enum Quiet {
     Ignored,
     /// A directory that holds nothing but what is quiet.
     Leads,
+}
+
+impl Quiet {
+    /// Why, in a few words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Entry => "kept",
+            Self::Mount => "mount point",
+            Self::Declared => "made by NixOS",
+            Self::Noise => "made anew",
+            Self::Ignored => "ignored",
+            Self::Leads => "leads to what is quiet",
+        }
+    }
 }
 
 /// The word for a kind of thing.

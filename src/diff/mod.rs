@@ -3,6 +3,8 @@
 
 mod change;
 mod compare;
+mod quiet;
 
 pub use change::{Aspect, Change, Quiet, What, word};
 pub use compare::{Comparison, compare, same_bytes};
+pub use quiet::Filter;

@@ -5,10 +5,10 @@ use super::entry::Ownership;
 use super::seen::Stamp;
 use super::step::{Replaces, Step};
 use super::survey::stamp;
-use crate::anchor::{Anchor, Found};
+use crate::anchor::{Anchor, Found, create_file};
 use crate::bring::bring;
 use crate::paths::Shown;
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, mkdirat, openat, symlinkat};
+use rustix::fs::{Mode, fchmod, fsync, symlinkat};
 use rustix::io::Errno;
 use state_api::{Apply, Error, Interrupt, Outcome, Result, View};
 use state_linux::mount;
@@ -159,29 +159,14 @@ impl<'a> Applier<'a> {
         }
     }
 
-    fn make_directory(&mut self, path: &Path, ownership: Ownership) -> Result<Outcome, Failed> {
+    fn make_directory(&mut self, path: &Path, is: Ownership) -> Result<Outcome, Failed> {
         let (parent, name) = self.parent(path)?;
-        if is_there(&parent, name, Kind::Directory)? {
-            return Ok(Outcome::AlreadySo);
-        }
-        let new = parent.create(name, |parent, unfinished| {
-            mkdirat(parent, unfinished, Mode::RWXU)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let dir = openat(parent, unfinished, flags, Mode::empty())?;
-            give(&dir, ownership)
-        })?;
-        Ok(made(new.is_some()))
+        Ok(made(parent.make_directory(name, is.uid, is.gid, is.mode)?))
     }
 
-    fn make_file(&mut self, path: &Path, ownership: Ownership) -> Result<Outcome, Failed> {
+    fn make_file(&mut self, path: &Path, is: Ownership) -> Result<Outcome, Failed> {
         let (parent, name) = self.parent(path)?;
-        if is_there(&parent, name, Kind::File)? {
-            return Ok(Outcome::AlreadySo);
-        }
-        let new = parent.create(name, |parent, unfinished| {
-            give(&create_file(parent, unfinished)?, ownership)
-        })?;
-        Ok(made(new.is_some()))
+        Ok(made(parent.make_file(name, is.uid, is.gid, is.mode)?))
     }
 
     fn seed(&mut self, path: &Path, source: &Path) -> Result<Outcome> {
@@ -282,36 +267,4 @@ impl<'a> Applier<'a> {
         fsync(dir.as_fd())?;
         Ok(Outcome::Made)
     }
-}
-
-fn create_file(parent: &Anchor, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    openat(
-        parent,
-        name,
-        create | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )
-}
-
-fn is_there(parent: &Anchor, name: &OsStr, kind: Kind) -> io::Result<bool> {
-    match parent.find(Path::new(name))? {
-        Found::Missing => Ok(false),
-        Found::Here(_, stat) if stat.kind == kind => Ok(true),
-        Found::Here(..) | Found::Behind(..) => Err(Errno::EXIST.into()),
-    }
-}
-
-/// Gives what was just made its owner and mode: only if it is ours still, because whoever owns
-/// the directory around it could have put something else there.
-fn give(file: &OwnedFd, ownership: Ownership) -> io::Result<()> {
-    let stat = Stat::of_open(file)?;
-    if stat.uid != rustix::process::geteuid().as_raw() || stat.mode & 0o077 != 0 {
-        return Err(io::Error::other("it was replaced while being made"));
-    }
-    if (stat.uid, stat.gid) != (ownership.uid, ownership.gid) {
-        let (uid, gid) = (Uid::from_raw(ownership.uid), Gid::from_raw(ownership.gid));
-        fchown(file, Some(uid), Some(gid))?;
-    }
-    Ok(fchmod(file, Mode::from_raw_mode(ownership.mode))?)
 }

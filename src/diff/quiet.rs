@@ -1,0 +1,378 @@
+//! What of a difference nobody needs to be told: what is kept anyway, what the system makes anew,
+//! what the configuration says to ignore. Pure.
+
+use super::change::{Change, Quiet, What};
+use crate::persist::{Method, PersistTree};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use state_linux::stat::Kind;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Well-known noise, as a data file that people can read and extend.
+const NOISE: &str = include_str!("noise.toml");
+
+/// Kernel filesystems and what is always in memory: never compared.
+const NEVER: &[&str] = &["/proc", "/sys", "/dev", "/run"];
+
+/// Links to there are made by the system's own configuration.
+const MADE_BY_NIX: &[&str] = &["/nix/store", "/etc/static"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Presets {
+    noise: Vec<Preset>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    glob: String,
+    #[serde(default, rename = "only-directory")]
+    is_of_directory: bool,
+    /// For whoever reads the file.
+    #[serde(rename = "why")]
+    _why: String,
+}
+
+/// Tells what is quiet.
+#[derive(Debug)]
+pub struct Filter {
+    tree: PersistTree,
+    mounts: BTreeSet<PathBuf>,
+    noise: GlobSet,
+    directories: GlobSet,
+    ignored: GlobSet,
+}
+
+impl Filter {
+    /// A filter for a machine with this persist tree and these mount points, that ignores what
+    /// matches these globs.
+    ///
+    /// # Errors
+    /// A glob is none.
+    pub fn new(
+        tree: PersistTree,
+        mut mounts: BTreeSet<PathBuf>,
+        ignore: &[String],
+    ) -> Result<Self, globset::Error> {
+        mounts.remove(Path::new("/"));
+        let presets: Presets = toml::from_str(NOISE).expect("a test reads it");
+        let (directories, noise): (Vec<_>, Vec<_>) = presets
+            .noise
+            .into_iter()
+            .partition(|preset| preset.is_of_directory);
+        let globs_of = |presets: Vec<Preset>| {
+            let patterns = presets.into_iter().map(|preset| preset.glob);
+            globs(&patterns.collect::<Vec<_>>())
+        };
+        Ok(Self {
+            tree,
+            mounts,
+            noise: globs_of(noise)?,
+            directories: globs_of(directories)?,
+            ignored: globs(ignore)?,
+        })
+    }
+
+    /// Whether a path, relative to root's top, and everything below it is never compared: kernel
+    /// filesystems and the stores.
+    pub fn leaves_out(&self, path: &Path) -> bool {
+        let path = Path::new("/").join(path);
+        NEVER.iter().any(|never| path == Path::new(never))
+            || self.tree.stores().any(|(store, _)| path == store)
+    }
+
+    /// Marks the quiet among changes, which are in walking order.
+    pub fn judge(&self, changes: &mut [Change]) {
+        for change in changes.iter_mut() {
+            change.quiet = self.quiet(change);
+        }
+        self.judge_directories(changes);
+    }
+
+    fn quiet(&self, change: &Change) -> Option<Quiet> {
+        let path = Path::new("/").join(&change.path);
+        if self.is_of_an_entry(change, &path) {
+            Some(Quiet::Entry)
+        } else if self.mounts.contains(&path) && is_mere_place(change) {
+            Some(Quiet::Mount)
+        } else if is_made_by_nix(change) {
+            Some(Quiet::Declared)
+        } else if matches(&self.ignored, &path) {
+            Some(Quiet::Ignored)
+        } else if matches(&self.noise, &path)
+            || (is_new_directory(change) && self.directories.is_match(&path))
+        {
+            Some(Quiet::Noise)
+        } else {
+            None
+        }
+    }
+
+    /// Whether what is there is what putting an entry in place makes, and nothing more.
+    fn is_of_an_entry(&self, change: &Change, path: &Path) -> bool {
+        let Some(entry) = self.tree.entry(path) else {
+            return false;
+        };
+        match entry.method {
+            // Anything but our link is a file whose content is lost.
+            Method::Symlink => change.target.as_deref() == Some(&entry.source()),
+            Method::MachineId => change.kind == Kind::File,
+            Method::Bind => is_mere_place(change),
+        }
+    }
+
+    /// A directory that is new and only leads to what is quiet is quiet.
+    fn judge_directories(&self, changes: &mut [Change]) {
+        // In walking order everything below a directory follows it: from the end, each path is
+        // met before the directories above it.
+        let mut loud: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut leads: BTreeSet<PathBuf> = BTreeSet::new();
+        for change in changes.iter_mut().rev() {
+            let path = Path::new("/").join(&change.path);
+            let leads_somewhere = leads.contains(&change.path)
+                || self.tree.leads_to(&path)
+                || self
+                    .mounts
+                    .iter()
+                    .any(|mount| mount != &path && mount.starts_with(&path));
+            if change.quiet.is_none()
+                && is_new_directory(change)
+                && leads_somewhere
+                && !loud.contains(&change.path)
+            {
+                change.quiet = Some(Quiet::Leads);
+            }
+            let above = change.path.ancestors().skip(1).map(Path::to_owned);
+            match change.quiet {
+                None => loud.extend(above),
+                Some(_) => leads.extend(above),
+            }
+        }
+    }
+}
+
+fn is_new_directory(change: &Change) -> bool {
+    change.kind == Kind::Directory && change.what == What::Created
+}
+
+/// A directory, or an empty file: what a mount needs below it. What it would hide is told by
+/// itself.
+fn is_mere_place(change: &Change) -> bool {
+    let only_dressed = |aspects: &[super::Aspect]| {
+        use super::Aspect::{Content, Kind, Target};
+        !aspects
+            .iter()
+            .any(|aspect| matches!(aspect, Content | Kind | Target))
+    };
+    match (&change.what, change.kind) {
+        (What::Created, Kind::Directory) => true,
+        (What::Created, Kind::File) => change.size_bytes == 0,
+        (What::Changed { aspects }, _) => only_dressed(aspects),
+        _ => false,
+    }
+}
+
+fn is_made_by_nix(change: &Change) -> bool {
+    let is_made = |target: &Path| MADE_BY_NIX.iter().any(|made| target.starts_with(made));
+    change.what != What::Deleted && change.target.as_deref().is_some_and(is_made)
+}
+
+/// Whether a glob matches the path or a directory above it.
+fn matches(globs: &GlobSet, path: &Path) -> bool {
+    !globs.is_empty() && path.ancestors().any(|above| globs.is_match(above))
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
+    }
+    set.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_text;
+    use crate::diff::Aspect;
+    use crate::persist::Users;
+    use state_linux::stat::Time;
+
+    const DECLARED: &str = r#"
+        [persist."/persist"]
+        directories = ["/var/lib/nixos", "/srv/bound"]
+        files = [
+            "/etc/machine-id", "/etc/bound",
+            { path = "/etc/link", method = "symlink" },
+            { path = "/etc/detached", method = "symlink" },
+        ]
+    "#;
+
+    fn filter(ignore: &[&str]) -> Filter {
+        let settings = parse_text(Path::new("state.toml"), DECLARED).unwrap();
+        let tree = PersistTree::resolve(&settings, &Users::default()).unwrap();
+        let mounts = ["/", "/boot/efi", "/srv/bound", "/mnt/data"]
+            .map(PathBuf::from)
+            .into();
+        let ignore: Vec<_> = ignore.iter().map(ToString::to_string).collect();
+        Filter::new(tree, mounts, &ignore).unwrap()
+    }
+
+    fn change(path: &str, what: What, kind: Kind) -> Change {
+        Change {
+            path: path.into(),
+            what,
+            kind,
+            target: None,
+            size_bytes: 0,
+            modified: Time::default(),
+            quiet: None,
+        }
+    }
+
+    fn created(path: &str, kind: Kind) -> Change {
+        change(path, What::Created, kind)
+    }
+
+    fn file(path: &str, size_bytes: u64) -> Change {
+        Change {
+            size_bytes,
+            ..created(path, Kind::File)
+        }
+    }
+
+    fn link(path: &str, target: &str) -> Change {
+        Change {
+            target: Some(target.into()),
+            ..created(path, Kind::Symlink)
+        }
+    }
+
+    fn judged(mut changes: Vec<Change>, ignore: &[&str]) -> Vec<(String, Option<Quiet>)> {
+        filter(ignore).judge(&mut changes);
+        changes
+            .iter()
+            .map(|change| (change.path.display().to_string(), change.quiet))
+            .collect()
+    }
+
+    #[test]
+    fn every_preset_is_a_glob_with_a_reason() {
+        let presets: Presets = toml::from_str(NOISE).unwrap();
+        assert!(presets.noise.iter().all(|preset| !preset._why.is_empty()));
+        assert!(
+            presets
+                .noise
+                .iter()
+                .all(|preset| preset.glob.starts_with('/'))
+        );
+        assert!(presets.noise.len() > 10);
+        filter(&[]);
+    }
+
+    #[test]
+    fn what_is_kept_made_anew_or_ignored_is_quiet_and_the_rest_is_not() {
+        let mode = |path, kind| {
+            change(
+                path,
+                What::Changed {
+                    aspects: vec![Aspect::Mode],
+                },
+                kind,
+            )
+        };
+        let table = [
+            (created("", Kind::Directory), Some(Quiet::Leads)),
+            (created("etc", Kind::Directory), Some(Quiet::Noise)),
+            (created("etc/new", Kind::Directory), None),
+            (file("etc/bound", 0), Some(Quiet::Entry)),
+            (file("etc/detached", 4), None),
+            (link("etc/link", "/persist/etc/link"), Some(Quiet::Entry)),
+            (file("etc/machine-id", 33), Some(Quiet::Entry)),
+            (file("etc/resolv.conf", 9), Some(Quiet::Noise)),
+            (
+                link("etc/hosts", "/nix/store/x-hosts"),
+                Some(Quiet::Declared),
+            ),
+            (link("etc/own", "/etc/other"), None),
+            (created("mnt", Kind::Directory), Some(Quiet::Noise)),
+            (created("mnt/data", Kind::Directory), Some(Quiet::Mount)),
+            (file("mnt/notes", 1), None),
+            (
+                change(
+                    "",
+                    What::Changed {
+                        aspects: vec![Aspect::Mode],
+                    },
+                    Kind::Directory,
+                ),
+                None,
+            ),
+            (file("srv/bound/hidden below the mount", 3), None),
+            (created("tmp/x", Kind::Directory), Some(Quiet::Noise)),
+            (file("tmp/x/y", 1), Some(Quiet::Noise)),
+            (
+                created("var/lib/nixos", Kind::Directory),
+                Some(Quiet::Entry),
+            ),
+            (mode("var/lib/nixos", Kind::Directory), Some(Quiet::Entry)),
+            (file("var/tmp/a", 1), Some(Quiet::Ignored)),
+            (
+                change("var/tmp/b", What::Deleted, Kind::File),
+                Some(Quiet::Ignored),
+            ),
+        ];
+        for (change, expected) in table {
+            let path = change.path.display().to_string();
+            let ignore = ["/var/tmp/**"];
+            assert_eq!(judged(vec![change], &ignore), [(path, expected)]);
+        }
+    }
+
+    #[test]
+    fn directories_are_as_loud_as_what_is_in_them() {
+        let directory = |path| created(path, Kind::Directory);
+        let changes = vec![
+            directory("etc/only-links"),
+            link("etc/only-links/a", "/etc/static/a"),
+            directory("home/ann"),
+            directory("mine"),
+            file("mine/file", 1),
+            directory("var/lib"),
+            directory("var/lib/nixos"),
+            directory("var/lib/other"),
+        ];
+        let expected = [
+            ("etc/only-links", Some(Quiet::Leads)),
+            ("etc/only-links/a", Some(Quiet::Declared)),
+            ("home/ann", None),
+            ("mine", None),
+            ("mine/file", None),
+            ("var/lib", Some(Quiet::Noise)),
+            ("var/lib/nixos", Some(Quiet::Entry)),
+            ("var/lib/other", None),
+        ];
+        assert_eq!(
+            judged(changes, &[]),
+            expected.map(|(path, quiet)| (path.to_owned(), quiet))
+        );
+    }
+
+    #[test]
+    fn kernel_filesystems_and_stores_are_not_even_compared() {
+        let filter = filter(&[]);
+        for (path, expected) in [
+            ("proc", true),
+            ("run", true),
+            ("persist", true),
+            ("", false),
+            ("var", false),
+            ("home/proc", false),
+            ("persistent", false),
+        ] {
+            assert_eq!(filter.leaves_out(Path::new(path)), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `state diff`: what the next reset will throw away; `state roots diff`: what one threw away.
+
+use super::mount;
+use super::reset::no_root;
+use crate::context::Context;
+use crate::diff::{self, Aspect, Change, Filter, What};
+use crate::settings::Settings;
+use crate::wanted::Wanted;
+use crate::{config, engine, paths, view};
+use anyhow::Context as _;
+use serde::Serialize;
+use state_api::{Error, PastRootName, RootBackend, Source, View};
+use state_linux::mountinfo;
+use state_linux::stat::Kind;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What is asked of it.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only this path on the machine and what is below it.
+    pub path: Option<PathBuf>,
+    /// What is quiet too.
+    pub all: bool,
+}
+
+/// What differs from blank.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The past root that was looked at; `None`: the present root.
+    pub past_root: Option<PastRootName>,
+    /// The blank that it was compared with; `None`: root is in memory, and all that is in it is
+    /// new.
+    pub blank: Option<String>,
+    /// The differences, in component-wise byte order of their paths.
+    pub changes: Vec<Change>,
+    /// What they amount to.
+    pub totals: Totals,
+    /// What could not be compared.
+    pub unreadable: Vec<String>,
+}
+
+/// What differences amount to, those that are quiet not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Things that are new.
+    pub created: usize,
+    /// Things that are not what they were.
+    pub changed: usize,
+    /// Things that are gone.
+    pub deleted: usize,
+    /// Things that had another path.
+    pub renamed: usize,
+    /// The sizes of new and rewritten files.
+    pub bytes: u64,
+    /// Differences that are quiet.
+    pub quiet: usize,
+}
+
+/// Compares the present root with blank.
+///
+/// # Errors
+/// There is no root or no blank, or it cannot be read; nothing is at the path that was asked for;
+/// the run was interrupted.
+pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
+    let settings = config::load(cx)?;
+    let mut root = open(cx, &settings)?;
+    engine::on_root!(&mut root, on => report(cx, on, &settings, None, options))
+}
+
+/// Compares a past root with blank.
+///
+/// # Errors
+/// As [`run`]; there is no such past root.
+pub fn run_past(cx: &Context, wanted: &Wanted, options: &Options) -> anyhow::Result<Report> {
+    let settings = config::load(cx)?;
+    let mut root = open(cx, &settings)?;
+    engine::on_root!(&mut root, on => report(cx, on, &settings, Some(wanted), options))
+}
+
+fn open(cx: &Context, settings: &Settings) -> anyhow::Result<engine::Root> {
+    let root = settings.root.as_ref().ok_or_else(no_root)?;
+    Ok(engine::root(cx, root, &settings.persist)?)
+}
+
+fn report<B: RootBackend>(
+    cx: &Context,
+    on: &B,
+    settings: &Settings,
+    past: Option<&Wanted>,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let survey = on.survey().context("looking at root")?;
+    let facts = on.facts(&survey);
+    let name = |root: &state_api::PastRoot| root.name.clone();
+    let past_root = past
+        .map(|wanted| {
+            wanted
+                .find(&facts.past_roots, "past root", |root| root.name.as_str())
+                .map(name)
+        })
+        .transpose()?;
+    let new = match &past_root {
+        Some(name) => on.open(&Source::Past(name.clone())),
+        None => on.open_root(),
+    }
+    .context("opening root")?;
+    let old = match on.capabilities().blank {
+        true => Some(on.open(&Source::Blank).context("opening blank")?),
+        false => None,
+    };
+    let tree = mount::tree(cx, settings)?;
+    let filter = Filter::new(tree, mount_points(&cx.root_dir)?, &settings.diff.ignore)
+        .context("reading [diff] ignore")?;
+    let mut report = compare(cx, old.as_ref(), &new, &filter, options)?;
+    report.past_root = past_root;
+    report.blank = facts.blank.map(|blank| blank.name);
+    Ok(report)
+}
+
+/// Where anything is mounted below the root directory, as paths on the machine.
+fn mount_points(root_dir: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mounts = mountinfo::read().context("reading the list of mounts")?;
+    let below = |at: PathBuf| Some(Path::new("/").join(at.strip_prefix(root_dir).ok()?));
+    Ok(mounts
+        .into_iter()
+        .filter_map(|mount| below(mount.at))
+        .collect())
+}
+
+fn compare(
+    cx: &Context,
+    old: Option<&View>,
+    new: &View,
+    filter: &Filter,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    let wanted = match &options.path {
+        None => PathBuf::new(),
+        Some(path) if path == Path::new("/") => PathBuf::new(),
+        Some(path) => path.strip_prefix("/").unwrap_or(path).to_owned(),
+    };
+    let is_apart = |path: &Path| !path.starts_with(&wanted) && !wanted.starts_with(path);
+    let leave_out = |path: &Path| is_apart(path) || filter.leaves_out(path);
+    let mut found = diff::compare(old, new, &leave_out, cx.interrupt).context("comparing")?;
+    filter.judge(&mut found.changes);
+    found
+        .changes
+        .retain(|change| change.path.starts_with(&wanted));
+    if found.changes.is_empty() {
+        there_must_be_something(&wanted, old, new)?;
+    }
+    let totals = totals(&found.changes);
+    if !options.all {
+        found.changes.retain(|change| change.quiet.is_none());
+    }
+    Ok(Report {
+        past_root: None,
+        blank: None,
+        changes: found.changes,
+        totals,
+        unreadable: found.unreadable.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// A misspelt path must not look like one that did not change.
+fn there_must_be_something(path: &Path, old: Option<&View>, new: &View) -> Result<(), Error> {
+    use crate::anchor::Found;
+    let is_there = |tree: &View| matches!(view::find(tree, path), Ok(Found::Here(..)));
+    if is_there(new) || old.is_some_and(is_there) {
+        return Ok(());
+    }
+    let what = paths::Shown(&Path::new("/").join(path)).to_string();
+    Err(Error::Missing { what })
+}
+
+fn totals(changes: &[Change]) -> Totals {
+    let mut totals = Totals::default();
+    for change in changes {
+        if change.quiet.is_some() {
+            totals.quiet += 1;
+            continue;
+        }
+        let is_new_content = match &change.what {
+            What::Created => {
+                totals.created += 1;
+                true
+            }
+            What::Changed { aspects } => {
+                totals.changed += 1;
+                aspects
+                    .iter()
+                    .any(|aspect| matches!(aspect, Aspect::Content | Aspect::Kind))
+            }
+            What::Deleted => {
+                totals.deleted += 1;
+                false
+            }
+            What::Renamed { .. } => {
+                totals.renamed += 1;
+                false
+            }
+        };
+        if is_new_content && change.kind == Kind::File {
+            totals.bytes += change.size_bytes;
+        }
+    }
+    totals
+}
