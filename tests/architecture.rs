@@ -11,6 +11,7 @@ const GROUND: &[&str] = &[
     "src/archive/label.rs",
     "src/archive/machine.rs",
     "src/archive/manifest",
+    "src/archive/member",
     "src/archive/member.rs",
     "src/archive/pax.rs",
     "src/archive/sums.rs",
