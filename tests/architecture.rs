@@ -107,11 +107,13 @@ fn programs_are_started_in_one_place() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
     sources(&root().join("backends"), &mut files);
-    // `backends/testing` and integration tests drive foreign tools on purpose.
+    // `backends/testing` and integration tests drive foreign tools on purpose; the ZFS engine may
+    // not look up at `src`, so its two programs have a lid of their own.
+    const LIDS: [&str; 2] = ["src/program.rs", "backends/zfs/src/live/command.rs"];
     files.retain(|file| {
         !file.starts_with(root().join("backends/testing"))
             && !file.components().any(|c| c.as_os_str() == "tests")
-            && file.file_name().is_some_and(|name| name != "program.rs")
+            && !LIDS.iter().any(|lid| *file == root().join(lid))
     });
     let offences: Vec<_> = files
         .iter()

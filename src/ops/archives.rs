@@ -411,8 +411,11 @@ pub(crate) fn machine_name(cx: &Context, settings: &Settings) -> anyhow::Result<
         },
     };
     check_machine(&name).map_err(|why| {
-        Failure::usage(format!("{name:?} cannot be the machine's name: {why}"))
-            .hint("set [machine] name in state.toml")
+        let fact = match name.is_empty() {
+            true => "this machine has no name: no [machine] name and no host name".to_owned(),
+            false => format!("{name:?} cannot be the machine's name: {why}"),
+        };
+        Failure::usage(fact).hint("set [machine] name in state.toml")
     })?;
     Ok(name)
 }
