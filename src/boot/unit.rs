@@ -9,6 +9,7 @@ use std::path::Path;
 pub type Unit = (&'static str, String);
 
 const RESET: &str = include_str!("../../contrib/systemd/state-reset.service");
+const RESET_TMPFS: &str = include_str!("../../contrib/systemd/state-reset-tmpfs.service");
 const MOUNT_EARLY: &str = include_str!("../../contrib/systemd/state-mount-early.service");
 const MOUNT: &str = include_str!("../../contrib/systemd/state-mount.service");
 const CHECK: &str = include_str!("../../contrib/systemd/state-check.service");
@@ -55,8 +56,11 @@ pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Un
     if root.is_some() {
         texts.push(("state-check.service", CHECK));
     }
-    if root.is_some_and(|root| !matches!(root, Root::Tmpfs { .. })) {
-        texts.extend([("state-gc.service", GC), ("state-gc.timer", GC_TIMER)]);
+    match root {
+        None => {}
+        // No past roots; and nothing that had to be done before it was mounted.
+        Some(Root::Tmpfs { .. }) => texts.push(("state-reset.service", RESET_TMPFS)),
+        Some(_) => texts.extend([("state-gc.service", GC), ("state-gc.timer", GC_TIMER)]),
     }
     let filled = texts
         .into_iter()
@@ -403,7 +407,8 @@ WantedBy=timers.target
             [
                 "state-mount-early.service",
                 "state-mount.service",
-                "state-check.service"
+                "state-check.service",
+                "state-reset.service"
             ]
         );
         let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";

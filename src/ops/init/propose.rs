@@ -292,14 +292,17 @@ fn advise(machine: &Machine, root: &Result<Root, String>, todo: &mut Vec<Todo>) 
             "install first, then take blank; take it anew after each upgrade",
         );
     }
+    add(
+        "nothing of this happens at boot yet",
+        match machine.distribution.is_nixos {
+            true => "import contrib/nixos/module.nix",
+            false => "`state init --install-boot`; docs/boot.md says what that does",
+        },
+    );
     if erases {
         add(
             "blank has to be taken",
-            "`state blank take`, when root is as it shall be at every boot",
+            "`state blank take`, last, when root is as it shall be at every boot",
         );
     }
-    add(
-        "nothing of this happens at boot yet",
-        "docs/boot.md says how `state reset` and `state mount` get into it",
-    );
 }
