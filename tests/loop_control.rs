@@ -168,6 +168,17 @@ impl Machine {
     }
 }
 
+/// Before the directory goes, the mount on it does.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Whatever comes of it: this also runs while a test fails.
+        drop(rustix::mount::unmount(
+            self.top(),
+            rustix::mount::UnmountFlags::DETACH,
+        ));
+    }
+}
+
 fn succeeded(command: &mut Command) -> bool {
     let output = command.stdin(Stdio::null()).output().unwrap();
     output.status.success()

@@ -1,7 +1,11 @@
 //! The btrfs engine where it is least expected to hold: odd machines, swept; and the suite on the
 //! simulator. The ordinary situations are swept in `backends/btrfs/tests/simulated.rs`.
 
-use state_btrfs::Btrfs;
+use state_api::{
+    Apply, Outcome, PastRootName, Plan, Reset, Result, RootBackend, RootCapabilities, RootFacts,
+    Source, View,
+};
+use state_btrfs::{Btrfs, Step, Survey};
 use state_testing::btrfs::{Layout, SimBtrfs};
 use state_testing::rig::Rig;
 use state_testing::suite::{self, root::RootFixture};
@@ -172,5 +176,130 @@ fn the_engine_does_what_every_root_engine_must() {
             sim.snapshot_of(&layout.root, &layout.blank, true);
             Fixture(sim)
         });
+    }
+}
+
+/// The engine with its plans changed: what the sweep must notice.
+struct Mutant {
+    engine: Btrfs<SimBtrfs>,
+    change: fn(&mut Vec<Step>),
+}
+
+impl Apply for Mutant {
+    type Step = Step;
+    fn apply(&mut self, step: &Step) -> Result<Outcome> {
+        self.engine.apply(step)
+    }
+}
+
+impl RootBackend for Mutant {
+    const NAME: &'static str = "mutant";
+    type Survey = Survey;
+
+    fn capabilities(&self) -> RootCapabilities {
+        self.engine.capabilities()
+    }
+    fn survey(&self) -> Result<Survey> {
+        self.engine.survey()
+    }
+    fn facts(&self, survey: &Survey) -> RootFacts {
+        self.engine.facts(survey)
+    }
+    fn plan_reset(&self, survey: &Survey, reset: &Reset) -> Result<Plan<Step>> {
+        let mut plan = self.engine.plan_reset(survey, reset)?;
+        (self.change)(&mut plan.steps);
+        Ok(plan)
+    }
+    fn plan_delete(&self, survey: &Survey, past: &PastRootName) -> Result<Plan<Step>> {
+        self.engine.plan_delete(survey, past)
+    }
+    fn plan_take_blank(&self, survey: &Survey) -> Result<Plan<Step>> {
+        self.engine.plan_take_blank(survey)
+    }
+    fn recheck(&self, survey: &Survey) -> Result<()> {
+        self.engine.recheck(survey)
+    }
+    fn pin(&mut self, past: &PastRootName, pinned: bool) -> Result<Outcome> {
+        self.engine.pin(past, pinned)
+    }
+    fn open_root(&self) -> Result<View> {
+        self.engine.open_root()
+    }
+    fn open(&self, source: &Source) -> Result<View> {
+        self.engine.open(source)
+    }
+}
+
+/// How a mutant changes plans, and what the sweep then finds.
+type Mutation = (&'static str, fn(&mut Vec<Step>), &'static str);
+
+#[test]
+fn the_sweep_notices_what_is_wrong() {
+    let mutations: [Mutation; 5] = [
+        ("as it is", |_| (), ""),
+        (
+            "never commits",
+            |steps| steps.retain(|step| *step != Step::Commit),
+            "said to be done, but a power cut would undo it",
+        ),
+        (
+            "does not put the outgoing root away",
+            |steps| {
+                let away = |step: &Step| matches!(step, Step::Rename { to, .. } if to.starts_with("past-roots"));
+                steps.retain(|step| !away(step));
+            },
+            "left behind",
+        ),
+        (
+            "deletes the outgoing root's subvolume first",
+            |steps| {
+                if steps
+                    .iter()
+                    .any(|step| matches!(step, Step::Exchange { .. }))
+                {
+                    let nested = "root/a name with space".into();
+                    steps.insert(
+                        0,
+                        Step::Delete {
+                            at: nested,
+                            id: Some(266),
+                        },
+                    );
+                }
+            },
+            "a root that was lived in is nowhere",
+        ),
+        (
+            "moves root away before there is a new one",
+            |steps| {
+                let exchange = |step: &Step| matches!(step, Step::Exchange { .. });
+                if let Some(at) = steps.iter().position(exchange) {
+                    let rename = |from: &str, to: &str| Step::Rename {
+                        from: from.into(),
+                        to: to.into(),
+                        id: None,
+                    };
+                    // Nothing says any more which of the two is the outgoing root.
+                    let away = [rename("root", "aside"), rename("root.new", "root")];
+                    steps.splice(at..=at, away);
+                    steps.truncate(at + 2);
+                }
+            },
+            "a root that was lived in was not kept",
+        ),
+    ];
+    for (name, change, expected) in mutations {
+        let open = |sim: &SimBtrfs| Mutant {
+            engine: engine(sim),
+            change,
+        };
+        let mut sweep = Sweep::new(&open);
+        sweep.reset(&start(name, |_| ()), Ask::Keep, &[Ask::Keep]);
+        let found = sweep
+            .failures
+            .iter()
+            .any(|failure| failure.contains(expected));
+        assert_eq!(found, !expected.is_empty(), "{name}: {:#?}", sweep.failures);
+        assert_eq!(sweep.failures.is_empty(), expected.is_empty(), "{name}");
     }
 }
