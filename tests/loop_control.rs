@@ -171,11 +171,12 @@ impl Machine {
 /// Before the directory goes, the mount on it does.
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Whatever comes of it: this also runs while a test fails.
-        drop(rustix::mount::unmount(
-            self.top(),
-            rustix::mount::UnmountFlags::DETACH,
-        ));
+        let top = self.top();
+        if let Err(error) = rustix::mount::unmount(&top, rustix::mount::UnmountFlags::DETACH)
+            && !std::thread::panicking()
+        {
+            panic!("unmounting {}: {error}", top.display());
+        }
     }
 }
 
