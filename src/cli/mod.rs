@@ -18,6 +18,7 @@ pub mod mount;
 pub mod output;
 mod progress;
 mod prompt;
+pub mod recover;
 pub mod reset;
 pub mod restore;
 pub mod roots;

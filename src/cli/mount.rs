@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     early: bool,
     /// Show what would be done and change nothing.
-    #[arg(short = 'n', long)]
+    #[arg(long)]
     dry_run: bool,
 }
 

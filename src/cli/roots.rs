@@ -1,8 +1,10 @@
 //! `state roots`
 
+use super::diff::WhatToShow;
 use super::output::{BAD, FAINT, GOOD, Screen};
 use super::table::{Column, Table};
-use super::{Exit, Globals, size, steps};
+use super::{Exit, Globals, recover, size, steps};
+use crate::ops::diff;
 use crate::ops::roots::{self, Collected, Gc, List, Listed, Pinned};
 use crate::retention::Reason;
 use crate::wanted::Wanted;
@@ -28,6 +30,15 @@ enum Verb {
         /// Which.
         name: Wanted,
     },
+    /// Show what a past root held that blank does not: what its reset threw away
+    Diff {
+        /// Which.
+        #[arg(default_value = "latest")]
+        name: Wanted,
+        #[command(flatten)]
+        what: WhatToShow,
+    },
+    Recover(recover::Args),
     /// Keep a past root whatever the rules say
     Pin(Pin),
     /// Let the rules decide about a past root again
@@ -64,6 +75,12 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         Verb::Show { name } => {
             globals.show(&roots::show(&globals.context(false)?, &name)?, human_show)?;
         }
+        Verb::Diff { name, what } => {
+            let options = what.options()?;
+            let report = diff::run_past(&globals.context(false)?, &name, &options)?;
+            return what.show(globals, &report);
+        }
+        Verb::Recover(args) => return recover::run(globals, args),
         Verb::Pin(args) => return pin(args, true),
         Verb::Unpin(args) => return pin(args, false),
         Verb::Gc { dry_run } => {

@@ -163,9 +163,9 @@ ns! {
             format!("/srv: failed: the store /persist cannot be used: {why}")
         };
         let unmounted = "it is not mounted: it is a directory of the root that is erased";
-        assert_eq!(machine.mount(&["-n"]), (1, vec![failed(unmounted)]));
+        assert_eq!(machine.mount(&["--dry-run"]), (1, vec![failed(unmounted)]));
         fs::rename(machine.at("/persist"), machine.at("/p")).unwrap();
-        assert_eq!(machine.mount(&["-n"]), (1, vec![failed("it does not exist")]));
+        assert_eq!(machine.mount(&["--dry-run"]), (1, vec![failed("it does not exist")]));
         fs::rename(machine.at("/p"), machine.at("/persist")).unwrap();
         assert_eq!(machine.mount(&[]).0, 1);
         fs::remove_dir_all(machine.at("/run")).unwrap(); // the lock
