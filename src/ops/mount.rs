@@ -109,11 +109,35 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let tree = tree(cx, &settings)?;
     let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
+    if lock.is_some() {
+        for (store, _) in tree.stores() {
+            recover(&cx.rooted(store)).with_context(|| {
+                format!("finishing what a restore began in {}", store.display())
+            })?;
+        }
+    }
     let blank = Blank::new(|| blank(cx, &settings));
     let report = place_all(cx, &settings, &tree, &blank, options)
         .context("putting the persist tree in place")?;
     drop(lock);
     Ok(report)
+}
+
+/// A restore whose exchange was interrupted is finished before anybody uses the store: until then
+/// a part of either tree may be in place.
+fn recover(store: &Path) -> Result<()> {
+    let is_denied = |error: &Error| {
+        matches!(error, Error::Os { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if !store.is_dir() {
+        return Ok(()); // said of each of its entries
+    }
+    match engine::store(store).and_then(|mut store| store.recover()) {
+        // Who may not look at the filesystem cannot have exchanged anything on it.
+        Err(error) if is_denied(&error) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// What putting the persist tree in place would do. Changes nothing, and needs no lock.

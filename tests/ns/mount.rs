@@ -268,4 +268,19 @@ ns! {
         let left = machine.everything().iter().any(|path| path.contains(".state-"));
         assert!(!left, "{:?}", machine.everything());
     }
+
+    // The power failed while the restored tree was being moved in, child by child.
+    fn ns_a_restore_cut_in_the_middle_is_finished_before_anything_is_mounted(machine) {
+        machine.configure(&["/persist"], "[persist.\"/persist\"]\ndirectories = [\"/srv/data\", \"/var/lib/x\"]");
+        machine.write("/persist/.state/journal", "children 1 staged in\n");
+        machine.write("/persist/.state/outgoing/srv/data/file", "old");
+        machine.write("/persist/.state/staged/var/lib/x/file", "new");
+        machine.write("/persist/srv/data/file", "new");
+        let (code, told) = machine.mount(&[]);
+        assert_eq!(told, ["/srv/data: done", "/var/lib/x: done"]);
+        assert_eq!(code, 0);
+        assert_eq!(machine.read("/srv/data/file"), "new");
+        assert_eq!(machine.read("/var/lib/x/file"), "new");
+        assert_eq!(machine.read("/persist/.state/replaced/srv/data/file"), "old");
+    }
 }
