@@ -98,7 +98,14 @@ let
     };
   };
 
+  # An entry without options is written as its path alone.
   renderEntry =
+    e:
+    let
+      table = entryTable e;
+    in
+    if builtins.attrNames table == [ "path" ] then e.path else table;
+  entryTable =
     e:
     given {
       inherit (e)
@@ -152,12 +159,16 @@ let
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
   storePaths = builtins.attrNames cfg.persistence;
 
+  complete =
+    cfg.root.backend == "tmpfs"
+    || (cfg.root.backend == "btrfs" && cfg.root.device != null && cfg.root.subvolume != null)
+    || (cfg.root.backend == "zfs" && cfg.root.dataset != null);
   # What sysroot.mount itself waits for, so that the two can never disagree.
   rootDevices =
     if cfg.root.backend == "btrfs" then
       [ "${utils.escapeSystemdPath cfg.root.device}.device" ]
     else
-      [ "zfs-import-${builtins.head (lib.splitString "/" cfg.root.dataset)}.service" ];
+      [ "zfs-import-${builtins.head (builtins.match "([^/]*).*" cfg.root.dataset)}.service" ];
 in
 {
   options.services.state = {
@@ -238,11 +249,7 @@ in
       }) storePaths
       ++ [
         {
-          assertion =
-            cfg.root == null
-            || cfg.root.backend == "tmpfs"
-            || (cfg.root.backend == "btrfs" && cfg.root.device != null && cfg.root.subvolume != null)
-            || (cfg.root.backend == "zfs" && cfg.root.dataset != null);
+          assertion = cfg.root == null || complete;
           message = "services.state.root: btrfs wants device and subvolume, zfs wants dataset.";
         }
       ];
@@ -254,7 +261,16 @@ in
         description = "Put the persist tree in place";
         documentation = [ "man:state(1)" ];
         wantedBy = [ "local-fs.target" ];
-        before = [ "local-fs.target" ];
+        # Root must be writable for mount points. Those after the first keep state and wait for no filesystem but their own.
+        after = [ "systemd-remount-fs.service" ];
+        before = [
+          "local-fs.target"
+          "systemd-journal-flush.service"
+          "systemd-random-seed.service"
+          "systemd-timesyncd.service"
+          "systemd-update-utmp.service"
+          "systemd-rfkill.service"
+        ];
         unitConfig = {
           DefaultDependencies = false;
           RequiresMountsFor = storePaths;
@@ -267,6 +283,59 @@ in
         };
       };
     }
+    (mkIf (cfg.root != null) {
+      # Fails after a boot without a reset, so that `systemctl --failed` shows it.
+      systemd.services.state-check = {
+        description = "Tell whether root was reset at this boot";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "multi-user.target" ];
+        after = [ "state-mount.service" ];
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${command} status";
+        };
+      };
+    })
+    (mkIf (cfg.root != null && !erases) {
+      # A tmpfs is blank without anybody's doing; this checks that it is mounted as a root must be.
+      systemd.services.state-reset = {
+        description = "Check that root is a fresh tmpfs";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "multi-user.target" ];
+        after = [
+          "local-fs.target"
+          "state-mount.service"
+        ];
+        before = [ "state-check.service" ];
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${command} reset";
+          TimeoutStartSec = "60s";
+        };
+      };
+    })
+    (mkIf erases {
+      systemd.services.state-gc = {
+        description = "Delete the past roots that no rule keeps";
+        documentation = [ "man:state(1)" ];
+        serviceConfig = {
+          Type = "oneshot";
+          ExecStart = "${command} roots gc";
+          CPUSchedulingPolicy = "idle";
+          IOSchedulingClass = "idle";
+        };
+      };
+      systemd.timers.state-gc = {
+        description = "Delete the past roots that no rule keeps, some time after the boot";
+        wantedBy = [ "timers.target" ];
+        timerConfig = {
+          OnBootSec = "10min";
+          OnUnitActiveSec = "1d";
+        };
+      };
+    })
     (mkIf config.boot.initrd.systemd.enable {
       boot.initrd.systemd.contents."/etc/state/state.toml".text = text;
       boot.initrd.systemd.storePaths = [ "${cfg.package}/bin/state" ];
@@ -276,7 +345,10 @@ in
         documentation = [ "man:state(1)" ];
         wantedBy = [ "initrd.target" ];
         after = [ "initrd-root-fs.target" ];
+        # Before the cleaning up, which stops what is not done by then.
         before = [
+          "initrd.target"
+          "initrd-cleanup.service"
           "initrd-nixos-activation.service"
           "initrd-switch-root.target"
         ];
@@ -292,7 +364,7 @@ in
         };
       };
     })
-    (mkIf erases {
+    (mkIf (erases && complete) {
       boot.initrd.systemd.services.state-reset = {
         description = "Put root back to blank";
         documentation = [ "man:state(1)" ];

@@ -326,7 +326,7 @@ Documentation=man:state(1)
 DefaultDependencies=no
 RequiresMountsFor="/big store" /persist
 After=systemd-remount-fs.service
-Before=local-fs.target systemd-journal-flush.service systemd-random-seed.service systemd-timesyncd.service systemd-rfkill.service
+Before=local-fs.target systemd-journal-flush.service systemd-random-seed.service systemd-timesyncd.service systemd-update-utmp.service systemd-rfkill.service
 Conflicts=shutdown.target
 Before=shutdown.target
 
