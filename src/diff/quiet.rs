@@ -93,7 +93,9 @@ impl Filter {
 
     fn quiet(&self, change: &Change) -> Option<Quiet> {
         let path = Path::new("/").join(&change.path);
-        if self.is_of_an_entry(change, &path) {
+        if change.path.as_os_str().is_empty() && change.what == What::Created {
+            Some(Quiet::Leads) // the top of a root that has no blank
+        } else if self.is_of_an_entry(change, &path) {
             Some(Quiet::Entry)
         } else if self.mounts.contains(&path) && is_mere_place(change) {
             Some(Quiet::Mount)

@@ -9,8 +9,10 @@ use crate::persist::{
 };
 use crate::settings::Settings;
 use anyhow::Context as _;
+use rustix::fs::CWD;
 use serde::Serialize;
 use state_api::{Error, Plan, Result, RootBackend as _, Source, View, execute};
+use state_linux::stat::Stat;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -117,7 +119,11 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
         }
     }
     let blank = Blank::new(|| blank(cx, &settings));
-    let report = place_all(cx, &settings, &tree, &blank, options)
+    let unfit = match lock {
+        Some(_) => finish_exchanges(cx, &tree),
+        None => BTreeMap::new(),
+    };
+    let report = place_all(cx, &settings, &tree, &blank, (options, unfit))
         .context("putting the persist tree in place")?;
     drop(lock);
     Ok(report)
@@ -159,7 +165,7 @@ pub fn look(cx: &Context, settings: &Settings) -> anyhow::Result<Report> {
         settings,
         &tree,
         &blank,
-        Options::default(),
+        (Options::default(), BTreeMap::new()),
     )?)
 }
 
@@ -190,13 +196,40 @@ fn blank(cx: &Context, settings: &Settings) -> Option<View> {
     })
 }
 
+/// Finishes exchanges of stores that a power cut interrupted, before anything of them is in place.
+/// Says of which stores that was not possible: they may hold a part of each tree.
+fn finish_exchanges(cx: &Context, tree: &PersistTree) -> BTreeMap<PathBuf, String> {
+    let is_mounted =
+        |entry: &Entry| Stat::of(CWD, cx.rooted(&entry.path)).is_ok_and(|stat| stat.is_mount_point);
+    let unused = tree.stores().map(|(store, _)| store).filter(|store| {
+        !tree
+            .entries()
+            .any(|entry| entry.store == *store && is_mounted(entry))
+    });
+    let failed = unused.filter_map(|store| {
+        let at = cx.rooted(store);
+        if !at.is_dir() {
+            return None;
+        }
+        let error = engine::store(&at)
+            .and_then(|mut store| store.recover())
+            .err()?;
+        Some((
+            store.to_owned(),
+            format!("finishing an interrupted exchange: {error}"),
+        ))
+    });
+    failed.collect()
+}
+
 /// Where the table of words for file managers is, below `root_dir`: only the running machine has
 /// one that lasts.
 fn words_table(root_dir: &Path) -> Option<&'static Path> {
     (root_dir == Path::new("/")).then(|| Path::new(persist::utab::TABLE))
 }
 
-/// Puts the entries of `tree` in place, one after the other, parents first.
+/// Puts the entries of `tree` in place, one after the other, parents first; none from the `unfit`
+/// stores.
 ///
 /// # Errors
 /// The root directory cannot be opened, or the run was interrupted.
@@ -205,11 +238,11 @@ pub fn place_all(
     settings: &Settings,
     tree: &PersistTree,
     blank: &Blank<'_>,
-    options: Options,
+    (options, unfit): (Options, BTreeMap<PathBuf, String>),
 ) -> Result<Report> {
     // A root that is erased must not hold the stores: the machine would boot empty, look fine,
     // and write into what the next boot throws away.
-    let anchors = Anchors::open(&cx.root_dir, tree, settings.root.is_some())?;
+    let anchors = Anchors::open(&cx.root_dir, tree, settings.root.is_some(), unfit)?;
     let mut placer = Placer {
         cx,
         tree,

@@ -19,19 +19,28 @@ pub struct Anchors {
 impl Anchors {
     /// Opens the root directory and the stores of `tree`. A store that is not there, or (with
     /// `must_be_mounted`) is no mount of its own but a directory of the root that will be erased,
-    /// is remembered as missing: its entries fail by name, the others do not.
+    /// is remembered as missing, as the `unfit` ones are: its entries fail by name, the others do
+    /// not.
     ///
     /// # Errors
     /// The root directory cannot be opened.
-    pub fn open(root_dir: &Path, tree: &PersistTree, must_be_mounted: bool) -> Result<Self> {
+    pub fn open(
+        root_dir: &Path,
+        tree: &PersistTree,
+        must_be_mounted: bool,
+        unfit: BTreeMap<PathBuf, String>,
+    ) -> Result<Self> {
         let opening = |path: &Path| format!("opening {}", path.display());
         let root = Anchor::open(root_dir).map_err(|e| Error::os(opening(root_dir), e))?;
         let mut anchors = Self {
             root,
             stores: BTreeMap::new(),
-            missing: BTreeMap::new(),
+            missing: unfit,
         };
         for (store, _) in tree.stores() {
+            if anchors.missing.contains_key(store) {
+                continue;
+            }
             match anchors.open_store(store, must_be_mounted) {
                 Ok(anchor) => drop(anchors.stores.insert(store.to_owned(), anchor)),
                 Err(why) => drop(anchors.missing.insert(store.to_owned(), why)),

@@ -1,6 +1,9 @@
 //! The persist tree put in place by the real program with real mounts, in namespaces.
 
+mod blank;
+mod diff;
 mod harness;
 mod methods;
 mod mount;
 mod refusals;
+mod words;
