@@ -1,7 +1,9 @@
 //! `state demo`
 
 use super::output::{BAD, FAINT, GOOD, HEADER, Screen};
-use super::{Exit, Globals, backup, blank, mount, reset, restore, roots, size, snapshot};
+use super::{
+    Exit, Globals, backup, blank, diff, mount, recover, reset, restore, roots, size, snapshot,
+};
 use crate::ops::demo::{self, Backend, Event, Narrator, Options, Report, Shown};
 use crate::program;
 use anstyle::{AnsiColor, Style};
@@ -159,8 +161,10 @@ impl<W: Write> Voice<W> {
         match shown {
             Shown::Take(report) => blank::human_take(report, &mut screen)?,
             Shown::Mount(report) => mount::human(report, &mut screen)?,
+            Shown::Diff(report) => diff::human(report, false, &mut screen)?,
             Shown::Reset(report) => reset::human(report, &mut screen)?,
             Shown::Roots(report) => roots::human(report, &mut screen)?,
+            Shown::Recovered(report) => recover::human(report, &mut screen)?,
             Shown::Snapshot(report) => snapshot::human_create(report, &mut screen)?,
             Shown::Backup(report) => backup::human(report, &mut screen)?,
             Shown::Restored(report) => restore::human(report, &mut screen)?,

@@ -43,7 +43,11 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+/// What came back, as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let (path, to, from) = (Shown(&report.path), Shown(&report.to), &report.from);
     if report.was_there {
         return writeln!(out, "{to} is already as it was in {from}");

@@ -11,13 +11,14 @@ mod stage;
 
 use self::machine::{Machine, New};
 use self::stage::Stage;
-use super::{archives, backup, blank, mount, reset, restore, roots, snapshot};
+use super::{archives, backup, blank, diff, mount, recover, reset, restore, roots, snapshot};
 use crate::copy::Fidelity;
 use crate::failure::{Class, Failure};
 use crate::inventory::Inventory;
 use crate::program::Program;
 use crate::progress::Silent;
 use crate::record::Record;
+use anyhow::Context as _;
 use serde::Serialize;
 use state_api::{Error, Interrupt};
 use std::io;
@@ -73,8 +74,10 @@ pub enum Event<'a> {
 pub enum Shown<'a> {
     Take(&'a blank::Take),
     Mount(&'a mount::Report),
+    Diff(&'a diff::Report),
     Reset(&'a reset::Report),
     Roots(&'a roots::List),
+    Recovered(&'a recover::Report),
     Snapshot(&'a snapshot::Create),
     Backup(&'a backup::Report),
     Restored(&'a restore::Report),
@@ -365,6 +368,9 @@ impl Play<'_> {
              the only copy of a good idea.",
             size(bytes)
         ))?;
+        self.runs("state diff")?;
+        let report = diff::run(&machine.running(self.interrupt), &diff::Options::default())?;
+        self.shows(Shown::Diff(&report))?;
         self.ends()
     }
 
@@ -404,6 +410,21 @@ impl Play<'_> {
         self.runs("state roots")?;
         let list = roots::list(&machine.running(self.interrupt))?;
         self.shows(Shown::Roots(&list))?;
+        self.runs(&format!("state roots recover /{}", content::IDEA))?;
+        let options = recover::Options {
+            path: Path::new("/").join(content::IDEA),
+            from: None,
+            to: None,
+        };
+        let report = recover::run(&machine.running(self.interrupt), &options)?;
+        self.shows(Shown::Recovered(&report))?;
+        let idea = std::fs::read_to_string(machine.root().join(content::IDEA));
+        let idea = idea.context("reading the good idea")?;
+        anyhow::ensure!(
+            idea == content::IDEA_TEXT,
+            "the good idea is another one now"
+        );
+        self.tells(format!("The good idea: “{}”", idea.trim()))?;
         self.ends()
     }
 
