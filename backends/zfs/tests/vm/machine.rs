@@ -1,4 +1,5 @@
 //! A throw-away pool laid out like an erase-your-darlings machine.
+#![allow(dead_code)] // each of the test programs uses its part
 
 use state_api::{
     Interrupt, Never, PastRootName, Reset, Retire, RootBackend, RootFacts, Source, execute,
@@ -42,19 +43,31 @@ impl Drop for Machine {
 }
 
 impl Machine {
-    /// A pool with nothing in it but what a machine has above its root.
+    /// A pool on a file, with nothing in it.
     pub(crate) fn bare(root: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = directory.path().join("disk");
         fs::File::create(&disk).unwrap().set_len(512 << 20).unwrap();
-        let disk = disk.to_str().unwrap();
+        let mut machine = Self::on(disk.to_str().unwrap(), root);
+        machine.directory = directory;
+        machine
+    }
+
+    /// The same on a device.
+    pub(crate) fn on(device: &str, root: &str) -> Self {
         let (pool, _) = root.split_once('/').unwrap();
         let none = ["-O", "mountpoint=none", "-O", "atime=off"];
-        run("zpool", &[&["create"], &none[..], &[pool, disk]].concat());
+        run("zpool", &[&["create"], &none[..], &[pool, device]].concat());
+        Self::imported(root)
+    }
+
+    /// The machine of a pool that is there.
+    pub(crate) fn imported(root: &str) -> Self {
+        let (pool, _) = root.split_once('/').unwrap();
         Self {
             pool: pool.into(),
             root: root.into(),
-            directory,
+            directory: tempfile::tempdir().unwrap(),
         }
     }
 
@@ -71,6 +84,11 @@ impl Machine {
     /// The file that the pool is in.
     pub(crate) fn disk(&self) -> String {
         self.directory.path().join("disk").display().to_string()
+    }
+
+    /// A path beside it that nothing has yet.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// A new engine, as a new boot makes one.
