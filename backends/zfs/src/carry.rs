@@ -121,8 +121,8 @@ mod tests {
             creation_seconds: 0,
             origin: None,
             mounted_at: Vec::new(),
-            written_bytes: 0,
             encryption_root: None,
+            has_loaded_key: false,
             properties: properties
                 .iter()
                 .map(|(name, value)| Property::new(*name, *value))

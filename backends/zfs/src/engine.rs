@@ -105,11 +105,10 @@ impl<K: Kernel> Zfs<K> {
 
     /// Gives the outgoing root its name back after a clone in its place failed.
     ///
-    /// What stands there is at most a part of the new root that nobody has used.
+    /// What stands there now was made by this very run: root had been renamed away.
     fn undo(&mut self, undo: &Undo) -> Result<()> {
         for made in self.kernel.datasets(&undo.root)?.into_iter().rev() {
-            let is_ours = made.written_bytes == 0
-                && made.mounted_at.is_empty()
+            let is_ours = made.mounted_at.is_empty()
                 && made
                     .origin
                     .as_deref()

@@ -37,11 +37,10 @@ pub struct Dataset {
     pub origin: Option<String>,
     /// Where it is mounted in any way we can see, from mountinfo as well as `mounted`.
     pub mounted_at: Vec<PathBuf>,
-    /// `written`: bytes changed since its newest snapshot, or since its origin if it has none;
-    /// 0 for a clone that was never mounted.
-    pub written_bytes: u64,
     /// The dataset whose key it uses, if encrypted.
     pub encryption_root: Option<String>,
+    /// Whether its key is loaded (`keystatus` is `available`).
+    pub has_loaded_key: bool,
     /// The properties set on the dataset itself (`source` is `local` or `received`), user
     /// properties included, by name.
     pub properties: Vec<Property>,

@@ -13,6 +13,7 @@ mod kernel;
 mod layout;
 mod live;
 mod name;
+mod part;
 mod plan;
 mod step;
 mod store;

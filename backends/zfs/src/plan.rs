@@ -5,26 +5,15 @@
 //! root a clone of a past root's blank (cloned, not promoted); a past root without the properties
 //! of one (not put away to the end).
 
-use crate::carry::{at_birth, carried, complete};
-use crate::layout::{Layout, SOURCE, split};
+use crate::carry::complete;
+use crate::layout::{Layout, split};
 use crate::name::{check_dataset, check_snapshot};
+use crate::part::Part;
 use crate::step::Undo;
 use crate::survey::{Reading, is_retired, retirement};
-use crate::{Dataset, DatasetKind, Property, Step, Survey, ZfsSnapshot};
+use crate::{Dataset, DatasetKind, Step, Survey, ZfsSnapshot};
 use chrono::DateTime;
-use state_api::{Error, PastRootName, Plan, Refusal, Reset, Result, Retire, Source};
-
-/// One dataset of a new root.
-struct Part {
-    /// What its name adds to root's.
-    rel: String,
-    /// The snapshot it is a clone of, as it is called when the clone is made.
-    snapshot: String,
-    /// That snapshot's guid, if it is a blank: then the clone is promoted.
-    blank_guid: Option<u64>,
-    /// The properties it has in the end.
-    properties: Vec<Property>,
-}
+use state_api::{PastRootName, Plan, Refusal, Reset, Result, Retire, Source};
 
 /// Plans a reset.
 pub(crate) fn reset(layout: &Layout, survey: &Survey, ask: &Reset) -> Result<Plan<Step>> {
@@ -36,12 +25,10 @@ pub(crate) fn reset(layout: &Layout, survey: &Survey, ask: &Reset) -> Result<Pla
     if reading.root().is_none() {
         steps.extend(reading.restore_root(ask.source.as_ref())?);
     } else {
-        let unfinished = reading.finish();
-        // What an interrupted run made and nobody used since is this run's fresh root.
-        let is_done =
-            !unfinished.is_empty() && ask.source == Some(Source::Blank) && reading.is_fresh();
-        steps.extend(unfinished);
-        if let (Some(source), false) = (&ask.source, is_done) {
+        // What an interrupted run made may have been booted since; `written` cannot tell (it is
+        // never 0 for a clone). So finishing is not this run's reset.
+        steps.extend(reading.finish());
+        if let Some(source) = &ask.source {
             reading.check_init(source, ask.needs_init)?;
             steps.extend(match &ask.retire {
                 Retire::Keep(name) => reading.rotate(name, source)?,
@@ -69,16 +56,13 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         match self.survey.blank_has_init {
-            Some(true) => Ok(()),
             Some(false) => Err(Refusal::BlankWithoutInit {
                 blank: blank.name.clone(),
             }
             .into()),
-            None => Err(Refusal::Unsafe {
-                fact: format!("{} cannot be opened to look for its init", blank.name),
-                cure: "load its key, if it is encrypted".into(),
-            }
-            .into()),
+            // A reset before the key is loaded is the right order: what was a blank with an init
+            // when it was taken still is one.
+            Some(true) | None => Ok(()),
         }
     }
 
@@ -297,135 +281,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn part_name(self, rel: &str) -> String {
-        format!("{}{rel}", self.layout.root)
-    }
-
     fn undo(self, outgoing: &str, guid: u64) -> Undo {
         Undo {
             root: self.layout.root.clone(),
             outgoing: outgoing.to_owned(),
             guid,
         }
-    }
-
-    fn part(self, rel: &str, blank: &ZfsSnapshot, model: &Dataset) -> Option<Part> {
-        (model.kind == DatasetKind::Filesystem).then(|| Part {
-            rel: rel.to_owned(),
-            snapshot: blank.name.clone(),
-            blank_guid: Some(blank.guid),
-            properties: carried(model),
-        })
-    }
-
-    /// Snapshots a past root, so that a root can be made from it while it stays as it is.
-    fn prepare_source(self, past: &PastRootName, steps: &mut Vec<Step>) -> Result<String> {
-        let tree = self.tree(&self.layout.past(past));
-        if tree.is_empty() {
-            return Err(Error::Missing {
-                what: format!("past root {past}"),
-            });
-        }
-        // A clone uses its origin's key. If that key's root is itself renamed into the past by
-        // resets, the pool would let this new root neither keep it nor be renamed away from it.
-        let key = tree.iter().find_map(|(_, d)| {
-            let key = d.encryption_root.as_deref()?;
-            let moves = |top| crate::layout::below(top, key).is_some();
-            (moves(&self.layout.root) || moves(&self.layout.past_roots)).then_some(key)
-        });
-        if let Some(key) = key {
-            return Err(Refusal::Unsafe {
-                fact: format!("past root {past} uses the key of {key}, which a reset renames"),
-                cure: "bring single files back with `state roots recover`, or make a dataset \
-                       above root the encryption root"
-                    .into(),
-            }
-            .into());
-        }
-        // Nobody has that name yet: it can move from one past root to another when one goes.
-        let is_taken = |short: &str| {
-            let all = &self.survey.snapshots;
-            all.iter().any(|s| split(&s.name).1 == short)
-        };
-        let mut short = SOURCE.to_owned();
-        let mut count = 1;
-        while is_taken(&short) {
-            count += 1;
-            short = format!("{SOURCE}-{count}");
-        }
-        steps.push(Step::Snapshot {
-            names: tree
-                .iter()
-                .map(|(_, d)| format!("{}@{short}", d.name))
-                .collect(),
-        });
-        Ok(short)
-    }
-
-    /// Makes the parts copies of a past root's datasets instead of blanks.
-    fn take_from(self, past: &PastRootName, short: &str, parts: &mut Vec<Part>) {
-        for (rel, d) in self.tree(&self.layout.past(past)) {
-            let snapshot = format!("{}@{short}", d.name);
-            match parts.iter_mut().find(|part| part.rel == rel) {
-                Some(part) => {
-                    part.snapshot = snapshot;
-                    part.blank_guid = None;
-                }
-                None if d.kind == DatasetKind::Filesystem => parts.push(Part {
-                    rel: rel.to_owned(),
-                    snapshot,
-                    blank_guid: None,
-                    properties: carried(d),
-                }),
-                None => {}
-            }
-        }
-        parts.sort_by(|a, b| a.rel.cmp(&b.rel));
-    }
-
-    fn make(self, parts: &[Part], undo: Option<Undo>) -> Vec<Step> {
-        let clone = |part: &Part| Step::Clone {
-            snapshot: part.snapshot.clone(),
-            to: self.part_name(&part.rel),
-            properties: at_birth(&part.properties),
-            undo: undo.clone(),
-        };
-        parts.iter().map(clone).collect()
-    }
-
-    fn promote(self, parts: &[Part]) -> Vec<Step> {
-        let promote = |part: &Part| {
-            Some(Step::Promote {
-                dataset: self.part_name(&part.rel),
-                origin_guid: part.blank_guid?,
-            })
-        };
-        parts.iter().filter_map(promote).collect()
-    }
-
-    fn complete(self, parts: &[Part]) -> Vec<Step> {
-        let complete =
-            |part: &Part| complete(&self.part_name(&part.rel), &at_birth(&part.properties));
-        parts.iter().flat_map(complete).collect()
-    }
-
-    fn unretired_names(self) -> Vec<&'a str> {
-        self.unretired().into_iter().map(|d| &*d.name).collect()
-    }
-
-    /// The pool's `bootfs` follows a rename: it is set back to where it was.
-    fn bootfs(self, followed: &[&str], parts: &[Part]) -> Option<Step> {
-        let bootfs = self.survey.pool.bootfs.as_deref()?;
-        let rel = followed
-            .iter()
-            .find_map(|top| crate::layout::below(top, bootfs))?;
-        let dataset = self.part_name(rel);
-        let will_exist =
-            self.dataset(&dataset).is_some() || parts.iter().any(|part| part.rel == rel);
-        will_exist.then(|| Step::SetBootfs {
-            pool: self.survey.pool.name.clone(),
-            dataset,
-        })
     }
 
     /// Gives past roots the properties of past roots.
@@ -442,18 +303,18 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Refuses to put away a dataset with a key of its own.
+/// Refuses to put away a dataset with a key of its own that is loaded.
 ///
 /// Found on OpenZFS 2.3.2: `promote` makes the successor the encryption root, and the pool no longer
 /// finds the key that was loaded. The new root could not be mounted in this boot.
 fn own_key(dataset: &Dataset) -> Result<()> {
     let name = &dataset.name;
-    if dataset.encryption_root.as_ref() != Some(name) {
+    if dataset.encryption_root.as_ref() != Some(name) || !dataset.has_loaded_key {
         return Ok(());
     }
     Err(Refusal::Unsafe {
         fact: format!("{name} has a key of its own, which its successor would lose"),
-        cure: "let it inherit the key of an encrypted parent (`zfs change-key -i`), or keep no \
+        cure: "reset root before its key is loaded, let it inherit the key of an encrypted parent (`zfs change-key -i`), or keep no \
                past roots (`past-roots = { last = 0, days = 0 }`)"
             .into(),
     }

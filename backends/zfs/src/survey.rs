@@ -139,20 +139,6 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Whether root is a copy of blank that nobody has written to.
-    pub(crate) fn is_fresh(self) -> bool {
-        let is_blank = |d: &Dataset| {
-            self.unpromoted(d).is_some()
-                || self
-                    .snapshots_of(&d.name)
-                    .filter(|s| s.name.contains('@'))
-                    .last()
-                    .is_some_and(|s| split(&s.name).1 == self.layout.blank)
-        };
-        let root = &self.survey.root;
-        !root.is_empty() && root.iter().all(|d| d.written_bytes == 0 && is_blank(d))
-    }
-
     /// Blanks that were being taken when something stopped it, while the old blank still is one.
     pub(crate) fn staged_blanks(self) -> impl Iterator<Item = &'a ZfsSnapshot> {
         let next = self.layout.next();

@@ -43,8 +43,8 @@ fn dataset(name: &str, txg: u64) -> Dataset {
         creation_seconds: 1_000_000_000,
         origin: None,
         mounted_at: Vec::new(),
-        written_bytes: 4096,
         encryption_root: None,
+        has_loaded_key: true,
         properties: vec![Property::new("mountpoint", "legacy")],
     }
 }
@@ -53,13 +53,6 @@ fn clone_of(origin: &str, name: &str, txg: u64) -> Dataset {
     Dataset {
         origin: Some(origin.into()),
         ..dataset(name, txg)
-    }
-}
-
-fn fresh(dataset: Dataset) -> Dataset {
-    Dataset {
-        written_bytes: 0,
-        ..dataset
     }
 }
 
@@ -263,23 +256,7 @@ fn renamed_but_not_cloned_is_completed() {
 }
 
 #[test]
-fn cloned_but_not_promoted_is_completed() {
-    let origin = "p/past-roots/a@blank";
-    let survey = survey(
-        vec![fresh(clone_of(origin, "p/root", 30))],
-        vec![dataset("p/past-roots/a", 20)],
-        vec![snapshot(origin, 11, &["p/root"])],
-    );
-    let rest = [
-        "promote p/root",
-        "set canmount=noauto, readonly=on of p/past-roots/a",
-    ];
-    assert_eq!(reset(&survey, "b", Some("")), rest);
-    assert_eq!(reset(&survey, "b", None), rest);
-}
-
-#[test]
-fn an_unfinished_root_that_was_used_is_put_away_too() {
+fn cloned_but_not_promoted_is_completed_and_put_away_if_blank_is_asked_for() {
     let origin = "p/past-roots/a@blank";
     let survey = survey(
         vec![clone_of(origin, "p/root", 30)],
@@ -315,11 +292,11 @@ fn promoted_but_not_put_away_is_completed() {
     let mut survey = in_use();
     survey.past_roots[1] = clone_of("p/root@blank", "p/past-roots/a", 10);
     survey.root = vec![with(
-        fresh(dataset("p/root", 20)),
+        dataset("p/root", 20),
         &[("org.state:pending-refreservation", "512")],
     )];
     assert_eq!(
-        reset(&survey, "b", Some("")),
+        reset(&survey, "b", None),
         [
             "set canmount=noauto, readonly=on of p/past-roots/a",
             "set refreservation=512 of p/root",
@@ -423,7 +400,7 @@ fn a_store_inside_root_is_refused_though_it_has_a_blank() {
 #[test]
 fn a_child_cut_off_is_cloned_too() {
     let survey = survey(
-        vec![fresh(clone_of("p/past-roots/a@blank", "p/root", 40))],
+        vec![clone_of("p/past-roots/a@blank", "p/root", 40)],
         vec![
             dataset("p/past-roots/a", 20),
             dataset("p/past-roots/a/var", 21),
@@ -434,7 +411,7 @@ fn a_child_cut_off_is_cloned_too() {
         ],
     );
     assert_eq!(
-        reset(&survey, "b", Some("")),
+        reset(&survey, "b", None),
         [
             "clone p/past-roots/a/var@blank to p/root/var",
             "promote p/root",
@@ -588,6 +565,10 @@ fn what_speaks_against_a_reset_refuses_it() {
         "p/root has a key of its own, which its successor would lose"
     );
     assert_eq!(reset(&own_key, "", Some("")), ["roll back to p/root@blank"]);
+    // Before the key is loaded there is nothing to lose.
+    own_key.root[0].has_loaded_key = false;
+    assert_eq!(reset(&own_key, "b", Some("")).len(), 4);
+    own_key.root[0].has_loaded_key = true;
     own_key.root[0].encryption_root = Some("p".into());
     assert_eq!(reset(&own_key, "b", Some("")).len(), 4);
     let mut init = ask("b", Some(""));

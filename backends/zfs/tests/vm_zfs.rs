@@ -363,6 +363,28 @@ fn vm_a_root_with_its_own_key_is_rolled_back_only() {
     machine.reset(&give_up()).unwrap();
     assert_eq!(machine.files(root), BLANK);
 
+    // Before the key is loaded there is nothing to lose.
+    machine.write(root, "clutter", "2");
+    run("zpool", &["export", "rpool"]);
+    let disk = machine.disk();
+    run("zpool", &["import", "-N", "-d", &disk, "rpool"]);
+    machine.reset(&keep("early-1")).unwrap();
+    machine.reset(&keep("early-2")).unwrap();
+    zfs(&["load-key", root]);
+    assert_eq!(machine.files(root), BLANK);
+    assert_eq!(
+        machine.files(&machine.past("early-1")),
+        ["clutter=2", BLANK[0]]
+    );
+    assert_eq!(machine.files(&machine.past("early-2")), BLANK);
+    for past in ["early-1", "early-2"] {
+        let mut engine = machine.engine();
+        let survey = engine.survey().unwrap();
+        let plan = engine.plan_delete(&survey, &name(past)).unwrap();
+        state_api::execute(&mut engine, &plan, &state_api::Never, |_| ()).unwrap();
+    }
+    assert_eq!(machine.files(root), BLANK);
+
     // Why: the day this fails, the refusal can go.
     zfs(&["rename", "-u", root, "rpool/safe/a"]);
     zfs(&[
@@ -503,6 +525,26 @@ fn vm_a_new_blank_is_taken() {
         snapshots,
         "rpool/local/root@blank-previous\nrpool/local/root@blank\n"
     );
+}
+
+#[test]
+#[ignore = "needs ZFS: tests/vm/zfs"]
+fn vm_an_altroot_is_not_carried_over() {
+    let root = "rpool/root";
+    let machine = Machine::installed(root);
+    zfs(&["set", "canmount=noauto", root]);
+    zfs(&["set", "mountpoint=/", root]);
+    run("zpool", &["export", "rpool"]);
+    let disk = machine.disk();
+    run(
+        "zpool",
+        &["import", "-N", "-R", "/tmp/sysroot", "-d", &disk, "rpool"],
+    );
+    machine.reset(&keep("a")).unwrap();
+    run("zpool", &["export", "rpool"]);
+    run("zpool", &["import", "-N", "-d", &disk, "rpool"]);
+    assert_eq!(machine.local(root, "mountpoint"), "/");
+    assert_eq!(machine.local(root, "canmount"), "noauto");
 }
 
 fn read(view: &View) -> Vec<String> {

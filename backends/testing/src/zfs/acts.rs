@@ -63,7 +63,6 @@ impl Pool {
                 is_bookmark: false,
                 content: dataset.content.clone(),
             });
-            dataset.written = 0;
         }
         Ok(())
     }
@@ -90,7 +89,6 @@ impl Pool {
             return Err(Errno::EXIST);
         }
         dataset.content = wanted.content;
-        dataset.written = 0;
         Ok(())
     }
 

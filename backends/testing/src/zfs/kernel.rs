@@ -129,7 +129,7 @@ impl Kernel for SimZfs {
                 .get(&dataset.guid)
                 .cloned()
                 .unwrap_or_default(),
-            written_bytes: dataset.written,
+            has_loaded_key: dataset.key_of.is_some(),
             encryption_root: dataset.key_of.and_then(|guid| pool.name_of(guid)).cloned(),
             properties: dataset
                 .properties

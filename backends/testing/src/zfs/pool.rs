@@ -37,8 +37,6 @@ pub(super) struct Dataset {
     /// Snapshots and bookmarks, oldest first.
     pub(super) snaps: Vec<Snap>,
     pub(super) content: Rc<Tree>,
-    /// Bytes written since the newest snapshot, or since the origin.
-    pub(super) written: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Hash)]
@@ -102,7 +100,6 @@ impl Pool {
             properties: BTreeMap::new(),
             snaps: Vec::new(),
             content: Rc::default(),
-            written: 0,
         }
     }
 

@@ -138,7 +138,6 @@ impl SimZfs {
             let dataset = pool.dataset_mut(dataset)?;
             let content = Rc::make_mut(&mut dataset.content);
             content.extend(tree::tree(&[(path, text)]));
-            dataset.written += 4096;
             Ok(())
         });
     }
@@ -148,7 +147,6 @@ impl SimZfs {
         self.scene(|pool| {
             let dataset = pool.dataset_mut(dataset)?;
             Rc::make_mut(&mut dataset.content).insert(path.into(), Leaf::Symlink(to.into()));
-            dataset.written += 512;
             Ok(())
         });
     }

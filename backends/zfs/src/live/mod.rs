@@ -65,6 +65,29 @@ impl Live {
         }
     }
 
+    /// Of a pool imported under another root (`import -R`), ZFS shows mount points with that in
+    /// front, and would store them so.
+    fn without_altroot(&self, below: &str, datasets: &mut [Dataset]) -> Result<()> {
+        let mut mount_points: Vec<_> = datasets
+            .iter_mut()
+            .flat_map(|d| &mut d.properties)
+            .filter(|p| p.name == "mountpoint" && p.value.starts_with('/'))
+            .collect();
+        if mount_points.is_empty() {
+            return Ok(());
+        }
+        let pool = below.split('/').next().unwrap_or(below);
+        let args = ["get", "-Hp", "-o", "value", "altroot", pool];
+        let altroot = zpool(format!("looking at pool {pool}"), args)?;
+        let altroot = altroot.trim_end_matches('\n');
+        for property in &mut mount_points {
+            if let Ok(inside) = Path::new(&property.value).strip_prefix(altroot) {
+                property.value = format!("/{}", inside.display());
+            }
+        }
+        Ok(())
+    }
+
     /// Which snapshots of the dataset and of those below it hold the same.
     pub(crate) fn states(&self, below: &str) -> Result<Vec<parse::State>> {
         let columns = parse::STATE_COLUMNS;
@@ -150,6 +173,7 @@ impl Kernel for Live {
             "all",
         ];
         parse::properties(&self.about(below, &get)?, &mut datasets);
+        self.without_altroot(below, &mut datasets)?;
         for mount in mountinfo::read_everywhere()
             .map_err(|error| Error::os("reading what is mounted", error))?
         {

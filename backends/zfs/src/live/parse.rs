@@ -5,7 +5,7 @@ use state_api::{Error, Result};
 
 /// Columns of [`datasets`].
 pub(super) const DATASET_COLUMNS: &str =
-    "name,type,guid,createtxg,creation,origin,written,encryptionroot";
+    "name,type,guid,createtxg,creation,origin,encryptionroot,keystatus";
 /// Columns of [`snapshots`].
 pub(super) const SNAPSHOT_COLUMNS: &str = "name,guid,createtxg,creation,userrefs,clones";
 /// Columns of [`properties`]: the value last, because it may hold anything.
@@ -26,8 +26,8 @@ fn dataset(line: &str) -> Result<Dataset> {
         createtxg,
         creation,
         origin,
-        written,
         encryption_root,
+        key_status,
     ] = fields("a line of `zfs list`", line)?;
     Ok(Dataset {
         name: name.to_owned(),
@@ -41,8 +41,8 @@ fn dataset(line: &str) -> Result<Dataset> {
         creation_seconds: number(creation)?,
         origin: some(origin),
         mounted_at: Vec::new(),
-        written_bytes: number(written)?,
         encryption_root: some(encryption_root),
+        has_loaded_key: key_status == "available",
         properties: Vec::new(),
     })
 }
@@ -199,10 +199,10 @@ mod tests {
 
     #[test]
     fn datasets_come_parents_first() {
-        let text = "p/a b\tfilesystem\t12\t9\t1700000000\t-\t98304\t-\n\
-                    p/a-x\tvolume\t14\t11\t1700000002\tp/a b@s\t0\tp\n\
-                    p/a b/c\tfilesystem\t13\t10\t1700000001\t-\t0\t\n\
-                    p\tfilesystem\t10\t1\t1700000000\t-\t0\t-\n";
+        let text = "p/a b\tfilesystem\t12\t9\t1700000000\t-\t-\t-\n\
+                    p/a-x\tvolume\t14\t11\t1700000002\tp/a b@s\tp\tavailable\n\
+                    p/a b/c\tfilesystem\t13\t10\t1700000001\t-\t\t-\n\
+                    p\tfilesystem\t10\t1\t1700000000\t-\t-\t-\n";
         let names = |d: &Dataset| d.name.clone();
         let found = datasets(text).unwrap();
         assert_eq!(
@@ -219,15 +219,15 @@ mod tests {
                 creation_seconds: 1_700_000_002,
                 origin: Some("p/a b@s".into()),
                 mounted_at: vec![],
-                written_bytes: 0,
                 encryption_root: Some("p".into()),
+                has_loaded_key: true,
                 properties: vec![],
             }
         );
         for broken in [
             "p",
-            "p\tfilesystem\tx\t1\t1\t-\t0\t-",
-            "p\tsnapshot\t1\t1\t1\t-\t0\t-",
+            "p\tfilesystem\tx\t1\t1\t-\t-\t-",
+            "p\tsnapshot\t1\t1\t1\t-\t-\t-",
         ] {
             assert!(datasets(broken).is_err(), "{broken}");
         }
@@ -263,7 +263,7 @@ mod tests {
     fn values_may_hold_anything() {
         let text = "p\ta:b\tlocal\tone\ttab\nand a line\n\np/none\ta:c\tlocal\tx\n\
                     p\tatime\treceived\toff\n";
-        let mut found = datasets("p\tfilesystem\t1\t1\t1\t-\t0\t-\n").unwrap();
+        let mut found = datasets("p\tfilesystem\t1\t1\t1\t-\t-\t-\n").unwrap();
         properties(text, &mut found);
         assert_eq!(
             found[0].properties,
