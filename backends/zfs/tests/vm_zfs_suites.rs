@@ -10,6 +10,7 @@ use state_testing::suite::{self, root::RootFixture, store::StoreFixture};
 use state_zfs::{Live, Zfs, ZfsStore};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The machine of the root suite: names that a script would trip over.
 struct Root {
@@ -230,12 +231,19 @@ fn vm_a_store_in_use_is_not_exchanged() {
     let fixture = Store::on("rpool/persist", "");
     let mut store = fixture.open();
     drop(store.stage().unwrap());
-    let open = fs::File::create(fixture.path.join("open")).unwrap();
+    fs::write(fixture.path.join("open"), "").unwrap();
+    let mut user = Command::new("sleep")
+        .arg("600")
+        .current_dir(&fixture.path)
+        .spawn()
+        .unwrap();
+    let refused = store.exchange();
+    user.kill().unwrap();
+    user.wait().unwrap();
     assert!(matches!(
-        store.exchange(),
+        refused,
         Err(Error::Refused(Refusal::InUse { .. }))
     ));
-    drop(open);
     assert_eq!(store.exchange().unwrap(), Outcome::Made);
     assert!(!fixture.path.join("open").exists());
     assert!(matches!(
