@@ -282,3 +282,78 @@ fn the_engine_does_what_every_root_engine_must() {
         Fixture(sim)
     });
 }
+
+#[test]
+fn what_would_lose_something_is_refused() {
+    type Case<'a> = (&'a str, &'a dyn Fn(&SimZfs), Ask, &'a str);
+    let newer = |sim: &SimZfs| sim.snapshot_of(&format!("{ROOT}@newer"));
+    let cases: [Case<'_>; 8] = [
+        (
+            "no blank",
+            &|sim| sim.destroyed(&format!("{ROOT}@blank")),
+            Ask::Keep,
+            "rpool/local/root@blank does not exist",
+        ),
+        (
+            "root is mounted",
+            &|sim| sim.mount(ROOT, "/sysroot"),
+            Ask::Keep,
+            "rpool/local/root is mounted at /sysroot",
+        ),
+        (
+            "root is mounted, to be rolled back",
+            &|sim| sim.mount(ROOT, "/sysroot"),
+            Ask::GiveUp,
+            "rpool/local/root is mounted at /sysroot",
+        ),
+        (
+            "a child without a blank",
+            &|sim| sim.dataset(&format!("{ROOT}/var"), &[]),
+            Ask::Keep,
+            "rpool/local/root/var is a child of root without a blank snapshot of its own",
+        ),
+        (
+            "a child is mounted",
+            &|sim| {
+                sim.dataset(&format!("{ROOT}/var"), &[]);
+                sim.snapshot_of(&format!("{ROOT}/var@blank"));
+                sim.mount(&format!("{ROOT}/var"), "/var");
+            },
+            Ask::Keep,
+            "rpool/local/root/var is mounted at /var",
+        ),
+        (
+            "a newer snapshot is held",
+            &|sim| {
+                newer(sim);
+                sim.hold(&format!("{ROOT}@newer"), "backup tool");
+            },
+            Ask::GiveUp,
+            "rpool/local/root@newer is held by backup tool",
+        ),
+        (
+            "a newer snapshot has a clone",
+            &|sim| {
+                newer(sim);
+                sim.clone_of(&format!("{ROOT}@newer"), "rpool/local/experiment");
+            },
+            Ask::GiveUp,
+            "rpool/local/root@newer is held by rpool/local/experiment",
+        ),
+        (
+            "the pool is read-only",
+            &|sim| sim.import_read_only(true),
+            Ask::Keep,
+            "pool rpool is read-only",
+        ),
+    ];
+    for (name, change, ask, message) in cases {
+        let sim = machine();
+        change(&sim);
+        // Not `Start::new` with it: that would unmount.
+        let mut started = Start::new(name, machine());
+        started.rig = sim;
+        started.rig.fail(None); // counts acts anew
+        Sweep::new(&engine).assert_refused(&started, ask, message);
+    }
+}
