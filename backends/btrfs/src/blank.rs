@@ -152,7 +152,16 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
         }
         .into());
     }
-    let mut steps = settle(layout, survey);
+    let mut steps = Vec::new();
+    // A root that was given up and is still the default cannot be deleted: the reset that was
+    // interrupted would have made root the default next.
+    let given_up = survey.scratch.subvolume();
+    if given_up.is_some_and(|top| top.id == survey.filesystem.default_subvolume) {
+        steps.push(Step::SetDefault {
+            at: layout.root.clone(),
+        });
+    }
+    steps.extend(settle(layout, survey));
     steps.extend(stage(layout, survey));
     let Some(blank) = survey.blank.subvolume() else {
         steps.extend([
