@@ -4,7 +4,7 @@ use crate::program::Program;
 use std::fmt;
 
 /// A program that makes initrds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Maker {
     /// dracut

@@ -8,6 +8,17 @@ use crate::paths::Shown;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+/// Here, because below the command line nobody knows that there is one.
+impl clap::ValueEnum for Maker {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()))
+    }
+}
+
 /// The part of `init` that follows once the configuration is right.
 #[derive(Debug, clap::Args)]
 #[group(skip)] // init has a group of this name
