@@ -4,7 +4,7 @@
 use serde_json::Value;
 use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes};
-use state_linux::{btrfs, namespace};
+use state_linux::{btrfs, mountinfo, namespace};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -117,6 +117,20 @@ impl Machine {
         let mut places = self.past_roots();
         places.extend([self.root(), self.top().join("root.new")]);
         places.iter().any(|place| place.join(file).exists())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Or the directory could not be removed after this.
+        let mounts = mountinfo::read().unwrap();
+        for mount in mounts
+            .iter()
+            .rev()
+            .filter(|mount| mount.at.starts_with(self.dir.path()))
+        {
+            mount::unmount_lazily(&mount.at).unwrap();
+        }
     }
 }
 
