@@ -251,7 +251,9 @@ impl Play<'_> {
         self.scene("New hardware, another filesystem")?;
         let new = New::set_up(stage)?;
         self.tells(new.describe())?;
-        self.runs("state restore --from file:///mnt/usb --machine demo --into /mnt/persist --allow-unsigned")?;
+        self.runs(
+            "state restore --from file:///mnt/usb --machine demo --into /mnt/new --allow-unsigned",
+        )?;
         let options = restore::Options {
             which: archives::Which {
                 from: Some(format!("file://{}", usb.display())),
