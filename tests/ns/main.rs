@@ -6,4 +6,5 @@ mod harness;
 mod methods;
 mod mount;
 mod refusals;
+mod stale;
 mod words;
