@@ -290,6 +290,7 @@ mod tests {
             (created("etc", Kind::Directory), Some(Quiet::Noise)),
             (created("etc/new", Kind::Directory), None),
             (file("etc/bound", 0), Some(Quiet::Entry)),
+            (file("etc/bound", 3), None),
             (file("etc/detached", 4), None),
             (link("etc/link", "/persist/etc/link"), Some(Quiet::Entry)),
             (file("etc/machine-id", 33), Some(Quiet::Entry)),
