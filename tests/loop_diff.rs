@@ -1,0 +1,194 @@
+//! `state mount`, `diff`, `roots diff` and `roots recover` on a machine whose root is a real
+//! btrfs: what is seen below mounts and in nested subvolumes, renames, and the way back.
+
+use serde_json::Value;
+use state_linux::loopback::Loop;
+use state_linux::mount::{self, Attributes};
+use state_linux::{btrfs, namespace};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A machine with root and store as subvolumes of one btrfs on a loop device. Mounts are in a
+/// namespace of the test's thread and the image has no name: nothing is left behind.
+struct Machine {
+    dir: tempfile::TempDir,
+    disk: Loop,
+}
+
+impl Machine {
+    fn new() -> Self {
+        namespace::own_mounts().expect("this needs root");
+        let image = tempfile::tempfile_in("/var/tmp").unwrap();
+        image.set_len(256 << 20).unwrap();
+        let path = format!("/proc/self/fd/{}", image.as_raw_fd());
+        let disk = Loop::attach(Path::new(&path), false).expect("this needs loop devices");
+        let made = Command::new("mkfs.btrfs")
+            .args(["-q", "-f"])
+            .arg(disk.path())
+            .output();
+        let made = made.expect("this needs btrfs-progs");
+        assert!(made.status.success(), "{made:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Self { dir, disk };
+        machine.mount("/", "top");
+        for name in ["root", "persist"] {
+            machine.subvolume(&machine.at("top").join(name));
+        }
+        machine.write("top/root/usr/sbin/init", "init");
+        std::os::unix::fs::symlink("usr/sbin", machine.at("top/root/sbin")).unwrap();
+        fs::create_dir_all(machine.at("initrd/etc")).unwrap();
+        machine
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), content).unwrap();
+    }
+
+    fn subvolume(&self, path: &Path) {
+        let parent = File::open(path.parent().unwrap()).unwrap();
+        btrfs::create(parent, path.file_name().unwrap()).unwrap();
+    }
+
+    fn mount(&self, subvolume: &str, at: &str) {
+        fs::create_dir_all(self.at(at)).unwrap();
+        let options = [
+            ("source", Some(self.disk.path().as_os_str())),
+            ("subvol", Some(OsStr::new(subvolume))),
+        ];
+        let detached = mount::detached("btrfs", &options, Attributes::empty()).unwrap();
+        mount::attach(detached, rustix::fs::CWD, &self.at(at)).unwrap();
+    }
+
+    /// What a boot mounts.
+    fn boot(&self) {
+        self.mount("root", "machine");
+        self.mount("persist", "machine/persist");
+    }
+
+    fn shut_down(&self) {
+        mount::unmount_lazily(&self.at("machine")).unwrap();
+    }
+
+    fn state(&self, root: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+        command
+            .arg("--root")
+            .arg(self.at(root))
+            .arg("--config")
+            .arg(self.at("state.toml"));
+        command.args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn done(&self, root: &str, args: &[&str]) -> String {
+        let output = self.state(root, args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn lost(&self, args: &[&str]) -> Vec<String> {
+        let told = self.done("machine", args);
+        told.split_terminator('\0').map(str::to_owned).collect()
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_a_reset_throws_away_is_told_before_and_brought_back_after() {
+    let machine = Machine::new();
+    let config = format!(
+        "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
+         [persist.\"/persist\"]\ndirectories = [\"/var/lib/kept\", \"/etc/app\"]\n",
+        machine.disk.path().display()
+    );
+    machine.write("state.toml", &config);
+    machine.write("top/root/etc/app/installed", "by a package");
+    machine.write("top/root/etc/renamed from", "the same inode");
+    machine.write("top/root/etc/mode", "x");
+    machine.write("top/root/etc/gone", "x");
+    for dir in ["persist", "srv", "var/lib/machines"] {
+        fs::create_dir_all(machine.at("top/root").join(dir)).unwrap();
+    }
+    machine.done("initrd", &["blank", "take", "--yes"]);
+
+    machine.boot();
+    // The store has nothing yet: what blank brought to the path fills it.
+    machine.done("machine", &["mount"]);
+    assert_eq!(
+        fs::read(machine.at("top/persist/etc/app/installed")).unwrap(),
+        b"by a package"
+    );
+    machine.write("machine/etc/app/kept", "in the store");
+    machine.write("machine/var/lib/kept/too", "in the store");
+    let nothing = machine.done("machine", &["diff"]);
+    assert!(
+        nothing.starts_with("nothing would be lost at the next reset"),
+        "{nothing}"
+    );
+
+    let etc = machine.at("machine/etc");
+    fs::rename(etc.join("renamed from"), etc.join("renamed to")).unwrap();
+    fs::set_permissions(etc.join("mode"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(etc.join("gone")).unwrap();
+    machine.write("machine/srv/a b\n/file", "precious");
+    machine.write("top/root/var/lib/kept/hidden", "below the mount");
+    machine.subvolume(&machine.at("machine/srv/nested"));
+    machine.write("machine/srv/nested/in it", "precious too");
+    let expected = [
+        "/etc/mode",
+        "/etc/renamed to",
+        "/srv/a b\n",
+        "/srv/a b\n/file",
+        "/srv/nested",
+        "/srv/nested/in it",
+        "/var/lib/kept/hidden",
+    ];
+    assert_eq!(machine.lost(&["diff", "-0"]), expected);
+    let report: Value =
+        serde_json::from_str(&machine.done("machine", &["diff", "--json", "/etc"])).unwrap();
+    let told: Vec<_> = (report["changes"].as_array().unwrap().iter())
+        .map(|change| format!("{} {} {}", change["path"], change["what"], change["from"]))
+        .collect();
+    let renamed = r#""etc/renamed to" "renamed" "etc/renamed from""#;
+    assert_eq!(
+        told,
+        [
+            r#""etc/gone" "deleted" null"#,
+            r#""etc/mode" "changed" null"#,
+            renamed
+        ]
+    );
+
+    machine.shut_down();
+    machine.done("initrd", &["reset"]);
+    machine.boot();
+    assert_eq!(machine.lost(&["roots", "diff", "latest", "-0"]), expected);
+    assert!(!machine.at("machine/srv/nested").exists());
+    machine.done("machine", &["roots", "recover", "/srv/nested"]);
+    machine.done(
+        "machine",
+        &["roots", "recover", "/etc/mode", "--to", "/srv/mode of then"],
+    );
+    assert_eq!(
+        fs::read(machine.at("machine/srv/nested/in it")).unwrap(),
+        b"precious too"
+    );
+    let recovered = fs::metadata(machine.at("machine/srv/mode of then")).unwrap();
+    assert_eq!(recovered.mode() & 0o7777, 0o600);
+    let refused = machine.state("machine", &["roots", "recover", "/etc/mode"]);
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    machine.done("machine", &["mount"]);
+    assert_eq!(
+        fs::read(machine.at("machine/etc/app/kept")).unwrap(),
+        b"in the store"
+    );
+    machine.shut_down();
+}
