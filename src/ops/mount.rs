@@ -111,13 +111,6 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let tree = tree(cx, &settings)?;
     let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
-    if lock.is_some() {
-        for (store, _) in tree.stores() {
-            recover(&cx.rooted(store)).with_context(|| {
-                format!("finishing what a restore began in {}", store.display())
-            })?;
-        }
-    }
     let blank = Blank::new(|| blank(cx, &settings));
     let unfit = match lock {
         Some(_) => finish_exchanges(cx, &tree),
@@ -127,23 +120,6 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
         .context("putting the persist tree in place")?;
     drop(lock);
     Ok(report)
-}
-
-/// A restore whose exchange was interrupted is finished before anybody uses the store: until then
-/// a part of either tree may be in place.
-fn recover(store: &Path) -> Result<()> {
-    let is_denied = |error: &Error| {
-        matches!(error, Error::Os { source, .. }
-            if source.kind() == std::io::ErrorKind::PermissionDenied)
-    };
-    if !store.is_dir() {
-        return Ok(()); // said of each of its entries
-    }
-    match engine::store(store).and_then(|mut store| store.recover()) {
-        // Who may not look at the filesystem cannot have exchanged anything on it.
-        Err(error) if is_denied(&error) => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 /// What putting the persist tree in place would do. Changes nothing, and needs no lock.
@@ -211,15 +187,19 @@ fn finish_exchanges(cx: &Context, tree: &PersistTree) -> BTreeMap<PathBuf, Strin
         if !at.is_dir() {
             return None;
         }
-        let error = engine::store(&at)
-            .and_then(|mut store| store.recover())
-            .err()?;
+        let recovered = engine::store(&at).and_then(|mut store| store.recover());
+        // Who may not look at the filesystem cannot have exchanged anything on it either.
+        let error = recovered.err().filter(|error| !is_denied(error))?;
         Some((
             store.to_owned(),
             format!("finishing an interrupted exchange: {error}"),
         ))
     });
     failed.collect()
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Os { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Where the table of words for file managers is, below `root_dir`: only the running machine has
