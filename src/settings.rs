@@ -261,8 +261,14 @@ table! {
         level: i32 = (3), example "9";
         /// Patterns of paths that are not archived.
         exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";
+        /// The private key that signs archives: an OpenSSH key of type ed25519 without a
+        /// passphrase. Without it archives are unsigned.
+        sign_with: Option<PathBuf> = (None), example "\"/etc/ssh/ssh_host_ed25519_key\"";
+        /// The keys that are believed when archives are read: an `allowed_signers` file, see
+        /// ssh-keygen(1). An archive signed by another key is refused.
+        trusted_signers: Option<PathBuf> = (None), example "\"/etc/state/allowed_signers\"";
     }
-    later ["encrypt-to", "sign-with", "trusted-signers", "hooks"]
+    later ["encrypt-to", "hooks"]
 }
 
 table! {

@@ -114,6 +114,22 @@ pub fn fingerprint_of(signature: &str) -> Result<String, SignatureError> {
         .to_string())
 }
 
+/// Checks that `signature` was made over exactly `text`, for an archive, by the key it names.
+/// Gives that key's fingerprint; whose it is remains to be known.
+///
+/// # Errors
+/// It was not.
+pub fn signed_by(text: &[u8], signature: &str) -> Result<String, SignatureError> {
+    let signature = parse(signature)?;
+    if signature.namespace() != NAMESPACE {
+        return Err(SignatureError::Namespace(signature.namespace().to_owned()));
+    }
+    let key = PublicKey::from(signature.public_key().clone());
+    key.verify(NAMESPACE, text, &signature)
+        .map_err(|_| SignatureError::Mismatch)?;
+    Ok(key.fingerprint(HashAlg::Sha256).to_string())
+}
+
 fn parse(signature: &str) -> Result<SshSig, SignatureError> {
     SshSig::from_pem(signature).map_err(|e| SignatureError::NoSignature(e.to_string()))
 }

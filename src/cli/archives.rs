@@ -7,6 +7,7 @@ use super::size::{moment, size};
 use super::table::{Column, Table};
 use super::{Exit, Globals, Screen};
 use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
+use crate::ops::seal::Signature;
 use anstyle::Style;
 use std::io::{self, Write as _};
 
@@ -23,6 +24,9 @@ pub struct Args {
     /// The machine whose archives are meant; by default this one.
     #[arg(long, global = true, value_name = "NAME")]
     machine: Option<String>,
+    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    trust_key: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -61,6 +65,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let which = Which {
         from: args.from,
         machine: args.machine,
+        trust_key: args.trust_key,
     };
     match args.verb {
         Verb::List { machines } => {
@@ -79,6 +84,11 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             {
                 return Ok(Exit::Verification);
             }
+            let is_refused =
+                |archive: &Listed| matches!(archive.signature, Signature::Refused { .. });
+            if report.archives.iter().any(|v| is_refused(&v.archive)) {
+                return Ok(Exit::Key);
+            }
         }
     }
     Ok(Exit::Done)
@@ -87,9 +97,9 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
 /// What to know of an archive beside its figures.
 fn remarks(archive: &Listed) -> String {
     let remarks = [
-        (!archive.is_complete).then_some("incomplete"),
-        (!archive.is_signed).then_some("unsigned"),
-        archive.is_dirty.then_some("config changed"),
+        (!archive.is_complete).then(|| "incomplete".to_owned()),
+        archive.signature.remark(),
+        archive.is_dirty.then(|| "config changed".to_owned()),
     ];
     remarks.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -168,6 +178,9 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
         "holds    {} entries, {content}, stored as {stored}",
         archive.entries
     )?;
+    if let Signature::Trusted { key } = &archive.signature {
+        writeln!(out, "signed   by {key}, trusted for {}", archive.machine)?;
+    }
     let remarks = remarks(archive);
     if !remarks.is_empty() {
         writeln!(out, "         {WARN}{remarks}{WARN:#}")?;
@@ -211,6 +224,14 @@ pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
     for verdict in &verified.archives {
         let archive = &verdict.archive;
         let at = format!("{} at {}", archive.id, one_line(&archive.target));
+        if let Signature::Refused { why } = &archive.signature {
+            writeln!(
+                out,
+                "{BAD}refused{BAD:#}  {at}: its signature: {}",
+                one_line(why)
+            )?;
+            continue;
+        }
         match &verdict.damage {
             None => writeln!(
                 out,
@@ -236,7 +257,7 @@ mod tests {
             id: id.into(),
             time: DateTime::from_timestamp(1_795_255_200, 0).unwrap(),
             is_complete,
-            is_signed: false,
+            signature: Signature::Unsigned,
             commit: is_complete.then(|| "0123456789abcdef0123456789abcdef01234567".into()),
             is_dirty: false,
             entries: 287,

@@ -87,6 +87,13 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         "archive  {id}: {} entries, {content}, stored as {stored}",
         totals.entries
     )?;
+    match &report.signed_by {
+        Some(key) => writeln!(out, "signed   by {key}")?,
+        None => writeln!(
+            out,
+            "         {FAINT}unsigned: nobody vouches for it{FAINT:#}"
+        )?,
+    }
     names(out, "incomplete", &report.incomplete)?;
     if report.orphans > 0 {
         let what = match report.orphans {
@@ -197,6 +204,7 @@ mod tests {
                 tar_bytes: 2 << 20,
             },
             data_bytes: 345_678,
+            signed_by: Some("SHA256:x".into()),
             incomplete: vec![Shortcoming {
                 path: Bytes(b"/var/lib/app/a\nb".to_vec()),
                 why: "reading it at byte 4096: input/output error".into(),
@@ -214,7 +222,8 @@ mod tests {
             Screen::text(None, |out| human(&report(), out)),
             "store    /persist (btrfs), from a snapshot\n\
              config   commit 0123456789ab, and changes on top\n\
-             archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n         \
+             archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n\
+             signed   by SHA256:x\n         \
              incomplete: /var/lib/app/a\\nb: reading it at byte 4096: input/output error\n         \
              left out: 2 paths of the store, which nobody declared\n\
              target   nas: file:///mnt/nas: no such file or directory\n\

@@ -25,6 +25,22 @@ impl Globals {
                 .hint("look at the plan with `--dry-run`, then add `--yes`")
                 .into());
         }
+        self.ask(question)
+    }
+
+    /// Asks whether a key is known; `--yes` does not answer that. Where nobody can be asked, it is
+    /// a no.
+    ///
+    /// # Errors
+    /// The terminal fails.
+    pub fn vouch(&self, question: &str) -> anyhow::Result<bool> {
+        match self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            true => Ok(false),
+            false => self.ask(question),
+        }
+    }
+
+    fn ask(&self, question: &str) -> anyhow::Result<bool> {
         let mut stderr = self.stderr();
         let asking = "asking on the terminal";
         write!(stderr, "{} [y/N] ", one_line(question)).context(asking)?;

@@ -7,6 +7,7 @@ use super::{Exit, Globals, Screen};
 use crate::failure::Failure;
 use crate::ops::archives::Which;
 use crate::ops::restore::{self, Kept, Options, Report, Restored};
+use crate::ops::seal::Signature;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Only this one of the archive's stores, by the directory it was mounted at.
     #[arg(long, value_name = "PATH", conflicts_with = "path")]
     store: Option<PathBuf>,
+    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
+    #[arg(long, value_name = "FINGERPRINT")]
+    trust_key: Option<String>,
     /// Restore although nobody vouches for who made the archive.
     #[arg(long)]
     allow_unsigned: bool,
@@ -51,18 +55,32 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         which: Which {
             from: args.from,
             machine: args.machine,
+            trust_key: args.trust_key,
         },
         archive: args.archive,
         into: args.into,
         store: args.store,
         allow_unsigned: args.allow_unsigned,
     };
-    if !args.dry_run && options.allow_unsigned {
+    if !args.dry_run {
         let plan = restore::run(
             &globals.context(true)?,
             &options,
             globals.progress().as_ref(),
         )?;
+        match &plan.signature {
+            Signature::Unknown { key } if !options.allow_unsigned => {
+                let question = format!(
+                    "The archive {} is signed by {key}. Is that the key of {}?",
+                    plan.id, plan.machine
+                );
+                if !globals.vouch(&question)? {
+                    return plan.signature.demand(&plan.id, false).map(|()| Exit::Done);
+                }
+                options.which.trust_key = Some(key.clone());
+            }
+            signature => signature.demand(&plan.id, options.allow_unsigned)?,
+        }
         let into: Vec<_> = plan
             .stores
             .iter()
@@ -106,11 +124,16 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
             "         {WARN}incomplete{WARN:#}: not all was in it that should have been"
         )?;
     }
-    if !report.is_signed {
-        writeln!(
+    match &report.signature {
+        Signature::Trusted { key } => writeln!(out, "signed   by {key}, trusted for {machine}")?,
+        Signature::Unsigned => writeln!(
             out,
             "         {WARN}unsigned{WARN:#}: nobody vouches for who made it"
-        )?;
+        )?,
+        other => {
+            let remark = other.remark().unwrap_or_default();
+            writeln!(out, "         {WARN}{}{WARN:#}", one_line(&remark))?;
+        }
     }
     if let Some(commit) = &report.commit {
         writeln!(out, "config   commit {}", super::backup::short(commit))?;
@@ -181,7 +204,7 @@ mod tests {
             id: "20261121T113705Z-3f6a90c1".into(),
             time: DateTime::from_timestamp(1_795_261_025, 0).unwrap(),
             is_complete: false,
-            is_signed: false,
+            signature: Signature::Unsigned,
             executed: true,
             stores: vec![Restored {
                 store: "/persist".into(),
@@ -219,11 +242,15 @@ mod tests {
     #[test]
     fn a_dry_run_says_what_it_would_do() {
         let mut plan = report();
-        (plan.executed, plan.is_complete, plan.is_signed) = (false, true, true);
+        (plan.executed, plan.is_complete) = (false, true);
+        plan.signature = Signature::Trusted {
+            key: "SHA256:x".into(),
+        };
         (plan.commit, plan.notes) = (None, Vec::new());
         assert_eq!(
             Screen::text(None, |out| human(&plan, out)),
             "archive  20261121T113705Z-3f6a90c1 of blitzar, made 2026-11-21 11:37, from usb\n\
+             signed   by SHA256:x, trusted for blitzar\n\
              would restore 287 entries, 1.0 MiB, into /mnt/persist\n"
         );
     }

@@ -278,6 +278,18 @@ impl Check<'_> {
             let (fact, hint) = path_problem(why, &config.repo);
             self.wrong(&top.key("config").key("repo"), fact, hint);
         }
+        let archive = &settings.archive;
+        for (key, path) in [
+            ("sign-with", &archive.sign_with),
+            ("trusted-signers", &archive.trusted_signers),
+        ] {
+            if let Some(path) = path
+                && let Err(why) = paths::normal(path)
+            {
+                let (fact, hint) = path_problem(why, path);
+                self.wrong(&top.key("archive").key(key), fact, hint);
+            }
+        }
         let lists = [
             (top.key("diff").key("ignore"), &settings.diff.ignore),
             (top.key("archive").key("exclude"), &settings.archive.exclude),

@@ -1,5 +1,6 @@
 //! `state archives`: what there is at the targets, and whether it is whole.
 
+use super::seal::{Signature, Trust};
 use crate::archive::label::{DATA, Label, check_machine};
 use crate::archive::read::Archive;
 use crate::archive::{Error, machine};
@@ -22,6 +23,8 @@ pub struct Which {
     pub from: Option<String>,
     /// A machine; by default this one.
     pub machine: Option<String>,
+    /// The fingerprint of the key whose signatures are believed, whatever the settings say.
+    pub trust_key: Option<String>,
 }
 
 /// An archive as its label describes it.
@@ -37,8 +40,8 @@ pub struct Listed {
     pub time: DateTime<Utc>,
     /// Whether everything that should be in it is.
     pub is_complete: bool,
-    /// Whether somebody vouches for it. Nobody does, so far.
-    pub is_signed: bool,
+    /// Who vouches for it.
+    pub signature: Signature,
     /// The commit of the machine's configuration.
     pub commit: Option<String>,
     /// Whether the configuration's work tree differed from it.
@@ -52,14 +55,14 @@ pub struct Listed {
 }
 
 impl Listed {
-    fn of(target: &str, label: &Label) -> Self {
+    fn of(target: &str, label: &Label, signature: Signature) -> Self {
         Self {
             target: target.to_owned(),
             machine: label.machine.clone(),
             id: label.id.to_string(),
             time: label.time,
             is_complete: label.is_complete,
-            is_signed: false,
+            signature,
             commit: label.commit.clone(),
             is_dirty: label.is_dirty,
             entries: label.totals.entries,
@@ -104,17 +107,22 @@ pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List>
         true => None,
         false => Some(machine_of(cx, &settings, which)?),
     };
+    let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
     let mut failures = Vec::new();
     for name in &targets {
-        let read = target::open(&settings, name).and_then(|target| match &only {
-            Some(machine) => Ok(vec![Catalog::read(target.as_ref(), machine)?]),
-            None => {
-                let machines = Catalog::machines(target.as_ref())?;
-                Ok(machines.into_iter().map(|(_, catalog)| catalog).collect())
-            }
+        let read = target::open(&settings, name).and_then(|target| {
+            let catalogs = match &only {
+                Some(machine) => vec![Catalog::read(target.as_ref(), machine)?],
+                None => {
+                    let machines = Catalog::machines(target.as_ref())?;
+                    machines.into_iter().map(|(_, catalog)| catalog).collect()
+                }
+            };
+            let add = |catalog| list.add(name, target.as_ref(), catalog, &trust);
+            catalogs.iter().try_for_each(add)
         });
         match read {
-            Ok(catalogs) => catalogs.iter().for_each(|catalog| list.add(name, catalog)),
+            Ok(()) => {}
             Err(error) => {
                 list.odd.push(Odd {
                     target: name.clone(),
@@ -132,9 +140,17 @@ pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List>
 }
 
 impl List {
-    fn add(&mut self, target: &str, catalog: &Catalog) {
-        let listed = catalog.labels.iter().map(|label| Listed::of(target, label));
-        self.archives.extend(listed);
+    fn add(
+        &mut self,
+        target: &str,
+        at: &dyn Target,
+        catalog: &Catalog,
+        trust: &Trust,
+    ) -> crate::archive::Result<()> {
+        for label in &catalog.labels {
+            let signature = trust.look(at, label)?;
+            self.archives.push(Listed::of(target, label, signature));
+        }
         for (name, error) in &catalog.unreadable {
             self.odd.push(Odd {
                 target: target.to_owned(),
@@ -149,6 +165,7 @@ impl List {
                 why: "an interrupted backup left it; the next one removes it".into(),
             });
         }
+        Ok(())
     }
 }
 
@@ -172,11 +189,13 @@ pub struct Show {
 pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
     let settings = settings(cx, which.from.as_deref())?;
     let found = find(cx, &settings, which, id)?;
+    let signature = found.signature(cx, &settings, which)?;
+    signature.check(found.label.id.as_str())?;
     let source = found.data()?;
     let archive = Archive::open(source.as_ref(), &found.label)?;
     let index = archive.index();
     Ok(Show {
-        archive: Listed::of(&found.name, &found.label),
+        archive: Listed::of(&found.name, &found.label, signature),
         machine: archive.machine().clone(),
         incomplete: index.incomplete.iter().map(Into::into).collect(),
         left_out: index.left_out.iter().map(Into::into).collect(),
@@ -214,6 +233,7 @@ pub fn verify(
 ) -> anyhow::Result<Verified> {
     let settings = settings(cx, which.from.as_deref())?;
     let machine = machine_of(cx, &settings, which)?;
+    let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
     let mut verified = Verified {
         archives: Vec::new(),
     };
@@ -230,6 +250,14 @@ pub fn verify(
             None => catalog.labels.last().into_iter().collect(),
         };
         for label in labels {
+            let signature = trust.look(target.as_ref(), label)?;
+            if let Signature::Refused { .. } = signature {
+                verified.archives.push(Verdict {
+                    archive: Listed::of(&name, label, signature),
+                    damage: None,
+                });
+                continue; // what somebody else made is not read
+            }
             let doing = format!("verifying {}", label.id);
             progress.begin(&doing, Unit::Bytes, Some(label.totals.bytes));
             let damage = verify_one(cx, target.as_ref(), label, progress);
@@ -240,7 +268,7 @@ pub fn verify(
                 Err(error) => return Err(error.into()),
             };
             verified.archives.push(Verdict {
-                archive: Listed::of(&name, label),
+                archive: Listed::of(&name, label, signature),
                 damage,
             });
         }
@@ -284,6 +312,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Who vouches for it.
+    pub(crate) fn signature(
+        &self,
+        cx: &Context,
+        settings: &Settings,
+        which: &Which,
+    ) -> anyhow::Result<Signature> {
+        let trust = Trust::of(cx, settings, which.trust_key.as_deref())?;
+        Ok(trust.look(self.target.as_ref(), &self.label)?)
+    }
+
     /// Its data.
     pub(crate) fn data(&self) -> anyhow::Result<Box<dyn crate::archive::read::Source + '_>> {
         if self.label.suffix != DATA {

@@ -15,6 +15,7 @@ pub mod recover;
 pub mod reset;
 pub mod restore;
 pub mod roots;
+pub mod seal;
 #[cfg(test)]
 mod sim;
 pub mod snapshot;

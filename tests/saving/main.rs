@@ -6,6 +6,8 @@ mod filesystems;
 mod hostile;
 mod interrupted;
 mod machine;
+#[cfg(feature = "offsite")]
+mod signed;
 
 use machine::{Machine, note};
 use state::ops::{archives, restore};
@@ -56,7 +58,7 @@ fn a_dry_run_changes_nothing() {
     assert!(!saved.executed && saved.id.is_none());
     // Unsigned is said, and is no obstacle to looking.
     let plan = restore::run(&cx, &restore::Options::default(), &Silent).unwrap();
-    assert!(!plan.executed && !plan.is_signed);
+    assert!(!plan.executed && plan.signature == state::ops::seal::Signature::Unsigned);
     assert_eq!(plan.stores[0].entries, 9);
     assert_eq!(
         before.differences(&note(&machine.path("."))),
@@ -76,6 +78,7 @@ fn fresh_hardware_needs_no_configuration() {
         which: archives::Which {
             from: Some(from.clone()),
             machine: Some(machine.into()),
+            trust_key: None,
         },
         into: Some(into.clone()),
         allow_unsigned: true,

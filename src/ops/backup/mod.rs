@@ -9,6 +9,7 @@ pub(crate) use commit::look as commit;
 pub use report::{Published, Report, Shortcoming, Source};
 
 use super::archives::machine_name;
+use super::seal::{self, Seal, Signature, Trust};
 use crate::archive::label::{DATA, Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
@@ -28,7 +29,6 @@ use chrono::SecondsFormat;
 use fan::Fan;
 use sources::Sources;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 /// What is asked of a backup.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +59,8 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
                 .into(),
         );
     }
+    let seal = Seal::of(cx, &settings)?;
+    let trust = Trust::of(cx, &settings, None);
     let look = |config: &ConfigRepo| commit::look(&cx.rooted(&config.repo), &config.repo);
     let config = settings.config.as_ref().map(look);
     let config = match (config, &settings.config) {
@@ -88,6 +90,18 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         None => None,
     };
     report.set_config(config.as_ref());
+    let trust = match trust {
+        Ok(trust) => Some(trust),
+        // That is of importance to a restore; an archive is better than none.
+        Err(error) => {
+            let why = crate::failure::message(&error);
+            report
+                .notes
+                .push(format!("a restore here would be refused: {why}"));
+            None
+        }
+    };
+    report.signed_by = seal.as_ref().map(Seal::fingerprint);
     if cx.dry_run {
         return Ok(report);
     }
@@ -142,9 +156,22 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     report.made(&label, &written);
     progress.begin("verifying what was published", Unit::Bytes, None);
     for ((n, target), outcome) in targets.iter().zip(outcomes) {
-        let published = outcome.and_then(|()| publish(cx, target.as_ref(), &label));
+        let published = outcome
+            .and_then(|()| publish(cx, target.as_ref(), &label, seal.as_ref()))
+            .and_then(|()| {
+                let trust = trust.as_ref();
+                trust
+                    .map(|trust| trust.look(target.as_ref(), &label))
+                    .transpose()
+            });
         match published {
-            Ok(()) => report.targets[*n].is_published = true,
+            Ok(signature) => {
+                report.targets[*n].is_published = true;
+                if let Some(Signature::Refused { why }) = signature {
+                    let note = format!("a restore here would refuse its signature: {why}");
+                    report.notes.push(note);
+                }
+            }
             Err(Error::Other(state_api::Error::Interrupted)) => {
                 return Err(state_api::Error::Interrupted.into());
             }
@@ -295,8 +322,14 @@ fn make(
 }
 
 /// Reads the data object back, and publishes the label if it is what was written. Until then
-/// there is no archive.
-fn publish(cx: &Context, target: &dyn Target, label: &Label) -> crate::archive::Result<()> {
+/// there is no archive, and until its signature is there as well nobody vouches for it.
+fn publish(
+    cx: &Context,
+    target: &dyn Target,
+    label: &Label,
+    seal: Option<&Seal>,
+) -> crate::archive::Result<()> {
+    let signature = seal.map(|seal| seal.sign(label)).transpose()?;
     let name = label.data_name();
     let source = target.get(&name)?;
     if source.length() != label.data_bytes
@@ -307,11 +340,11 @@ fn publish(cx: &Context, target: &dyn Target, label: &Label) -> crate::archive::
             "the target gives back something else than was written",
         ));
     }
-    let mut upload = target.put(&label.name())?;
-    upload
-        .write_all(label.to_text().as_bytes())
-        .map_err(|e| Error::os(format!("writing {}", label.name()), e))?;
-    upload.finish()
+    seal::put(target, &label.name(), &label.to_text())?;
+    match signature {
+        Some(signature) => seal::put(target, &seal::name(label), &signature),
+        None => Ok(()),
+    }
 }
 
 /// Names by number out of passwd(5) or group(5).

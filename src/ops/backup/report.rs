@@ -33,6 +33,8 @@ pub struct Report {
     pub totals: Totals,
     /// Its size as stored.
     pub data_bytes: u64,
+    /// The key that signs it.
+    pub signed_by: Option<String>,
     /// What should be in it and could not be had. Not empty: the archive is incomplete.
     pub incomplete: Vec<Shortcoming>,
     /// What is left out on purpose.
@@ -124,6 +126,7 @@ impl Report {
             id: None,
             totals: Totals::default(),
             data_bytes: 0,
+            signed_by: None,
             incomplete: Vec::new(),
             left_out: Vec::new(),
             absent: Vec::new(),

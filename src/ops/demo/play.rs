@@ -258,6 +258,7 @@ impl Play<'_> {
             which: archives::Which {
                 from: Some(format!("file://{}", usb.display())),
                 machine: Some("demo".into()),
+                trust_key: None,
             },
             into: Some(new.store()),
             allow_unsigned: true,

@@ -10,10 +10,10 @@ mod report;
 pub use report::{Kept, Lost, Report, Restored};
 
 use super::archives::{self, Which};
+use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
 use crate::archive::manifest::What;
 use crate::archive::read::Archive;
-use crate::archive::{Error, compare};
 use crate::config;
 use crate::context::Context;
 use crate::engine;
@@ -66,6 +66,11 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let settings = archives::settings(cx, from)?;
     let id = options.archive.as_deref().unwrap_or("latest");
     let found = archives::find(cx, &settings, &options.which, id)?;
+    let signature = found.signature(cx, &settings, &options.which)?;
+    signature.check(found.label.id.as_str())?;
+    if !cx.dry_run {
+        signature.demand(found.label.id.as_str(), options.allow_unsigned)?;
+    }
     let source = found.data()?;
     let archive = Archive::open(source.as_ref(), &found.label)?;
     if let Some(path) = &options.path {
@@ -75,17 +80,17 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             &settings,
             &found.name,
             &archive,
+            signature,
             path,
             progress,
         );
     }
     let mut tasks = tasks(cx, options, &settings, &archive)?;
-    let mut report = Report::planned(&found.name, &archive, &tasks);
+    let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.compare_config(cx, &settings, &archive);
     if cx.dry_run {
         return Ok(report);
     }
-    trust(options, &found.label.id.to_string())?;
     let _lock = cx.lock()?;
     for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
         stage(cx, &archive, task, restored, progress)?;
@@ -108,17 +113,6 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     }
     report.executed = true;
     Ok(report)
-}
-
-/// Whether somebody vouches for the archive. Nobody can, so far.
-fn trust(options: &Options, id: &str) -> anyhow::Result<()> {
-    if options.allow_unsigned {
-        return Ok(());
-    }
-    Err(Error::Unsigned {
-        what: format!("the archive {id}"),
-    }
-    .into())
 }
 
 /// Which store goes where.

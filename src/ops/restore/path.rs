@@ -1,7 +1,7 @@
 //! One path out of an archive, put into its place in the store.
 
 use super::report::{Kept, Report, Restored};
-use super::{Options, merge, room, trust};
+use super::{Options, merge, room};
 use crate::archive::extract::Job;
 use crate::archive::manifest::What;
 use crate::archive::read::Archive;
@@ -9,6 +9,7 @@ use crate::archive::write::path_bytes;
 use crate::archive::{Error, compare};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::ops::seal::Signature;
 use crate::progress::{Progress, Unit};
 use crate::settings::Settings;
 use anyhow::Context as _;
@@ -33,6 +34,7 @@ pub(super) fn run(
     settings: &Settings,
     target: &str,
     archive: &Archive<'_>,
+    signature: Signature,
     path: &Path,
     progress: &dyn Progress,
 ) -> anyhow::Result<Report> {
@@ -73,7 +75,7 @@ pub(super) fn run(
         }
     };
     let place = into.join(path.strip_prefix("/").unwrap_or(&path));
-    let mut report = Report::of(target, archive);
+    let mut report = Report::of(target, archive, signature);
     report.stores.push(Restored {
         store: name,
         into: place.clone(),
@@ -87,7 +89,6 @@ pub(super) fn run(
     if cx.dry_run {
         return Ok(report);
     }
-    trust(options, archive.label().id.as_str())?;
     let _lock = cx.lock()?;
     refuse_if_used(&place)?;
     let doing = || format!("restoring {}", place.display());

@@ -5,6 +5,7 @@ use crate::archive::extract::Loss;
 use crate::archive::manifest::Bytes;
 use crate::archive::read::Archive;
 use crate::context::Context;
+use crate::ops::seal::Signature;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -23,8 +24,8 @@ pub struct Report {
     pub time: DateTime<Utc>,
     /// Whether everything that should have been in it was.
     pub is_complete: bool,
-    /// Whether somebody vouches for it.
-    pub is_signed: bool,
+    /// Who vouches for it.
+    pub signature: Signature,
     /// Whether it was done; a dry run stops before.
     pub executed: bool,
     /// The stores, or the one of which a path was restored.
@@ -87,7 +88,7 @@ impl From<Loss> for Lost {
 }
 
 impl Report {
-    pub(super) fn of(target: &str, archive: &Archive<'_>) -> Self {
+    pub(super) fn of(target: &str, archive: &Archive<'_>, signature: Signature) -> Self {
         let label = archive.label();
         Self {
             target: target.to_owned(),
@@ -95,7 +96,7 @@ impl Report {
             id: label.id.to_string(),
             time: label.time,
             is_complete: label.is_complete,
-            is_signed: false,
+            signature,
             executed: false,
             stores: Vec::new(),
             commit: label.commit.clone(),
@@ -103,8 +104,13 @@ impl Report {
         }
     }
 
-    pub(super) fn planned(target: &str, archive: &Archive<'_>, tasks: &[Task]) -> Self {
-        let mut report = Self::of(target, archive);
+    pub(super) fn planned(
+        target: &str,
+        archive: &Archive<'_>,
+        signature: Signature,
+        tasks: &[Task],
+    ) -> Self {
+        let mut report = Self::of(target, archive, signature);
         report.stores = (tasks.iter())
             .map(|task| Restored {
                 store: task.name.clone(),

@@ -1,0 +1,319 @@
+//! Who made an archive: signing what is published, and whom to believe of what is read.
+//!
+//! Nothing of an archive is believed before its signature. It is checked against the keys in
+//! `[archive] trusted-signers`, or the one that a person named; never against what lies beside
+//! the archive.
+
+use crate::archive::label::Label;
+use crate::archive::{Error, Result};
+use crate::context::Context;
+use crate::failure::{Class, Failure};
+use crate::settings::Settings;
+use crate::target::Target;
+use serde::Serialize;
+
+/// The end of a signature's name, after the label's.
+const SIGNATURE: &str = ".sig";
+/// The largest signature that is read.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// What is known of who made an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Signature {
+    /// There is none.
+    Unsigned,
+    /// There is one, and this build cannot check any.
+    Unchecked,
+    /// It fits, and nothing here says whose key it is.
+    Unknown {
+        /// The key that made it.
+        key: String,
+    },
+    /// It was made by a key that is trusted to speak for the machine.
+    Trusted {
+        /// The key that made it.
+        key: String,
+    },
+    /// It is not to be believed.
+    Refused {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Signature {
+    /// In a few words, for a list. Nothing has to be said of what is as it should be.
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Self::Trusted { .. } => None,
+            Self::Unsigned => Some("unsigned".into()),
+            Self::Unchecked => Some("signature not checked".into()),
+            Self::Unknown { key } => Some(format!("signed by unknown {key}")),
+            Self::Refused { .. } => Some("bad signature".into()),
+        }
+    }
+
+    /// Refuses an archive whose signature is wrong: not even its manifest is looked at.
+    ///
+    /// # Errors
+    /// It is wrong.
+    pub(crate) fn check(&self, id: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Refused { why } => Err(Failure::new(
+                Class::Key,
+                format!("the signature of the archive {id}: {why}"),
+            )
+            .hint(
+                "somebody else made or changed it, or the machine has a new key; nothing was \
+                 changed here. If you know the key: --trust-key SHA256:…",
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses an archive for which nobody vouches, unless that was allowed.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub(crate) fn demand(&self, id: &str, allow_unsigned: bool) -> anyhow::Result<()> {
+        self.check(id)?;
+        match self {
+            Self::Trusted { .. } => Ok(()),
+            _ if allow_unsigned => Ok(()),
+            Self::Unknown { key } => Err(Failure::new(
+                Class::Key,
+                format!("the archive {id} is signed by {key}, which nothing here vouches for"),
+            )
+            .hint(format!(
+                "compare it with what you noted of the machine's key, then say --trust-key {key}"
+            ))
+            .into()),
+            Self::Unchecked => Err(Failure::new(
+                Class::Key,
+                format!("the signature of the archive {id} cannot be checked by this build"),
+            )
+            .hint("use a state that was built with the feature `offsite`")
+            .into()),
+            Self::Unsigned | Self::Refused { .. } => Err(Error::Unsigned {
+                what: format!("the archive {id}"),
+            }
+            .into()),
+        }
+    }
+}
+
+/// The text of an archive's signature, if it has one.
+fn signature(target: &dyn Target, label: &Label) -> Result<Option<Vec<u8>>> {
+    let source = match target.get(&name(label)) {
+        Ok(source) => source,
+        Err(Error::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Whatever is cut off there was no signature.
+    let length = source.length().min(MOST_BYTES);
+    source.read(0, length as usize).map(Some)
+}
+
+/// Writes a small object and reads it back.
+pub(crate) fn put(target: &dyn Target, name: &str, text: &str) -> Result<()> {
+    let mut upload = target.put(name)?;
+    upload
+        .write_all(text.as_bytes())
+        .map_err(|e| Error::os(format!("writing {name}"), e))?;
+    upload.finish()?;
+    let source = target.get(name)?;
+    let is_same = source.length() == text.len() as u64
+        && source.read(0, text.len())?.as_slice() == text.as_bytes();
+    match is_same {
+        true => Ok(()),
+        false => Err(Error::damaged(
+            name,
+            "the target gives back something else than was written",
+        )),
+    }
+}
+
+/// The name of an archive's signature.
+pub(crate) fn name(label: &Label) -> String {
+    format!("{}{SIGNATURE}", label.name())
+}
+
+#[cfg(feature = "offsite")]
+mod keys {
+    use super::*;
+    use crate::archive::signature::{AllowedSigners, SignatureError, Signer, signed_by};
+    use chrono::{DateTime, Utc};
+    use std::path::Path;
+
+    fn read(cx: &Context, path: &Path) -> anyhow::Result<String> {
+        std::fs::read_to_string(cx.rooted(path)).map_err(|error| {
+            let fact = crate::failure::plain_errnos(&error.to_string());
+            Failure::new(Class::Key, format!("reading {}: {fact}", path.display())).into()
+        })
+    }
+
+    fn bad(path: &Path, error: &SignatureError) -> anyhow::Error {
+        Failure::new(Class::Key, format!("{}: {error}", path.display())).into()
+    }
+
+    /// What signs this machine's archives.
+    #[derive(Debug)]
+    pub(crate) struct Seal(Signer);
+
+    impl Seal {
+        /// The key of `[archive] sign-with`, if there is one.
+        pub(crate) fn of(cx: &Context, settings: &Settings) -> anyhow::Result<Option<Self>> {
+            let Some(path) = &settings.archive.sign_with else {
+                return Ok(None);
+            };
+            let signer = Signer::from_openssh(&read(cx, path)?).map_err(|e| bad(path, &e))?;
+            Ok(Some(Self(signer)))
+        }
+
+        pub(crate) fn fingerprint(&self) -> String {
+            self.0.fingerprint()
+        }
+
+        pub(crate) fn sign(&self, label: &Label) -> Result<String> {
+            let text = label.to_text();
+            let signed = self.0.sign(text.as_bytes());
+            signed.map_err(|why| Error::damaged("signing the label", why))
+        }
+    }
+
+    /// Whom to believe.
+    #[derive(Debug)]
+    pub(crate) struct Trust {
+        signers: Option<AllowedSigners>,
+        key: Option<String>,
+        now: DateTime<Utc>,
+    }
+
+    impl Trust {
+        /// The keys of `[archive] trusted-signers`, or the one that a person named.
+        pub(crate) fn of(
+            cx: &Context,
+            settings: &Settings,
+            key: Option<&str>,
+        ) -> anyhow::Result<Self> {
+            if let Some(key) = key
+                && !key.starts_with("SHA256:")
+            {
+                return Err(
+                    Failure::usage(format!("{key:?} is no fingerprint of a key"))
+                        .hint("`ssh-keygen -lf FILE` shows it: SHA256:…")
+                        .into(),
+                );
+            }
+            let signers = match (&settings.archive.trusted_signers, key) {
+                (Some(path), None) => {
+                    let list = AllowedSigners::parse(&read(cx, path)?);
+                    Some(list.map_err(|e| bad(path, &e))?)
+                }
+                _ => None,
+            };
+            Ok(Self {
+                signers,
+                key: key.map(str::to_owned),
+                now: cx.now,
+            })
+        }
+
+        /// Checks the signature of one archive.
+        pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {
+            match signature(target, label)? {
+                None => Ok(Signature::Unsigned),
+                Some(signature) => {
+                    let text = String::from_utf8_lossy(&signature);
+                    Ok(self
+                        .judge(label, &text)
+                        .unwrap_or_else(|why| Signature::Refused {
+                            why: why.to_string(),
+                        }))
+                }
+            }
+        }
+
+        fn judge(&self, label: &Label, signature: &str) -> Result<Signature, SignatureError> {
+            let text = label.to_text();
+            if let Some(signers) = &self.signers {
+                let key = signers.verify(&label.machine, text.as_bytes(), signature, self.now)?;
+                return Ok(Signature::Trusted { key });
+            }
+            let key = signed_by(text.as_bytes(), signature)?;
+            match &self.key {
+                None => Ok(Signature::Unknown { key }),
+                Some(wanted) if *wanted == key => Ok(Signature::Trusted { key }),
+                Some(_) => Err(SignatureError::Untrusted {
+                    fingerprint: key,
+                    principal: label.machine.clone(),
+                }),
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "offsite"))]
+mod keys {
+    use super::*;
+
+    fn refused(key: &str) -> anyhow::Error {
+        Failure::usage(format!(
+            "[archive] {key}: this build of state knows no keys"
+        ))
+        .hint("use a state that was built with the feature `offsite`")
+        .into()
+    }
+
+    /// What signs this machine's archives: nothing can.
+    #[derive(Debug)]
+    pub(crate) enum Seal {}
+
+    impl Seal {
+        /// Refuses a key that cannot be used.
+        pub(crate) fn of(_: &Context, settings: &Settings) -> anyhow::Result<Option<Self>> {
+            match settings.archive.sign_with {
+                Some(_) => Err(refused("sign-with")),
+                None => Ok(None),
+            }
+        }
+
+        pub(crate) fn fingerprint(&self) -> String {
+            match *self {}
+        }
+
+        pub(crate) fn sign(&self, _: &Label) -> Result<String> {
+            match *self {}
+        }
+    }
+
+    /// Whom to believe: nobody.
+    #[derive(Debug)]
+    pub(crate) struct Trust;
+
+    impl Trust {
+        /// Refuses keys that cannot be used.
+        pub(crate) fn of(
+            _: &Context,
+            settings: &Settings,
+            key: Option<&str>,
+        ) -> anyhow::Result<Self> {
+            match (key, &settings.archive.trusted_signers) {
+                (Some(_), _) => Err(refused("--trust-key")),
+                (None, Some(_)) => Err(refused("trusted-signers")),
+                (None, None) => Ok(Self),
+            }
+        }
+
+        pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {
+            Ok(match signature(target, label)? {
+                None => Signature::Unsigned,
+                Some(_) => Signature::Unchecked,
+            })
+        }
+    }
+}
+
+pub(crate) use keys::{Seal, Trust};
