@@ -95,13 +95,13 @@ impl Live {
         parse::states(&self.about(below, &list)?)
     }
 
-    /// The value of a property that is set on the dataset itself.
-    fn local(&self, dataset: &str, property: &str) -> Result<Option<String>> {
+    /// Which of these properties are set on the dataset itself, as lines `name<tab>value`.
+    fn local(&self, dataset: &str, properties: &str) -> Result<String> {
+        let columns = "property,value";
         let args = [
-            "get", "-Hp", "-s", "local", "-o", "value", property, dataset,
+            "get", "-Hp", "-s", "local", "-o", columns, properties, dataset,
         ];
-        let value = zfs(format!("looking at {property} of {dataset}"), args)?;
-        Ok(value.strip_suffix('\n').map(str::to_owned))
+        zfs(format!("looking at {properties} of {dataset}"), args)
     }
 }
 
@@ -278,14 +278,15 @@ impl Kernel for Live {
 
     fn set(&mut self, dataset: &str, properties: &[Property]) -> Result<Outcome> {
         check(dataset)?;
-        let mut is_so = true;
-        for property in properties {
-            is_so &= self.local(dataset, &property.name)?.as_ref() == Some(&property.value);
-        }
-        if is_so {
+        let names: Vec<_> = properties.iter().map(|p| p.name.as_str()).collect();
+        let local = self.local(dataset, &names.join(","))?;
+        let is_so = |p: &Property| {
+            let line = format!("{}\t{}", p.name, p.value);
+            local.lines().any(|found| found == line)
+        };
+        if properties.iter().all(is_so) {
             return Ok(Outcome::AlreadySo);
         }
-        let names: Vec<_> = properties.iter().map(|p| p.name.as_str()).collect();
         let args = words(["set"])
             .chain(properties.iter().map(|p| format!("{}={}", p.name, p.value)))
             .chain(words([dataset]));
@@ -295,7 +296,7 @@ impl Kernel for Live {
 
     fn inherit(&mut self, dataset: &str, property: &str) -> Result<Outcome> {
         check(dataset)?;
-        if self.local(dataset, property)?.is_none() {
+        if self.local(dataset, property)?.is_empty() {
             return Ok(Outcome::AlreadySo);
         }
         let doing = format!("removing {property} of {dataset}");
