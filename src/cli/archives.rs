@@ -3,7 +3,7 @@
 use super::backup::{names, short};
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
-use super::size::{moment, size};
+use super::size::{entries, moment, size};
 use super::table::{Column, Table};
 use super::{Exit, Globals, Screen};
 use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
@@ -175,8 +175,8 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
     let (content, stored) = (size(archive.bytes), size(archive.data_bytes));
     writeln!(
         out,
-        "holds    {} entries, {content}, stored as {stored}",
-        archive.entries
+        "holds    {}, {content}, stored as {stored}",
+        entries(archive.entries)
     )?;
     if let Signature::Trusted { key } = &archive.signature {
         writeln!(out, "signed   by {key}, trusted for {}", archive.machine)?;
@@ -201,8 +201,12 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
     }
     for store in &machine.stores {
         let path = super::backup::path(&store.path.0);
-        let (entries, on) = (store.entries.len(), &store.filesystem);
-        writeln!(out, "store    {path} on {on}, {entries} declared paths")?;
+        let (declared, on) = (store.entries.len(), &store.filesystem);
+        let plural = if declared == 1 { "" } else { "s" };
+        writeln!(
+            out,
+            "store    {path} on {on}, {declared} declared path{plural}"
+        )?;
         if out.is_verbose() {
             for entry in &store.entries {
                 writeln!(out, "         {}", super::backup::path(&entry.0[1..]))?;
@@ -235,8 +239,8 @@ pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
         match &verdict.damage {
             None => writeln!(
                 out,
-                "{GOOD}whole{GOOD:#}    {at}: {} entries",
-                archive.entries
+                "{GOOD}whole{GOOD:#}    {at}: {}",
+                entries(archive.entries)
             )?,
             Some(why) => writeln!(out, "{BAD}damaged{BAD:#}  {at}: {}", one_line(why))?,
         }

@@ -2,7 +2,7 @@
 
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
-use super::size::size;
+use super::size::{entries, size};
 use super::{Exit, Globals, Screen};
 use crate::ops::backup::{self, Options, Published, Report, Shortcoming};
 use std::io::{self, Write as _};
@@ -84,8 +84,8 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let (content, stored) = (size(totals.bytes), size(report.data_bytes));
     writeln!(
         out,
-        "archive  {id}: {} entries, {content}, stored as {stored}",
-        totals.entries
+        "archive  {id}: {}, {content}, stored as {stored}",
+        entries(totals.entries)
     )?;
     match &report.signed_by {
         Some(key) => writeln!(out, "signed   by {key}")?,

@@ -2,7 +2,7 @@
 
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
-use super::size::{moment, size};
+use super::size::{entries, moment, size};
 use super::{Exit, Globals, Screen};
 use crate::failure::Failure;
 use crate::ops::archives::Which;
@@ -148,14 +148,15 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
 }
 
 fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Result<()> {
-    let (entries, bytes, into) = (store.entries, size(store.bytes), store.into.display());
+    let (held, bytes) = (entries(store.entries), size(store.bytes));
+    let into = store.into.display();
     if !executed {
-        return writeln!(out, "would restore {entries} entries, {bytes}, into {into}");
+        return writeln!(out, "would restore {held}, {bytes}, into {into}");
     }
     let resumed = if store.is_resumed { ", resumed" } else { "" };
     writeln!(
         out,
-        "{GOOD}restored{GOOD:#} {into}: {entries} entries, {bytes}{resumed}"
+        "{GOOD}restored{GOOD:#} {into}: {held}, {bytes}{resumed}"
     )?;
     match &store.before {
         None => {}

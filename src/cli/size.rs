@@ -21,6 +21,14 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// `1 entry`, `287 entries`.
+pub fn entries(count: u64) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        n => format!("{n} entries"),
+    }
+}
+
 /// How long work took: `38 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(took: Duration) -> String {
     let (ms, s) = (took.as_millis(), took.as_secs());
@@ -66,6 +74,13 @@ pub fn moment(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_entry_is_not_several() {
+        assert_eq!(entries(0), "0 entries");
+        assert_eq!(entries(1), "1 entry");
+        assert_eq!(entries(2), "2 entries");
+    }
 
     #[test]
     fn sizes() {

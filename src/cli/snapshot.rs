@@ -276,8 +276,8 @@ pub fn human_rollback(report: &Rollback, out: &mut Screen<'_>) -> io::Result<()>
     };
     writeln!(
         out,
-        "{GOOD}{store} is what it was in {name}{GOOD:#}: {} entries, {}",
-        copied.entries,
+        "{GOOD}{store} is what it was in {name}{GOOD:#}: {}, {}",
+        size::entries(copied.entries),
         size::size(copied.bytes)
     )?;
     writeln!(out, "what it held is kept: `state undo` takes it back")

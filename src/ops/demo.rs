@@ -164,7 +164,8 @@ pub fn remove_pool(pool: &str) -> state_api::Result<()> {
     let doing = "looking for the demo's pool";
     match Program::Zpool.run(doing, ["list", "-H", "-o", "name", pool], limit) {
         Ok(_) => machine::destroy_pool(pool),
-        Err(Error::Tool { .. }) => Ok(()), // there is none
+        // There is none, nor a program that could have made one.
+        Err(Error::Tool { .. } | Error::Missing { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -4,12 +4,13 @@ use super::mount;
 use super::reset::no_root;
 use crate::context::Context;
 use crate::diff::{self, Aspect, Change, Filter, What};
+use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::wanted::Wanted;
 use crate::{config, engine, paths, view};
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::{Error, PastRootName, RootBackend, Source, View};
+use state_api::{Error, PastRootName, Refusal, RootBackend, RootFacts, Source, View};
 use state_linux::mountinfo;
 use state_linux::stat::Kind;
 use std::collections::BTreeSet;
@@ -102,11 +103,16 @@ fn report<B: RootBackend>(
         .transpose()?;
     let new = match &past_root {
         Some(name) => on.open(&Source::Past(name.clone())),
+        None if !facts.exists => {
+            return Err(Failure::refused("root does not exist")
+                .hint("`state reset` makes it from blank")
+                .into());
+        }
         None => on.open_root(),
     }
     .context("opening root")?;
     let old = match on.capabilities().blank {
-        true => Some(on.open(&Source::Blank).context("opening blank")?),
+        true => Some(blank(on, &facts)?),
         false => None,
     };
     let tree = mount::tree(cx, settings)?;
@@ -116,6 +122,18 @@ fn report<B: RootBackend>(
     report.past_root = past_root;
     report.blank = facts.blank.map(|blank| blank.name);
     Ok(report)
+}
+
+fn blank<B: RootBackend>(on: &B, facts: &RootFacts) -> anyhow::Result<View> {
+    let opened = on.open(&Source::Blank);
+    let opened = opened.map_err(|error| match error {
+        Error::Missing { what } => Error::Refused(Refusal::NoBlank {
+            blank: what,
+            root_exists: facts.exists,
+        }),
+        other => other,
+    });
+    opened.context("opening blank")
 }
 
 /// Where anything is mounted below the root directory, as paths on the machine.

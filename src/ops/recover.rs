@@ -107,11 +107,11 @@ fn recover<B: RootBackend>(cx: &Context, on: &B, options: &Options) -> anyhow::R
         }
     }
     let shown = Shown(&options.path);
-    let what = match &options.from {
-        Some(from) => format!("{shown} in past root {from}"),
-        None => format!("{shown} in any past root"),
+    let fact = match &options.from {
+        Some(from) => format!("past root {from} does not hold {shown}"),
+        None => format!("no past root holds {shown}"),
     };
-    Err(Error::Missing { what }.into())
+    anyhow::bail!(fact)
 }
 
 fn looking(path: &Path, error: io::Error) -> Error {

@@ -163,3 +163,12 @@ fn odd_names_of_machines_and_objects_are_refused() {
     machine.write("usb/file", "");
     assert_eq!(machine.list().odd, []);
 }
+
+#[test]
+fn a_store_that_is_not_mounted_is_not_archived() {
+    let machine = Machine::new();
+    machine.configure("[root]\nbackend = \"tmpfs\"\n");
+    let error = machine.backup().unwrap_err();
+    assert_eq!(exit(&error), 4, "{error:#}");
+    assert!(machine.list().archives.is_empty());
+}

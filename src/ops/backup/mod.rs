@@ -77,7 +77,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         true => None,
         false => Some(cx.lock()?),
     };
-    let mut sources = Sources::survey(cx, &tree)?;
+    let mut sources = Sources::survey(cx, &tree, settings.root.is_some())?;
     let mut report = Report::planned(&machine, &names, &sources, &tree);
     let config = match config {
         Some(Ok(found)) => Some(found),

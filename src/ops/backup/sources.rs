@@ -10,12 +10,13 @@ use crate::archive::write::path_bytes;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
-use crate::persist::PersistTree;
+use crate::persist::{Anchors, PersistTree};
 use crate::program::Program;
 use crate::settings::Class;
 use anyhow::Context as _;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use state_api::{SnapshotName, SnapshotStore, StoreFacts, View};
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,10 +46,22 @@ pub(super) struct Opened {
 }
 
 impl Sources {
-    pub(super) fn survey(cx: &Context, tree: &PersistTree) -> anyhow::Result<Self> {
+    pub(super) fn survey(
+        cx: &Context,
+        tree: &PersistTree,
+        must_be_mounted: bool,
+    ) -> anyhow::Result<Self> {
         let stores = tree.stores().filter(|(_, class)| *class == Class::Backup);
+        // The directory that a store is mounted at is empty: so would the newest archive be.
+        let anchors = Anchors::open(&cx.root_dir, tree, must_be_mounted, BTreeMap::new())?;
         let sources = stores.map(|(path, _)| -> anyhow::Result<Source> {
             let doing = || format!("looking at the store {}", path.display());
+            if let Some(why) = anchors.why_missing(path) {
+                return Err(anyhow::Error::from(
+                    Failure::refused(why).hint("mount the store first"),
+                )
+                .context(doing()));
+            }
             let engine = engine::store(&cx.rooted(path)).with_context(doing)?;
             let facts = engine.survey().with_context(doing)?;
             Ok(Source {
