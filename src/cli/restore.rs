@@ -40,6 +40,9 @@ pub struct Args {
     /// Restore although nobody vouches for who made the archive.
     #[arg(long)]
     allow_unsigned: bool,
+    /// Give up the tree that an earlier restore replaced and that is still kept.
+    #[arg(long)]
+    forget_replaced: bool,
     /// Show what would be restored and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -61,6 +64,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         into: args.into,
         store: args.store,
         allow_unsigned: args.allow_unsigned,
+        forget_replaced: args.forget_replaced,
     };
     if !args.dry_run {
         let plan = restore::run(

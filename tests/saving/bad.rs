@@ -19,9 +19,25 @@ fn an_incomplete_archive_is_never_the_latest() {
     let complete: Vec<_> = list.archives.iter().map(|a| a.is_complete).collect();
     assert_eq!(complete, [true, false]);
     assert_eq!(Some(machine.restore().unwrap().id), whole.id);
-    let named = machine.restore_with(&Never, |options| options.archive = partial.id.clone());
+    let named = machine.restore_with(&Never, |options| {
+        options.archive = partial.id.clone();
+        options.forget_replaced = true;
+    });
     let named = named.unwrap();
     assert_eq!((Some(named.id), named.is_complete), (partial.id, false));
+}
+
+#[test]
+fn a_second_restore_does_not_quietly_give_up_the_original() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    machine.restore().unwrap();
+    let refused = machine.restore().unwrap_err();
+    assert_eq!(exit(&refused), 4);
+    let kept = "still keeps the tree that an earlier restore replaced";
+    assert!(refused.to_string().ends_with(kept), "{refused}");
+    let given_up = machine.restore_with(&Never, |options| options.forget_replaced = true);
+    assert!(given_up.unwrap().executed);
 }
 
 #[test]

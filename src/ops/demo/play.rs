@@ -262,6 +262,7 @@ impl Play<'_> {
             },
             into: Some(new.store()),
             allow_unsigned: true,
+            forget_replaced: false,
             ..restore::Options::default()
         };
         let report = restore::run(&new.rescue(self.interrupt)?, &options, &Silent)?;

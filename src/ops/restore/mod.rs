@@ -41,6 +41,8 @@ pub struct Options {
     pub store: Option<PathBuf>,
     /// Restore although nobody vouches for who made the archive.
     pub allow_unsigned: bool,
+    /// Give up the tree that an earlier restore replaced and that is still kept.
+    pub forget_replaced: bool,
 }
 
 /// One store to be restored.
@@ -191,6 +193,17 @@ fn tasks(
     }
     for task in &tasks {
         let facts = task.engine.survey()?;
+        // One replaced tree is kept: a second restore would give up the only original.
+        if facts.has_replaced && !options.forget_replaced {
+            let into = task.into.display();
+            return Err(Failure::refused(format!(
+                "{into} still keeps the tree that an earlier restore replaced"
+            ))
+            .hint(format!(
+                "`state undo {into}` puts it back; --forget-replaced gives it up for this restore"
+            ))
+            .into());
+        }
         // A block for every entry on top: names and small files take at least that.
         room(
             &task.into,
