@@ -7,7 +7,7 @@ use crate::boot::maker::{File, Maker};
 use crate::boot::unit;
 use crate::config;
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::machine::Machine;
 use crate::ops::look;
 use crate::paths::{self, Shown};
@@ -20,10 +20,14 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// An initrd with everything in it, for several kernels, on a slow machine.
 const REBUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Where initrds are, or images that they are part of.
+const BOOT_DIRS: [&str; 2] = ["/boot", "/efi"];
+/// How deep: `/boot/efi/EFI/Linux/NAME.efi`.
+const BOOT_DEPTH: u32 = 4;
 /// Where a program is that initrds and units find.
 const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
@@ -85,9 +89,20 @@ pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let files = put_all(cx, &cx.root_dir, &contents)?;
     if is_this_machine && !cx.dry_run {
+        let begun = SystemTime::now();
         rebuild
             .run("making the initrds", args, REBUILD_LIMIT)
             .context("the files are in place; making the initrds anew")?;
+        let is_made = |dir: &&str| has_newer(&cx.rooted(dir), begun, BOOT_DEPTH);
+        if !BOOT_DIRS.iter().any(is_made) {
+            // It says the same when it found no kernel, and the machine would boot without a reset.
+            return Err(Failure::new(
+                Class::Partial,
+                format!("`{command}` ended well and wrote nothing into /boot or /efi"),
+            )
+            .hint("find out which initrd this machine boots, and make that one; the files for it are in place")
+            .into());
+        }
     }
     Ok(Report {
         maker: Some(maker),
@@ -211,6 +226,20 @@ fn take_blank(cx: &Context, settings: &Settings) -> Todo {
         },
         cure: "`state blank take` makes root as it is now the blank".into(),
     }
+}
+
+/// Whether a file below `dir` was written since.
+fn has_newer(dir: &Path, since: SystemTime, depth: u32) -> bool {
+    // Filesystems keep times by the tick of the kernel, or (FAT) by two seconds.
+    let since = since - Duration::from_secs(2);
+    let Ok(entries) = fs::read_dir(dir) else {
+        return false;
+    };
+    entries.flatten().any(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => depth > 0 && has_newer(&entry.path(), since, depth - 1),
+        Ok(found) => found.is_file() && found.modified().is_ok_and(|time| time >= since),
+        Err(_) => false,
+    })
 }
 
 fn put_all(cx: &Context, dir: &Path, contents: &Contents) -> anyhow::Result<Vec<Installed>> {

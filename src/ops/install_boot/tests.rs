@@ -137,3 +137,18 @@ fn hooks_get_what_an_initrd_holds() {
         "{unit}"
     );
 }
+
+/// What tells an initrd that was made from one that was not.
+#[test]
+fn files_written_since_are_found_at_any_useful_depth() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("efi/EFI/Linux");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("a.efi"), "").unwrap();
+    let now = SystemTime::now();
+    assert!(has_newer(dir.path(), now, BOOT_DEPTH));
+    assert!(!has_newer(dir.path(), now, 1));
+    let later = now + Duration::from_secs(60);
+    assert!(!has_newer(dir.path(), later, BOOT_DEPTH));
+    assert!(!has_newer(&dir.path().join("nothing"), now, BOOT_DEPTH));
+}
