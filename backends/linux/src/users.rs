@@ -77,7 +77,7 @@ fn processes_in(path: &Path) -> io::Result<Vec<User>> {
         let Some(pid) = pid.filter(|pid| *pid != std::process::id()) else {
             continue;
         };
-        if is_in(&dir, path) {
+        if is_in(&dir, path) && !is_unborn(&dir) {
             let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
             users.push(User::Process {
                 pid,
@@ -97,6 +97,15 @@ fn is_in(process: &Path, path: &Path) -> bool {
         .any(|link| shows(process.join(link)))
         || fs::read_dir(process.join("fd"))
             .is_ok_and(|fds| fds.flatten().any(|fd| shows(fd.path())))
+}
+
+/// Whether this is a program that we are just starting: until its `exec` it is a copy of us, with
+/// our open files.
+fn is_unborn(process: &Path) -> bool {
+    let ours = format!("PPid:\t{}\n", std::process::id());
+    let is_child = fs::read_to_string(process.join("status")).is_ok_and(|s| s.contains(&ours));
+    let exe = |of: &Path| fs::read_link(of.join("exe")).ok();
+    is_child && exe(process) == exe(Path::new("/proc/self"))
 }
 
 #[cfg(test)]
