@@ -12,7 +12,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// A filesystem in a file, mounted; gone when it is dropped.
-struct Disk(Guard, #[allow(dead_code)] Loop);
+struct Disk(
+    Guard,
+    #[expect(
+        dead_code,
+        reason = "held so that the device lives as long as the mount"
+    )]
+    Loop,
+);
 
 impl Disk {
     fn new(machine: &Machine, kind: &str, at: &Path) -> Self {
