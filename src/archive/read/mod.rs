@@ -21,8 +21,8 @@ use super::{Bad, Error, Result};
 use std::fmt;
 use stream::Object;
 
-/// The bytes of a data object, readable anywhere.
-pub trait Source {
+/// The bytes of a data object, readable anywhere, by several threads at once.
+pub trait Source: Sync {
     /// What it is called, for errors.
     fn name(&self) -> &str;
     /// Its length.
