@@ -4,6 +4,7 @@
 //! clock; what a seam needs of the world is handed to it.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod error;
 mod execute;
 mod name;
@@ -11,6 +12,7 @@ mod root;
 mod store;
 mod view;
 
+pub use changes::{Changes, Extent};
 pub use error::{Error, Kind, Refusal, Result};
 pub use execute::{Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
 pub use name::{BadName, PastRootName, SnapshotName};

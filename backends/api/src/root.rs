@@ -1,6 +1,6 @@
 //! The root-backend seam: the volume that is erased.
 
-use crate::{Apply, Outcome, PastRootName, Plan, Refusal, Result, View};
+use crate::{Apply, Changes, Outcome, PastRootName, Plan, Refusal, Result, View};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -181,4 +181,15 @@ pub trait RootBackend: Apply {
     /// # Errors
     /// It is missing or cannot be read.
     fn open(&self, source: &Source) -> Result<View>;
+
+    /// Where `new` (the present root, if there is no name) may differ from `old`, without reading
+    /// either; `None`: this engine cannot tell in this case, and both have to be read. What was
+    /// done in the present root before the call is part of the answer.
+    ///
+    /// # Errors
+    /// Either is missing or cannot be looked at.
+    fn changes(&self, old: &Source, new: Option<&Source>) -> Result<Option<Changes>> {
+        let _ = (old, new);
+        Ok(None)
+    }
 }

@@ -1,6 +1,6 @@
 //! The snapshot-store seam: the filesystem that holds the persist tree.
 
-use crate::{Identity, Outcome, Result, SnapshotName, View};
+use crate::{Changes, Identity, Outcome, Result, SnapshotName, View};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::os::fd::OwnedFd;
@@ -117,6 +117,17 @@ pub trait SnapshotStore {
     /// # Errors
     /// The store is not there or cannot be read.
     fn open_live(&self) -> Result<View>;
+
+    /// Where the snapshot `new` (the live tree, if there is no name) may differ from the snapshot
+    /// `old`, without reading either; `None`: this engine cannot tell in this case, and both have
+    /// to be read. What was done in the live tree before the call is part of the answer.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] if there is none of that name, or it cannot be looked at.
+    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+        let _ = (old, new);
+        Ok(None)
+    }
 
     /// A directory, mode 0700, on the store's filesystem, to build a tree in that [`exchange`]
     /// can swap in. The one of an interrupted restore is given again, with what it holds.

@@ -1,0 +1,173 @@
+//! Where two trees may differ, as far as an engine can tell without reading either.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How much of what is at a place may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// The thing itself; of a directory, not what is in it.
+    Alone,
+    /// It and everything below it, in either tree.
+    Whole,
+}
+
+/// The places where two trees may differ: everything that is not named here is the same in both,
+/// times included, and has the same path.
+///
+/// It may name too much, never too little: whoever asks looks at these places in the two trees'
+/// [`View`](crate::View)s, and nowhere else. Something that is in one tree only is named as a
+/// whole; so are both paths of a directory that was renamed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Relative to the tops; empty for the tops. `PathBuf`s order by components: what is below a
+    /// directory follows it at once.
+    places: BTreeMap<PathBuf, Extent>,
+}
+
+impl Changes {
+    /// Nothing differs.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Everything may differ.
+    pub fn everything() -> Self {
+        let mut all = Self::default();
+        all.add(PathBuf::new(), Extent::Whole);
+        all
+    }
+
+    /// Names a place.
+    pub fn add(&mut self, path: PathBuf, extent: Extent) {
+        let known = self.places.entry(path).or_insert(extent);
+        *known = extent.max(*known);
+    }
+
+    /// Names the places of trees that continue these two at `at`.
+    pub fn add_below(&mut self, at: &Path, below: Self) {
+        for (path, extent) in below.places {
+            self.add(join(at, &path), extent);
+        }
+    }
+
+    /// The same, seen from the directory at `top`: what is outside it is left out.
+    #[must_use]
+    pub fn inside(self, top: &Path) -> Self {
+        if self.covers(top) == Some(Extent::Whole) {
+            return Self::everything();
+        }
+        let inside = |(path, extent): (PathBuf, Extent)| {
+            path.strip_prefix(top)
+                .ok()
+                .map(|path| (path.to_owned(), extent))
+        };
+        Self {
+            places: self.places.into_iter().filter_map(inside).collect(),
+        }
+    }
+
+    /// The places in component-wise byte order, none inside another that is named as a whole.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, Extent)> {
+        let mut whole: Option<&Path> = None;
+        self.places.iter().filter_map(move |(path, extent)| {
+            if whole.is_some_and(|whole| path.starts_with(whole)) {
+                return None;
+            }
+            if *extent == Extent::Whole {
+                whole = Some(path);
+            }
+            Some((path.as_path(), *extent))
+        })
+    }
+
+    /// How much of what is at `path` may differ; `None`: it is the same in both trees. What is
+    /// below it is another question, unless the answer is [`Extent::Whole`].
+    pub fn covers(&self, path: &Path) -> Option<Extent> {
+        let mut above = path.ancestors().skip(1);
+        match self.places.get(path) {
+            Some(Extent::Whole) => Some(Extent::Whole),
+            _ if above.any(|above| self.places.get(above) == Some(&Extent::Whole)) => {
+                Some(Extent::Whole)
+            }
+            own => own.copied(),
+        }
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+/// `PathBuf::join`, without a slash at the end for an empty path.
+fn join(top: &Path, rest: &Path) -> PathBuf {
+    match rest.as_os_str().is_empty() {
+        true => top.to_owned(),
+        false => top.join(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(places: &[(&str, Extent)]) -> Changes {
+        let mut changes = Changes::none();
+        for (path, extent) in places {
+            changes.add(path.into(), *extent);
+        }
+        changes
+    }
+
+    #[test]
+    fn what_lies_in_a_whole_is_named_once_and_in_walking_order() {
+        use Extent::{Alone, Whole};
+        let changes = changes(&[
+            ("a b", Alone),
+            ("a/c/d", Whole),
+            ("a", Alone),
+            ("a/c", Alone),
+            ("a/c", Whole),
+            ("a/c", Alone),
+        ]);
+        let places: Vec<_> = changes.places().collect();
+        let path = Path::new;
+        let expected = [
+            (path("a"), Alone),
+            (path("a/c"), Whole),
+            (path("a b"), Alone),
+        ];
+        assert_eq!(places, expected);
+        for (at, covered) in [
+            ("", None),
+            ("a", Some(Alone)),
+            ("a/b", None),
+            ("a/c", Some(Whole)),
+            ("a/c/d/e", Some(Whole)),
+            ("a/cc", None),
+        ] {
+            assert_eq!(changes.covers(Path::new(at)), covered, "{at}");
+        }
+        assert!(!changes.is_empty() && Changes::none().is_empty());
+    }
+
+    #[test]
+    fn trees_are_put_together_and_seen_from_inside() {
+        use Extent::{Alone, Whole};
+        let mut all = changes(&[("var", Alone), ("etc", Whole)]);
+        all.add_below(Path::new("var/lib"), changes(&[("", Alone), ("x", Whole)]));
+        let expected = changes(&[
+            ("etc", Whole),
+            ("var", Alone),
+            ("var/lib", Alone),
+            ("var/lib/x", Whole),
+        ]);
+        assert_eq!(all, expected);
+        let inside = |top: &str| all.clone().inside(Path::new(top));
+        assert_eq!(inside(""), all);
+        assert_eq!(inside("var/lib"), changes(&[("", Alone), ("x", Whole)]));
+        assert_eq!(inside("etc/ssh"), Changes::everything());
+        assert_eq!(inside("srv"), Changes::none());
+    }
+}
