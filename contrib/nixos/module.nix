@@ -382,6 +382,7 @@ in
           RemainAfterExit = true;
           ExecStart = "${command} --config /etc/state/state.toml reset";
           PrivateMounts = true;
+          KillMode = "mixed";
           TimeoutStartSec = "90s";
         };
       };

@@ -292,6 +292,7 @@ RemainAfterExit=yes
 ExecStart=/usr/bin/state --config /etc/state/state.toml reset
 StandardError=journal+console
 PrivateMounts=yes
+KillMode=mixed
 TimeoutStartSec=90s
 
 [Install]

@@ -58,9 +58,17 @@ pub trait Apply {
     /// # Errors
     /// On failure the act has not happened; applying the same step again is always allowed.
     fn apply(&mut self, step: &Self::Step) -> Result<Outcome>;
+
+    /// Whether the machine can be left as it is before this step, when the steps before it were
+    /// carried out. Where it cannot (root has been renamed away and its successor is not there
+    /// yet), somebody's Ctrl-C waits for the next step where it can.
+    fn may_stop_before(&self, _: &Self::Step) -> bool {
+        true
+    }
 }
 
-/// Asked between steps whether to stop. Never asked in the middle of one.
+/// Asked between steps whether to stop. Never asked in the middle of one, nor where the machine
+/// must not be left.
 pub trait Interrupt {
     /// Whether SIGINT or SIGTERM has arrived.
     fn is_set(&self) -> bool;
@@ -116,7 +124,7 @@ pub fn execute<A: Apply>(
 ) -> Executed<A::Step> {
     let mut done = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
-        if interrupt.is_set() {
+        if (done.is_empty() || on.may_stop_before(step)) && interrupt.is_set() {
             return Err(Box::new(Failed {
                 done,
                 step: None,

@@ -229,6 +229,23 @@ impl<K: Kernel> Apply for Zfs<K> {
         }
         Ok(Outcome::Made)
     }
+
+    /// Once root (or a blank) has been renamed away, what takes its name, boots and is mounted like
+    /// it has to be made before anybody may stop: most of the time there would be no root.
+    fn may_stop_before(&self, step: &Step) -> bool {
+        match step {
+            Step::Create { .. }
+            | Step::Rename { .. }
+            | Step::Destroy { .. }
+            | Step::Rollback { .. } => true,
+            Step::Snapshot { .. }
+            | Step::Clone { .. }
+            | Step::Promote { .. }
+            | Step::Set { .. }
+            | Step::Inherit { .. }
+            | Step::SetBootfs { .. } => false,
+        }
+    }
 }
 
 impl<K: Kernel> RootBackend for Zfs<K> {
