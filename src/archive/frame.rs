@@ -11,9 +11,12 @@ use zstd::zstd_safe::{CParameter, find_frame_compressed_size};
 /// How much of the tar one frame holds: small enough that one path costs little, large enough
 /// that the archive grows by about one percent only.
 pub const FRAME_BYTES: usize = 2 << 20;
-/// The largest frame that is read. The one that holds the manifest's index is the only one that
-/// grows with the archive.
-pub const MOST_FRAME_BYTES: usize = 256 << 20;
+/// The largest frame that is written or read but for the last: a block of the manifest whose last
+/// record has all the attributes that one may have.
+pub const MOST_FRAME_BYTES: usize = 16 << 20;
+/// The largest last frame, with the manifest's index: the only one that grows with the archive.
+/// That much is the index of a hundred million entries.
+pub const MOST_LAST_BYTES: usize = 64 << 20;
 
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
@@ -23,8 +26,8 @@ const FOOTER: usize = 9;
 const HEADER: usize = 8;
 /// Two sizes per frame; checksums are in the frames themselves.
 const ENTRY: usize = 8;
-/// The seekable format's own limit.
-const MOST_FRAMES: u32 = 0x0800_0000;
+/// Terabytes of tar; the seekable format's own limit is higher, and its table a gigabyte.
+const MOST_FRAMES: u32 = 1 << 22;
 
 /// Compresses frames, and makes sure of each that it can be decompressed.
 pub struct Packer {
@@ -204,10 +207,16 @@ impl SeekTable {
         let body = (bytes.len()).checked_sub(HEADER + FOOTER).ok_or_else(bad)?;
         let (entries, rest) = bytes[HEADER..HEADER + body].as_chunks::<ENTRY>();
         let mut table = Self::default();
-        for &[p0, p1, p2, p3, c0, c1, c2, c3] in entries {
+        for (n, &[p0, p1, p2, p3, c0, c1, c2, c3]) in entries.iter().enumerate() {
             let packed = u32::from_le_bytes([p0, p1, p2, p3]) as usize;
             let length = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
-            if packed == 0 || length == 0 || length > MOST_FRAME_BYTES {
+            let most = match n + 1 == entries.len() {
+                true => MOST_LAST_BYTES,
+                false => MOST_FRAME_BYTES,
+            };
+            let is_possible = (1..=most).contains(&length)
+                && (1..=zstd::zstd_safe::compress_bound(length)).contains(&packed);
+            if !is_possible {
                 return Err("a seek table with an impossible frame".into());
             }
             table.push(packed, length)?;

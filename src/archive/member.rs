@@ -17,7 +17,7 @@ pub const BLOCK: usize = 512;
 const MOST_ID: u32 = 0o7_777_777;
 const MOST_SIZE: u64 = 0o77_777_777_777;
 /// No filesystem has larger files.
-const MOST_STORED: u64 = 1 << 62;
+pub const MOST_STORED: u64 = 1 << 62;
 /// The owner in the ustar field when the true one does not fit: nobody.
 const NOBODY: u64 = 65534;
 /// The name in the header of an extended header. It is never a file of its own.

@@ -35,3 +35,8 @@ pub const FORMAT: u64 = 1;
 pub const PATH_MAX: usize = 4095;
 /// The longest name of one component.
 pub const NAME_MAX: usize = 255;
+/// The largest value of an extended attribute: the kernel's own limit.
+pub const XATTR_MAX: usize = 64 << 10;
+/// The most that all files with holes of one archive may hold, holes read as zeros. A hole costs
+/// no space and yet has to be hashed: that much takes the better part of an hour.
+pub const MOST_SPARSE_BYTES: u64 = 4 << 40;

@@ -1,9 +1,9 @@
 //! One record of a manifest: everything about one path of one store.
 
 use super::{Bytes, Digest};
-use crate::archive::Bad;
-use crate::archive::member::{Extra, Kind, Member, name, path_of};
-use crate::archive::pax::Time;
+use crate::archive::member::{Extra, Kind, MOST_STORED, Member, name, path_of};
+use crate::archive::pax::{self, Time};
+use crate::archive::{Bad, NAME_MAX, XATTR_MAX};
 use serde::{Deserialize, Serialize};
 
 /// Everything about one path of one store.
@@ -220,12 +220,32 @@ impl Record {
         if record.mode > 0o7777 {
             return Err("a mode with unknown bits".into());
         }
-        if (record.extra.xattrs.keys()).any(|name| name.is_empty() || name.contains(&0)) {
-            return Err("an attribute with an impossible name".into());
-        }
+        record.check_limits()?;
         (record.to_line() == text)
             .then_some(record)
             .ok_or_else(|| "a record in another form than the one of this format".into())
+    }
+
+    /// What no inode has is not believed, and takes no memory later on.
+    fn check_limits(&self) -> Result<(), Bad> {
+        if matches!(self.what, What::File { size, .. } if size > MOST_STORED) {
+            return Err("a size that no file has".into());
+        }
+        let extra = &self.extra;
+        let is_name = |name: &[u8]| (1..=NAME_MAX).contains(&name.len()) && !name.contains(&0);
+        if !extra.xattrs.keys().all(|name| is_name(name)) {
+            return Err("an attribute with an impossible name".into());
+        }
+        if extra.xattrs.values().any(|value| value.len() > XATTR_MAX) {
+            return Err("an attribute of more than 64 KiB".into());
+        }
+        let texts = [&extra.access_acl, &extra.default_acl, &extra.flags];
+        let texts = texts.iter().map(|text| text.as_ref().map_or(0, String::len));
+        let pairs = extra.xattrs.iter().map(|(n, v)| n.len() + v.len());
+        if texts.chain(pairs).sum::<usize>() > pax::MOST_BYTES {
+            return Err("attributes of more than 1 MiB".into());
+        }
+        Ok(())
     }
 
     /// Whether `member` is what this record announces. Owners' names are not the record's matter.

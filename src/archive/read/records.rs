@@ -1,7 +1,8 @@
 //! The records of an archive, in order.
 
 use super::{Archive, Error, Result};
-use crate::archive::manifest::{Order, Record};
+use crate::archive::MOST_SPARSE_BYTES;
+use crate::archive::manifest::{Order, Record, What};
 use std::fmt;
 
 /// The records of a manifest, each checked against those before it.
@@ -11,6 +12,8 @@ pub struct Records<'a> {
     records: std::vec::IntoIter<Record>,
     pub(super) order: Order,
     seen: u64,
+    /// The sizes of the files with holes.
+    sparse_bytes: u64,
 }
 
 impl<'a> Records<'a> {
@@ -21,6 +24,7 @@ impl<'a> Records<'a> {
             records: Vec::new().into_iter(),
             order: Order::new(archive.head.stores.len()),
             seen: 0,
+            sparse_bytes: 0,
         }
     }
 }
@@ -32,6 +36,18 @@ impl Iterator for Records<'_> {
         loop {
             if let Some(record) = self.records.next() {
                 self.seen += 1;
+                if let What::File {
+                    size,
+                    is_sparse: true,
+                    ..
+                } = record.what
+                {
+                    self.sparse_bytes = self.sparse_bytes.saturating_add(size);
+                    if self.sparse_bytes > MOST_SPARSE_BYTES {
+                        let why = "files with holes of more than 4 TiB in all";
+                        return Some(Err(Error::member(&record.path, why)));
+                    }
+                }
                 let checked = self.order.next(&record);
                 return Some(match checked {
                     Ok(_) if record.archive != 0 => {

@@ -2,6 +2,7 @@
 
 use super::entry::time;
 use super::{MANIFEST, SUMS, Writer, Written};
+use crate::archive::frame::MOST_LAST_BYTES;
 use crate::archive::manifest::{
     BLOCK_BYTES, Block, Bytes, Digest, Head, Index, Part, Record, What, push_line,
 };
@@ -161,6 +162,10 @@ impl Writer<'_, '_> {
         let size = index.head.size + self.manifest.length() + text.len() as u64;
         let mut end = text.clone();
         end.resize(text.len() + (padded(size) - size) as usize + 2 * BLOCK, 0);
+        if end.len() > MOST_LAST_BYTES {
+            let why = "the manifest's index is longer than any that is read";
+            return Err(Error::os("ending the archive", std::io::Error::other(why)));
+        }
         self.tar.whole_frame(&end)?;
 
         let manifest_sha256 = self.manifest.digest_with(&text);
