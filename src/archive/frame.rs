@@ -27,7 +27,7 @@ const HEADER: usize = 8;
 /// Two sizes per frame; checksums are in the frames themselves.
 const ENTRY: usize = 8;
 /// Terabytes of tar; the seekable format's own limit is higher, and its table a gigabyte.
-const MOST_FRAMES: u32 = 1 << 22;
+const MOST_FRAMES: u32 = 1 << 21;
 
 /// Compresses frames, and makes sure of each that it can be decompressed.
 pub struct Packer {

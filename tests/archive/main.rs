@@ -4,5 +4,6 @@ mod common;
 mod damage;
 mod hostile;
 mod malicious;
+mod memory;
 mod peers;
 mod roundtrip;

@@ -240,7 +240,9 @@ impl Record {
             return Err("an attribute of more than 64 KiB".into());
         }
         let texts = [&extra.access_acl, &extra.default_acl, &extra.flags];
-        let texts = texts.iter().map(|text| text.as_ref().map_or(0, String::len));
+        let texts = texts
+            .iter()
+            .map(|text| text.as_ref().map_or(0, String::len));
         let pairs = extra.xattrs.iter().map(|(n, v)| n.len() + v.len());
         if texts.chain(pairs).sum::<usize>() > pax::MOST_BYTES {
             return Err("attributes of more than 1 MiB".into());

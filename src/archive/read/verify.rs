@@ -37,10 +37,14 @@ impl Archive<'_> {
                 if reader.position() != record.offset {
                     return Err(Error::member(&record.path, "it is not where it should be"));
                 }
-                reader.entry(&record, &self.machine, &mut |_, _| match interrupt.is_set() {
-                    true => Err(state_api::Error::Interrupted.into()),
-                    false => Ok(()),
-                })?;
+                reader.entry(
+                    &record,
+                    &self.machine,
+                    &mut |_, _| match interrupt.is_set() {
+                        true => Err(state_api::Error::Interrupted.into()),
+                        false => Ok(()),
+                    },
+                )?;
             }
             if let Some(sha256) = records.order.digest(&record) {
                 sums::push_line(&mut line, sha256, &record.path);

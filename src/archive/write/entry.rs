@@ -4,7 +4,7 @@ use super::{CHUNK, Progress, Writer, hash_zeros, missing};
 use crate::archive::manifest::{Bytes, Digest, What};
 use crate::archive::member::{Extra, Kind, Member, padded};
 use crate::archive::pax::Time;
-use crate::archive::{Error, NAME_MAX, PATH_MAX, Result, sparse, sums};
+use crate::archive::{Error, MOST_SPARSE_BYTES, NAME_MAX, PATH_MAX, Result, sparse, sums};
 use sha2::{Digest as _, Sha256};
 use state_linux::metadata::{Extent, data_extents};
 use state_linux::stat::{self, Stat};
@@ -139,6 +139,13 @@ impl Writer<'_, '_> {
         }
         let data: u64 = extents.iter().map(|e| e.length).sum();
         let is_sparse = data < size;
+        if is_sparse {
+            self.sparse_bytes = self.sparse_bytes.saturating_add(size);
+            if self.sparse_bytes > MOST_SPARSE_BYTES {
+                self.missing(path, "files with holes of more than 4 TiB in all");
+                return Ok(None);
+            }
+        }
         let map = if is_sparse {
             sparse::encode(&extents, size)
         } else {
@@ -157,11 +164,11 @@ impl Writer<'_, '_> {
         let mut hash = Sha256::new();
         let mut position = 0;
         for extent in extents {
-            hash_zeros(&mut hash, extent.offset - position);
+            self.hole(extent.offset - position, &mut hash)?;
             self.data(&open, path, extent, &mut hash)?;
             position = extent.offset + extent.length;
         }
-        hash_zeros(&mut hash, size - position);
+        self.hole(size - position, &mut hash)?;
         self.tar.pad(stored)?;
         match entry.stat_again() {
             Ok(now) if is_same(&now, &entry.stat) => {}
@@ -180,6 +187,18 @@ impl Writer<'_, '_> {
         };
         self.record(store, entry, path, what, extra, offset)?;
         Ok(Some(offset))
+    }
+
+    fn hole(&self, mut length: u64, hash: &mut Sha256) -> Result<()> {
+        while length > 0 {
+            if self.interrupt.is_set() {
+                return Err(state_api::Error::Interrupted.into());
+            }
+            let now = length.min(64 << 20);
+            hash_zeros(hash, now);
+            length -= now;
+        }
+        Ok(())
     }
 
     /// One stretch of a file's data. What cannot be read becomes zeros: the size is already said.

@@ -94,6 +94,7 @@ pub fn write(
         block_entries: 0,
         block_first: Vec::new(),
         totals: Totals::default(),
+        sparse_bytes: 0,
         links: HashMap::new(),
         incomplete,
         left_out: Vec::new(),
@@ -169,6 +170,8 @@ struct Writer<'w, 'c> {
     block_entries: u64,
     block_first: Vec<u8>,
     totals: Totals,
+    /// The sizes of the files with holes.
+    sparse_bytes: u64,
     /// The first path of every inode with several names, and its content's digest if it has one.
     links: HashMap<(usize, FileId), (Vec<u8>, Option<Digest>)>,
     incomplete: Vec<Missing>,

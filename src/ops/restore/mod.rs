@@ -187,9 +187,13 @@ fn tasks(
                 size, is_sparse, ..
             } = record.what
             {
-                task.bytes += if is_sparse { 0 } else { size };
+                task.bytes = task.bytes.saturating_add(if is_sparse { 0 } else { size });
             }
         }
+    }
+    if let ([task], [_]) = (&mut tasks[..], &stores[..]) {
+        // What is in files with holes is known for all stores together only.
+        task.bytes = task.bytes.max(archive.index().totals.bytes);
     }
     for task in &tasks {
         let facts = task.engine.survey()?;
@@ -207,7 +211,7 @@ fn tasks(
         // A block for every entry on top: names and small files take at least that.
         room(
             &task.into,
-            task.bytes + task.entries * 4096,
+            task.bytes.saturating_add(task.entries.saturating_mul(4096)),
             facts.free_bytes,
         )?;
     }

@@ -55,7 +55,7 @@ pub(super) fn run(
                 size, is_sparse, ..
             } = record.what
             {
-                bytes += if is_sparse { 0 } else { size };
+                bytes = u64::saturating_add(bytes, if is_sparse { 0 } else { size });
             }
         }
     }
@@ -98,7 +98,7 @@ pub(super) fn run(
     let free = rustix::fs::fstatvfs(&top).map_err(|e| state_api::Error::os(doing(), e))?;
     room(
         &into,
-        bytes + entries * 4096,
+        bytes.saturating_add(entries * 4096),
         free.f_bavail.saturating_mul(free.f_frsize),
     )?;
 

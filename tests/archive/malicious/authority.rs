@@ -1,6 +1,6 @@
 //! Rules 1 and 4: the manifest lists what there is, exactly, and nothing else is there.
 
-use super::forge::{Forge, member, repack};
+use super::forge::{Forge, member, repacked};
 use super::{FILE, outcome, refused};
 use state::archive::manifest::{Digest, What};
 
@@ -46,7 +46,7 @@ fn nothing_hides_behind_or_between() {
     forge.members.last_mut().unwrap().1.truncate(7);
     let mut made = forge.make();
     // A byte in the padding of the last member, everything packed anew.
-    made = repack(&made, |tar| {
+    made = repacked(&made, |tar| {
         let at = tar.windows(7).rposition(|w| w == b"content").unwrap();
         tar[at + 8] = 1;
     });

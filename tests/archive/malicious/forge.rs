@@ -1,7 +1,7 @@
 //! Making archives every part of which can be bent.
 
 use crate::common::*;
-use state::archive::frame::{Packer, SeekTable};
+use state::archive::frame::{Frame, Packer, SeekTable, unpack};
 use state::archive::label::Label;
 use state::archive::machine;
 use state::archive::manifest::{
@@ -13,18 +13,18 @@ use state::archive::sums;
 
 /// An archive in the making, every part of which can be bent.
 #[derive(Clone)]
-pub(super) struct Forge {
+pub(crate) struct Forge {
     /// Headers and content of each entry's member.
-    pub(super) members: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) records: Vec<Record>,
+    pub(crate) members: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) records: Vec<Record>,
     /// What stands between the entries and the sums.
-    pub(super) extra: Vec<u8>,
+    pub(crate) extra: Vec<u8>,
     /// What stands behind the seek table.
-    pub(super) behind: Vec<u8>,
-    pub(super) format: u64,
+    pub(crate) behind: Vec<u8>,
+    pub(crate) format: u64,
 }
 
-pub(super) fn member(path: &str, kind: Kind, content: &[u8]) -> Member {
+pub(crate) fn member(path: &str, kind: Kind, content: &[u8]) -> Member {
     Member {
         path: path.as_bytes().to_vec(),
         kind,
@@ -39,7 +39,7 @@ pub(super) fn member(path: &str, kind: Kind, content: &[u8]) -> Member {
     }
 }
 
-pub(super) fn record(member: &Member, content: &[u8]) -> Record {
+pub(crate) fn record(member: &Member, content: &[u8]) -> Record {
     Record {
         path: member.path.clone(),
         store: 0,
@@ -76,20 +76,20 @@ pub(super) fn record(member: &Member, content: &[u8]) -> Record {
     }
 }
 
-pub(super) fn symlink(target: &str) -> Kind {
+pub(crate) fn symlink(target: &str) -> Kind {
     Kind::Symlink {
         target: target.as_bytes().to_vec(),
     }
 }
 
-pub(super) fn link(target: &str) -> Kind {
+pub(crate) fn link(target: &str) -> Kind {
     Kind::Link {
         target: target.as_bytes().to_vec(),
     }
 }
 
 impl Forge {
-    pub(super) fn new(entries: &[(&str, Kind, &[u8])]) -> Self {
+    pub(crate) fn new(entries: &[(&str, Kind, &[u8])]) -> Self {
         let mut forge = Self {
             members: Vec::new(),
             records: Vec::new(),
@@ -104,7 +104,7 @@ impl Forge {
         forge
     }
 
-    pub(super) fn add(&mut self, path: &str, kind: Kind, content: &[u8]) {
+    pub(crate) fn add(&mut self, path: &str, kind: Kind, content: &[u8]) {
         let member = member(path, kind, content);
         self.records.push(record(&member, content));
         self.members
@@ -112,7 +112,7 @@ impl Forge {
     }
 
     /// Changes the last member's headers, as bytes, and gives them a right checksum.
-    pub(super) fn bend(mut self, bend: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(crate) fn bend(mut self, bend: impl FnOnce(&mut Vec<u8>)) -> Self {
         let (headers, _) = self.members.last_mut().unwrap();
         bend(headers);
         let at = headers.len() - 512;
@@ -130,7 +130,7 @@ impl Forge {
     }
 
     /// Puts an extended header with these records before the last member.
-    pub(super) fn pax(mut self, records: &[u8]) -> Self {
+    pub(crate) fn pax(mut self, records: &[u8]) -> Self {
         let mut header = tar::Header::new_ustar();
         header.set_path("PaxHeaders").unwrap();
         header.set_entry_type(tar::EntryType::XHeader);
@@ -147,12 +147,12 @@ impl Forge {
         self
     }
 
-    pub(super) fn last(mut self, change: impl FnOnce(&mut Record)) -> Self {
+    pub(crate) fn last(mut self, change: impl FnOnce(&mut Record)) -> Self {
         change(self.records.last_mut().unwrap());
         self
     }
 
-    pub(super) fn make(&self) -> Made {
+    pub(crate) fn make(&self) -> Made {
         let mut machine = machine(&["/persist"]);
         machine.format = self.format;
         let text = machine.to_text();
@@ -273,24 +273,16 @@ impl Forge {
     }
 }
 
-/// The archive with its first frame's content changed and the label made to fit.
-pub(super) fn repack(made: &Made, change: impl FnOnce(&mut Vec<u8>)) -> Made {
+/// The frames of an archive's data, and its seek table.
+pub(crate) fn parts(made: &Made) -> (&[u8], SeekTable) {
     let length = SeekTable::length_at_end(&made.data.0, made.label.data_bytes).unwrap();
     let (frames, table) = made.data.0.split_at(made.data.0.len() - length as usize);
     let table = SeekTable::decode(table, made.label.data_bytes).unwrap();
-    let (mut data, mut new) = (Vec::new(), SeekTable::default());
-    let mut change = Some(change);
-    for frame in table.frames() {
-        let packed = &frames[frame.at as usize..][..frame.packed as usize];
-        let mut content = state::archive::frame::unpack(packed, frame.length as usize).unwrap();
-        if let Some(change) = change.take() {
-            change(&mut content);
-        }
-        let packed = Packer::new(3).unwrap().pack(&content).unwrap();
-        new.push(packed.len(), content.len()).unwrap();
-        data.extend(packed);
-    }
-    data.extend(new.encode());
+    (frames, table)
+}
+
+/// Other data, and a label that fits it.
+pub(crate) fn relabelled(made: &Made, data: Vec<u8>) -> Made {
     Made {
         label: Label {
             data_bytes: data.len() as u64,
@@ -300,4 +292,32 @@ pub(super) fn repack(made: &Made, change: impl FnOnce(&mut Vec<u8>)) -> Made {
         data: Memory(data),
         written: made.written.clone(),
     }
+}
+
+/// The archive with other frames, each with the length that the seek table claims for it.
+pub(crate) fn reframed(made: &Made, change: impl FnOnce(&mut Vec<(Vec<u8>, usize)>)) -> Made {
+    let (bytes, table) = parts(made);
+    let packed = |frame: &Frame| bytes[frame.at as usize..][..frame.packed as usize].to_vec();
+    let mut frames: Vec<_> = (table.frames().iter())
+        .map(|frame| (packed(frame), frame.length as usize))
+        .collect();
+    change(&mut frames);
+    let (mut data, mut table) = (Vec::new(), SeekTable::default());
+    for (frame, length) in frames {
+        table.push(frame.len(), length).unwrap();
+        data.extend(frame);
+    }
+    data.extend(table.encode());
+    relabelled(made, data)
+}
+
+/// The archive with its first frame's content changed.
+pub(crate) fn repacked(made: &Made, change: impl FnOnce(&mut Vec<u8>)) -> Made {
+    reframed(made, |frames| {
+        let (frame, length) = &mut frames[0];
+        let mut content = unpack(frame, *length).unwrap();
+        change(&mut content);
+        *frame = Packer::new(3).unwrap().pack(&content).unwrap();
+        *length = content.len();
+    })
 }

@@ -11,7 +11,8 @@ mod places;
 
 use crate::common::*;
 use crate::roundtrip::note;
-use forge::{Forge, link, symlink};
+pub(crate) use forge::{Forge, parts, reframed, relabelled};
+use forge::{link, symlink};
 use state::archive::Error;
 use state::archive::extract::Job;
 use state::archive::member::Kind;
@@ -49,6 +50,16 @@ fn outcome(made: &Made) -> Result<Vec<String>, String> {
     assert_eq!(around.len(), 2, "something appeared beside the stage");
     assert!(!Path::new("/tmp/state-canary").exists());
     outcome
+}
+
+/// What becomes of reading the manifest alone.
+fn records_of(made: &Made) -> Result<usize, String> {
+    let read = || {
+        Archive::open(&made.data, &made.label)?
+            .records()
+            .try_fold(0, |n, r| r.map(|_| n + 1))
+    };
+    read().map_err(|error: Error| error.to_string())
 }
 
 #[track_caller]
