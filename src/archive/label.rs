@@ -32,6 +32,8 @@ pub struct Label {
     pub id: Id,
     /// The archive it builds on.
     pub parent: Option<Id>,
+    /// Its place in its chain: 0 is a full archive, which builds on nothing.
+    pub position: u64,
     /// When it was made, by the machine's clock. (The id's time never goes backwards.)
     pub time: DateTime<Utc>,
     /// Whether everything that should be in it is.
@@ -149,6 +151,7 @@ impl Label {
             "parent",
             &(self.parent.as_ref()).map_or_else(none, Id::to_string),
         );
+        line("position", &self.position);
         line(
             "time",
             &self.time.to_rfc3339_opts(SecondsFormat::Secs, true),
@@ -208,6 +211,7 @@ impl Label {
                 None => None,
                 Some(id) => Some(parsed(&id).ok_or_else(wrong)?),
             },
+            position: parsed(value("position")?).ok_or_else(wrong)?,
             time: parsed(value("time")?).ok_or_else(wrong)?,
             is_complete: value("complete")? == "yes",
             commit: some(value("config-commit")?),
@@ -224,6 +228,12 @@ impl Label {
             manifest_sha256: parsed(value("manifest-sha256")?).ok_or_else(wrong)?,
             index_sha256: parsed(value("index-sha256")?).ok_or_else(wrong)?,
         };
+        if label.parent.is_some() != (label.position > 0)
+            || label.position >= super::MOST_CHAIN as u64
+            || (label.parent.as_ref()).is_some_and(|parent| *parent >= label.id)
+        {
+            return Err(damaged("a label with an impossible parent"));
+        }
         let is_known = [DATA, ENCRYPTED].contains(&label.suffix.as_str());
         if !is_known || check_machine(&label.machine).is_err() || label.to_text() != text {
             return Err(damaged(
@@ -243,6 +253,7 @@ mod tests {
             machine: "blitzar".into(),
             id: "20261121T113705Z-3f6a90c1".parse().unwrap(),
             parent: None,
+            position: 0,
             time: DateTime::from_timestamp(7, 0).unwrap(),
             is_complete: true,
             commit: Some("0123abcd".into()),
@@ -268,7 +279,7 @@ mod tests {
             text,
             format!(
                 "state archive 1\nmachine: blitzar\nid: 20261121T113705Z-3f6a90c1\nparent: none\n\
-                 time: 1970-01-01T00:00:07Z\ncomplete: yes\nconfig-commit: 0123abcd\n\
+                 position: 0\ntime: 1970-01-01T00:00:07Z\ncomplete: yes\nconfig-commit: 0123abcd\n\
                  config-dirty: no\nentries: 3\nfiles: 1\nbytes: 33\ntar-bytes: 4096\n\
                  suffix: .tar.zst\ndata-bytes: 1234\ndata-sha256: {}\nmanifest-sha256: {}\n\
                  index-sha256: {}\n",

@@ -4,6 +4,8 @@
 //! hostile: lengths are checked before anything is allocated, the manifest is the authority on
 //! what there is, and nothing is written outside the staging directory.
 
+pub mod base;
+pub mod chain;
 mod compare;
 #[cfg(feature = "offsite")]
 pub mod encryption;
@@ -29,6 +31,9 @@ pub use error::{Bad, Error, Result};
 
 /// The version of the format that is written, and the newest that is read.
 pub const FORMAT: u64 = 1;
+
+/// The longest chain that is read: a full archive and what builds on it.
+pub const MOST_CHAIN: usize = 1000;
 
 /// The longest path: with the NUL behind it, it is the longest the kernel takes at once, from us
 /// as from every tool that extracts archives.

@@ -104,6 +104,20 @@ fn remarks(archive: &Listed) -> String {
     remarks.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// The same in a list, where the chain is to be seen.
+fn listed_remarks(archive: &Listed) -> String {
+    let chain = archive
+        .parent
+        .as_ref()
+        .map(|parent| format!("builds on {parent}"));
+    let remarks = Some(remarks(archive)).filter(|remarks| !remarks.is_empty());
+    chain
+        .into_iter()
+        .chain(remarks)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// The list as people read it.
 ///
 /// # Errors
@@ -134,7 +148,7 @@ pub fn human(list: &List, machines: bool, out: &mut Screen<'_>) -> io::Result<()
             (size(archive.bytes), style),
             (size(archive.data_bytes), style),
             (commit.to_owned(), style),
-            (remarks(archive), FAINT),
+            (listed_remarks(archive), FAINT),
         ]);
         table.styled(row);
     }
@@ -178,6 +192,13 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
         "holds    {}, {content}, stored as {stored}",
         entries(archive.entries)
     )?;
+    if let Some(parent) = &archive.parent {
+        writeln!(
+            out,
+            "chain    builds on {parent}, {} back to a full one",
+            archive.position
+        )?;
+    }
     if let Signature::Trusted { key } = &archive.signature {
         writeln!(out, "signed   by {key}, trusted for {}", archive.machine)?;
     }
@@ -259,6 +280,8 @@ mod tests {
             target: "usb".into(),
             machine: "blitzar".into(),
             id: id.into(),
+            parent: None,
+            position: 0,
             time: DateTime::from_timestamp(1_795_255_200, 0).unwrap(),
             is_complete,
             signature: Signature::Unsigned,
@@ -276,6 +299,11 @@ mod tests {
             archives: vec![
                 listed("20261121T100000Z-3f6a90c1", true),
                 listed("20261121T100001Z-3f6a90c1", false),
+                Listed {
+                    parent: Some("20261121T100000Z-3f6a90c1".into()),
+                    position: 1,
+                    ..listed("20261121T100002Z-3f6a90c1", true)
+                },
             ],
             odd: vec![Odd {
                 target: "usb".into(),
@@ -288,6 +316,8 @@ mod tests {
             "target  id                         age          content   stored  config\n\
              usb     20261121T100000Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  unsigned\n\
              usb     20261121T100001Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  -             incomplete, unsigned\n\
+             usb     20261121T100002Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  \
+             builds on 20261121T100000Z-3f6a90c1, unsigned\n\
              note usb/blitzar/x.txt: not the label of an archive\n"
         );
         let none = List {

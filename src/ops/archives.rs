@@ -1,9 +1,10 @@
 //! `state archives`: what there is at the targets, and whether it is whole.
 
+use super::chain::Parents;
 use super::seal::{Signature, Trust};
 use crate::archive::label::{DATA, Label, check_machine};
-use crate::archive::read::Archive;
-use crate::archive::{Error, machine};
+use crate::archive::read::{Archive, Source};
+use crate::archive::{Error, chain, machine};
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -14,6 +15,7 @@ use crate::target::{self, Target};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Which archives are meant.
@@ -36,6 +38,10 @@ pub struct Listed {
     pub machine: String,
     /// The archive's id.
     pub id: String,
+    /// The archive it builds on.
+    pub parent: Option<String>,
+    /// Its place in its chain: 0 is a full archive.
+    pub position: u64,
     /// When it was made.
     pub time: DateTime<Utc>,
     /// Whether everything that should be in it is.
@@ -60,6 +66,8 @@ impl Listed {
             target: target.to_owned(),
             machine: label.machine.clone(),
             id: label.id.to_string(),
+            parent: label.parent.as_ref().map(ToString::to_string),
+            position: label.position,
             time: label.time,
             is_complete: label.is_complete,
             signature,
@@ -249,7 +257,8 @@ pub fn verify(
             None if all => catalog.labels.iter().collect(),
             None => catalog.labels.last().into_iter().collect(),
         };
-        for label in labels {
+        let mut bad = BTreeSet::new();
+        for label in with_parents(&catalog, labels) {
             let signature = trust.look(target.as_ref(), label)?;
             if let Signature::Refused { .. } = signature {
                 verified.archives.push(Verdict {
@@ -262,11 +271,18 @@ pub fn verify(
             progress.begin(&doing, Unit::Bytes, Some(label.totals.bytes));
             let damage = verify_one(cx, target.as_ref(), label, progress);
             progress.end();
-            let damage = match damage {
-                Ok(()) => None,
-                Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => Some(error.told()),
-                Err(error) => return Err(error.into()),
+            let on_bad = label.parent.as_ref().filter(|parent| bad.contains(parent));
+            let damage = match damage.map_err(|error| error.downcast::<Error>()) {
+                Ok(()) => on_bad.map(|parent| format!("it builds on {parent}, which is damaged")),
+                Err(Ok(
+                    error @ (Error::Damaged { .. } | Error::Newer { .. } | Error::Missing { .. }),
+                )) => Some(error.told()),
+                Err(Ok(error)) => return Err(error.into()),
+                Err(Err(error)) => return Err(error),
             };
+            if damage.is_some() {
+                bad.insert(&label.id);
+            }
             verified.archives.push(Verdict {
                 archive: Listed::of(&name, label, signature),
                 damage,
@@ -279,19 +295,37 @@ pub fn verify(
     Ok(verified)
 }
 
+/// These archives, each after those it builds on.
+fn with_parents<'a>(catalog: &'a Catalog, labels: Vec<&'a Label>) -> Vec<&'a Label> {
+    let mut all: Vec<&Label> = Vec::new();
+    for label in labels {
+        // That one is missing is found out when it is needed.
+        let parents = chain::parents(&catalog.labels, label).unwrap_or_default();
+        for label in parents.into_iter().chain([label]) {
+            if !all.iter().any(|there| there.id == label.id) {
+                all.push(label);
+            }
+        }
+    }
+    all
+}
+
 fn verify_one(
     cx: &Context,
     target: &dyn Target,
     label: &Label,
     progress: &dyn Progress,
-) -> crate::archive::Result<()> {
-    let source = target.get(&label.data_name())?;
-    let archive = Archive::open(source.as_ref(), label)?;
-    archive.verify(cx.interrupt, &mut |record| {
-        if let crate::archive::manifest::What::File { size, .. } = record.what {
+) -> anyhow::Result<()> {
+    let parents = Parents::of(target, label)?;
+    let source = data(target, label)?;
+    let archive = parents.open(source.as_ref(), label)?;
+    Ok(archive.verify(cx.interrupt, &mut |record| {
+        if let crate::archive::manifest::What::File { size, .. } = record.what
+            && record.archive as u64 == label.position
+        {
             progress.advance(size);
         }
-    })
+    })?)
 }
 
 fn none(machine: &str, id: Option<&str>) -> Failure {
@@ -324,14 +358,22 @@ impl Found {
     }
 
     /// Its data.
-    pub(crate) fn data(&self) -> anyhow::Result<Box<dyn crate::archive::read::Source + '_>> {
-        if self.label.suffix != DATA {
-            return Err(Failure::new(Class::Key, "the archive is encrypted")
-                .hint("this version of state reads no encrypted archives: `age -d` does")
-                .into());
-        }
-        Ok(self.target.get(&self.label.data_name())?)
+    pub(crate) fn data(&self) -> anyhow::Result<Box<dyn Source + '_>> {
+        data(self.target.as_ref(), &self.label)
     }
+}
+
+/// The data of an archive.
+pub(crate) fn data<'t>(
+    target: &'t dyn Target,
+    label: &Label,
+) -> anyhow::Result<Box<dyn Source + 't>> {
+    if label.suffix != DATA {
+        return Err(Failure::new(Class::Key, "the archive is encrypted")
+            .hint("this version of state reads no encrypted archives: `age -d` does")
+            .into());
+    }
+    Ok(target.get(&label.data_name())?)
 }
 
 /// Finds the archive `id` (or `latest`) of a machine, at the first target that has it; the newest

@@ -72,6 +72,7 @@ pub(crate) fn label(machine: &Machine, data: &[u8], written: &Written) -> Label 
         machine: machine.machine.clone(),
         id: machine.id.parse().unwrap(),
         parent: None,
+        position: 0,
         time: DateTime::<Utc>::from_timestamp(1_795_261_025, 0).unwrap(),
         is_complete: written.incomplete.is_empty(),
         commit: None,

@@ -10,7 +10,7 @@ mod beneath;
 
 use super::manifest::{Digest, Record, What};
 use super::member::name;
-use super::read::{Archive, Reader};
+use super::read::{Archive, Members};
 use super::{Error, Result};
 use attributes::Losses;
 use beneath::{Beneath, Spot};
@@ -85,7 +85,7 @@ impl Job<'_> {
     pub fn extract(&self, stage: BorrowedFd<'_>, watch: &mut dyn FnMut(u64)) -> Result<Vec<Loss>> {
         let mut run = Run {
             job: *self,
-            reader: self.archive.reader(),
+            members: self.archive.members(),
             beneath: Beneath::new(stage),
             losses: Losses::default(),
             late: HashSet::new(),
@@ -108,7 +108,7 @@ impl Job<'_> {
 
 struct Run<'a, 'w> {
     job: Job<'a>,
-    reader: Reader<'a>,
+    members: Members<'a>,
     beneath: Beneath<'a>,
     losses: Losses,
     /// Symlinks with further names: those names have to wait for them.
@@ -242,10 +242,8 @@ impl Run<'_, '_> {
         let before = |flags: Flags| flags.within(Flags::BEFORE_CONTENT);
         self.losses.flags(record, &open, before)?;
         ftruncate(&open, size).map_err(|e| writing(e.into()))?;
-        self.reader.seek(content.offset)?;
         let (job, watch) = (self.job, &mut *self.watch);
-        let machine = job.archive.machine();
-        self.reader.entry(content, machine, &mut |at, bytes| {
+        self.members.entry(content, &mut |at, bytes| {
             job.go_on()?;
             watch(bytes.len() as u64);
             open.write_all_at(bytes, at).map_err(&writing)

@@ -3,14 +3,14 @@
 //! The whole is one JSON document with one record per line:
 //!
 //! ```text
-//! {"format":1,"id":…,"archives":[…],"stores":[…],"entries":[
+//! {"format":1,"id":…,"parents":[…],"stores":[…],"entries":[
 //!  {"path":"./",…}
 //! ,{"path":"./etc",…}
 //! ],"blocks":[…],"totals":{…},…}
 //! ```
 
 use super::{Bytes, Digest, Record};
-use crate::archive::{Bad, FORMAT};
+use crate::archive::{Bad, FORMAT, MOST_CHAIN};
 use serde::{Deserialize, Serialize};
 
 /// How much of the manifest is one block: what must be read to learn about one path.
@@ -26,13 +26,30 @@ pub struct Head {
     pub format: u64,
     /// The archive's id.
     pub id: String,
-    /// The ids of the archives that hold content: this one first, then its parents.
-    pub archives: Vec<String>,
+    /// The archives it builds on, the full one first. A record's `archive` counts in this list,
+    /// and then comes this archive: equal records of one chain are equal lines.
+    pub parents: Vec<Parent>,
     /// The stores, by the directories they were mounted at.
     pub stores: Vec<Bytes>,
 }
 
+/// An archive that another one builds on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Parent {
+    /// Its id.
+    pub id: String,
+    /// The digest of its manifest's index, as its label has it: no other archive can take its
+    /// place.
+    pub index_sha256: Digest,
+}
+
 impl Head {
+    /// The archive's place in its chain.
+    pub fn position(&self) -> usize {
+        self.parents.len()
+    }
+
     /// The line, which leaves a list open.
     pub fn to_line(&self) -> String {
         let json = serde_json::to_string(self).expect("a head is JSON");
@@ -48,7 +65,11 @@ impl Head {
         let bad = || Bad::from("a manifest without a head");
         let open = line.strip_suffix(",\"entries\":[\n").ok_or_else(bad)?;
         let head: Self = serde_json::from_str(&format!("{open}}}")).map_err(|_| bad())?;
-        let is_ours = head.format == FORMAT && head.archives.first() == Some(&head.id);
+        let mut chain: Vec<&str> = head.parents.iter().map(|p| p.id.as_str()).collect();
+        chain.push(&head.id);
+        // Ids grow along a chain: nothing builds on itself.
+        let is_ours =
+            head.format == FORMAT && chain.len() <= MOST_CHAIN && chain.is_sorted_by(|a, b| a < b);
         (is_ours && head.to_line() == line)
             .then_some(head)
             .ok_or_else(bad)
@@ -119,6 +140,9 @@ pub struct Index {
     pub head: Part,
     /// `.state/machine.json`.
     pub machine: Part,
+    /// `.state/deleted`, in an archive that builds on another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Part>,
     /// `.state/SHA256SUMS`.
     pub sums: Part,
     /// What should be in the archive and could not be had. Empty: the archive is complete.

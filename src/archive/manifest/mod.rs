@@ -10,7 +10,8 @@ mod record;
 
 pub use bytes::{Bytes, Digest, hex};
 pub use index::{
-    BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Part, Totals, push_line, records,
+    BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Parent, Part, Totals, push_line,
+    records,
 };
 pub use order::{Order, order};
 pub use record::{Record, What};

@@ -20,11 +20,21 @@ pub fn order(a: &[u8], b: &[u8]) -> Ordering {
 /// symlink.
 #[derive(Debug, Default)]
 pub struct Order {
-    last: Option<(Vec<u8>, usize, bool)>,
+    last: Option<Last>,
     /// Per store, the directories that lead to the last record.
     open: Vec<Vec<Vec<u8>>>,
     /// Per store, the paths that have further names, and the digests of those with content.
     linked: Vec<BTreeMap<Vec<u8>, Option<Digest>>>,
+}
+
+/// What a record says of its place.
+#[derive(Debug)]
+struct Last {
+    path: Vec<u8>,
+    store: usize,
+    is_directory: bool,
+    /// Where its member is.
+    at: (usize, u64),
 }
 
 impl Order {
@@ -46,15 +56,19 @@ impl Order {
         let is_directory = record.what == What::Directory;
         let path = &record.path;
         let open = (self.open.get_mut(record.store)).ok_or("a store that is none")?;
+        let at = (record.archive, record.offset);
         let is_new = match &self.last {
             None => true,
-            Some((last, store, was_directory)) => match order(last, path) {
+            Some(last) => match order(&last.path, path) {
                 Ordering::Less => true,
-                Ordering::Equal if *store >= record.store => {
+                Ordering::Equal if last.store >= record.store => {
                     return Err("a path that comes twice".into());
                 }
-                Ordering::Equal if !(is_directory && *was_directory) => {
+                Ordering::Equal if !(is_directory && last.is_directory) => {
                     return Err("a path of two stores that is no directory".into());
+                }
+                Ordering::Equal if last.at != at => {
+                    return Err("a directory of two stores in two places".into());
                 }
                 Ordering::Equal => false,
                 Ordering::Greater => return Err("paths that are out of order".into()),
@@ -93,7 +107,12 @@ impl Order {
             }
             _ => {}
         }
-        self.last = Some((path.clone(), record.store, is_directory));
+        self.last = Some(Last {
+            path: path.clone(),
+            store: record.store,
+            is_directory,
+            at,
+        });
         Ok(is_new)
     }
 

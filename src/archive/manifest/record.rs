@@ -27,7 +27,7 @@ pub struct Record {
     pub extra: Extra,
     /// Whether the inode has more than one name.
     pub has_links: bool,
-    /// Which of the manifest's archives has its member.
+    /// Which archive of the chain has its member; the full one is 0.
     pub archive: usize,
     /// Where the member's headers begin in that archive's tar.
     pub offset: u64,

@@ -4,21 +4,25 @@
 //! which vouches for the manifest's blocks, which vouch for every entry. Nothing is believed
 //! before its digest is right, and what is read is bounded by what was believed before.
 
+mod chain;
 mod records;
 mod stream;
 mod verify;
 
+pub use chain::Members;
 pub use records::Records;
 pub use stream::Reader;
 pub use verify::digest;
 
 use super::label::Label;
 use super::machine::{self, Machine};
-use super::manifest::{Digest, Head, Index, Record, records as parse};
+use super::manifest::{Digest, Head, Index, Parent, Record, records as parse};
 use super::member::{BLOCK, Kind, padded};
 use super::write::MANIFEST;
 use super::{Bad, Error, Result};
+use chain::Ancestor;
 use std::fmt;
+use std::sync::Arc;
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
@@ -35,39 +39,58 @@ pub trait Source: Sync {
 }
 
 /// An archive, opened.
+#[derive(Clone)]
 pub struct Archive<'s> {
     object: Object<'s>,
     label: &'s Label,
+    parts: Arc<Parts>,
+    /// The archives it builds on, the full one first, once it was said where they are.
+    ancestors: Arc<[Ancestor<'s>]>,
+}
+
+/// What opening an archive reads of it.
+struct Parts {
     machine: Machine,
     head: Head,
     index: Index,
 }
 
 impl<'s> Archive<'s> {
-    /// Opens the archive that `label` is the label of.
+    /// Opens the archive that `label` is the label of. What it holds itself can be read then; for
+    /// the rest see [`Archive::on`].
     ///
     /// # Errors
     /// It is cut off, altered, of a newer format, or another one than the label says.
     pub fn open(source: &'s dyn Source, label: &'s Label) -> Result<Self> {
-        let (length, wanted) = (source.length(), label.data_bytes);
-        if length != wanted {
-            let why = format!("it is {length} bytes long, not {wanted}");
-            return Err(Error::damaged(source.name(), why));
-        }
+        check_length(source, label)?;
         let object = Object::open(source)?;
         let machine = read_machine(&object, label)?;
         let (index, index_bytes) = read_index(&object, label)?;
+        if Digest::of(&machine.to_text()) != index.machine.sha256 {
+            return Err(object.damaged("./.state/machine.json is altered"));
+        }
         let head = read_head(&object, &index, index_bytes)?;
         let stores = machine.stores.iter().map(|store| &store.path);
         if head.id != machine.id || !head.stores.iter().eq(stores) {
             return Err(object.damaged("its manifest is another archive's"));
         }
+        let parent = label.parent.as_ref().map(|id| id.as_str());
+        if head.position() as u64 != label.position
+            || head.parents.last().map(|parent| parent.id.as_str()) != parent
+            || machine.parent.as_deref() != parent
+            || index.deleted.is_some() != parent.is_some()
+        {
+            return Err(object.damaged("it builds on other archives than its label says"));
+        }
         Ok(Self {
             object,
             label,
-            machine,
-            head,
-            index,
+            parts: Arc::new(Parts {
+                machine,
+                head,
+                index,
+            }),
+            ancestors: Arc::default(),
         })
     }
 
@@ -82,17 +105,22 @@ impl<'s> Archive<'s> {
 
     /// What machine and moment it is of.
     pub fn machine(&self) -> &Machine {
-        &self.machine
+        &self.parts.machine
+    }
+
+    /// The archives it builds on, the full one first.
+    pub fn parents(&self) -> &[Parent] {
+        &self.parts.head.parents
     }
 
     /// What it holds in all.
     pub fn index(&self) -> &Index {
-        &self.index
+        &self.parts.index
     }
 
     /// How many blocks the manifest has.
     pub fn blocks(&self) -> usize {
-        self.index.blocks.len()
+        self.parts.index.blocks.len()
     }
 
     /// The records of one block.
@@ -100,7 +128,7 @@ impl<'s> Archive<'s> {
     /// # Errors
     /// It is not what the index says.
     pub fn block(&self, n: usize) -> Result<Vec<Record>> {
-        let block = &self.index.blocks[n];
+        let block = &self.parts.index.blocks[n];
         let mut reader = self.reader();
         reader.seek(block.offset)?;
         let text = reader.bytes(block.length as usize)?;
@@ -124,7 +152,7 @@ impl<'s> Archive<'s> {
     }
 
     /// A reader of the tar.
-    pub fn reader(&self) -> Reader<'_> {
+    pub fn reader(&self) -> Reader<'s> {
         Reader::of(&self.object)
     }
 }
@@ -135,6 +163,16 @@ impl fmt::Debug for Archive<'_> {
             .field("label", &self.label)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the data is as long as its label says: what was cut off is known without reading it.
+fn check_length(source: &dyn Source, label: &Label) -> Result<()> {
+    let (length, wanted) = (source.length(), label.data_bytes);
+    if length == wanted {
+        return Ok(());
+    }
+    let why = format!("it is {length} bytes long, not {wanted}");
+    Err(Error::damaged(source.name(), why))
 }
 
 fn read_machine(object: &Object<'_>, label: &Label) -> Result<Machine> {

@@ -22,7 +22,7 @@ impl<'a> Records<'a> {
             archive,
             block: 0,
             records: Vec::new().into_iter(),
-            order: Order::new(archive.head.stores.len()),
+            order: Order::new(archive.parts.head.stores.len()),
             seen: 0,
             sparse_bytes: 0,
         }
@@ -50,15 +50,16 @@ impl Iterator for Records<'_> {
                 }
                 let checked = self.order.next(&record);
                 return Some(match checked {
-                    Ok(_) if record.archive != 0 => {
-                        Err(Error::member(&record.path, "it is in another archive"))
-                    }
+                    Ok(_) if record.archive > self.archive.position() => Err(Error::member(
+                        &record.path,
+                        "it is in no archive of its chain",
+                    )),
                     Ok(has_member) => Ok((record, has_member)),
                     Err(bad) => Err(Error::member(&record.path, bad)),
                 });
             }
             if self.block == self.archive.blocks() {
-                let all = self.archive.index.totals.entries;
+                let all = self.archive.parts.index.totals.entries;
                 let seen = std::mem::replace(&mut self.seen, all);
                 let why = "its manifest has another number of entries than announced";
                 return (seen != all).then(|| Err(self.archive.damaged(why)));

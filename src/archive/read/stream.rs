@@ -11,11 +11,13 @@ use sha2::{Digest as _, Sha256};
 use state_linux::metadata::Extent;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// A data object and where its frames are.
+#[derive(Clone)]
 pub(super) struct Object<'s> {
     pub(super) source: &'s dyn Source,
-    pub(super) table: SeekTable,
+    pub(super) table: Arc<SeekTable>,
 }
 
 impl<'s> Object<'s> {
@@ -35,6 +37,7 @@ impl<'s> Object<'s> {
         if table.frames().is_empty() {
             return Err(damaged("it holds nothing".into()));
         }
+        let table = Arc::new(table);
         Ok(Self { source, table })
     }
 
@@ -54,7 +57,7 @@ impl<'s> Object<'s> {
 
 /// A position in the tar, and the frame it is in.
 pub struct Reader<'a> {
-    object: &'a Object<'a>,
+    object: Object<'a>,
     /// The frame after the one in `content`.
     next: usize,
     content: Vec<u8>,
@@ -63,9 +66,9 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader at the beginning.
-    pub(super) fn of(object: &'a Object<'a>) -> Self {
+    pub(super) fn of(object: &Object<'a>) -> Self {
         Self {
-            object,
+            object: object.clone(),
             next: 0,
             content: Vec::new(),
             at: 0,
@@ -143,7 +146,7 @@ impl<'a> Reader<'a> {
 
     /// The next member's headers, and how long they are.
     pub(super) fn member(&mut self) -> Result<(Member, usize)> {
-        let (position, object) = (self.position(), self.object);
+        let (position, object) = (self.position(), self.object.clone());
         let damaged = |bad: Bad| object.damaged(format!("at byte {position} of its tar: {bad}"));
         let first = self.bytes(BLOCK)?;
         let first = first.first_chunk().expect("that many were read");
@@ -155,7 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn skip_padding(&mut self, length: u64) -> Result<()> {
-        let object = self.object;
+        let object = self.object.clone();
         self.pump(
             padded(length) - length,
             &mut |bytes| match bytes.iter().all(|b| *b == 0) {

@@ -133,6 +133,7 @@ impl Writer<'_, '_> {
             totals: self.totals,
             head,
             machine,
+            deleted: None,
             sums,
             incomplete: std::mem::take(&mut self.incomplete),
             left_out: std::mem::take(&mut self.left_out),
@@ -185,7 +186,7 @@ impl Writer<'_, '_> {
         Head {
             format: FORMAT,
             id: self.machine.id.clone(),
-            archives: vec![self.machine.id.clone()],
+            parents: Vec::new(),
             stores: self.machine.stores.iter().map(|s| s.path.clone()).collect(),
         }
     }

@@ -271,6 +271,7 @@ fn make(
         machine: head.machine.clone(),
         id: head.id.parse().map_err(anyhow::Error::msg)?,
         parent: None,
+        position: 0,
         time: cx.now,
         is_complete: false,
         commit: head.config.as_ref().map(|config| config.commit.clone()),

@@ -31,7 +31,10 @@ fn the_tar_holds_what_the_manifest_lists_and_nothing_else() {
         &one().last(|r| r.what = file(7, b"CONTENT")),
         "its content has digest",
     );
-    refused(&one().last(|r| r.archive = 1), "it is in another archive");
+    refused(
+        &one().last(|r| r.archive = 1),
+        "it is in no archive of its chain",
+    );
     refused(&one().last(|r| r.store = 1), "a store that is none");
 }
 

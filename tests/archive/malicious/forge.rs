@@ -208,7 +208,7 @@ impl Forge {
         let head = Head {
             format: 1,
             id: machine.id.clone(),
-            archives: vec![machine.id.clone()],
+            parents: Vec::new(),
             stores: vec![Bytes(b"/persist".to_vec())],
         };
         let line = head.to_line().into_bytes();
@@ -234,6 +234,7 @@ impl Forge {
                 sha256: Digest::of(&line),
             },
             machine: machine_part,
+            deleted: None,
             sums: sums_part,
             incomplete: Vec::new(),
             left_out: Vec::new(),

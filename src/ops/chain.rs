@@ -1,0 +1,51 @@
+//! An archive and those it builds on, at one target.
+
+use super::archives::data;
+use crate::archive::label::Label;
+use crate::archive::read::{Archive, Source};
+use crate::archive::{Result, chain};
+use crate::target::Target;
+use crate::target::catalog::Catalog;
+use std::fmt;
+
+/// The archives that one builds on, the full one first, and where their data is.
+pub(crate) struct Parents<'t>(Vec<(Label, Box<dyn Source + 't>)>);
+
+impl<'t> Parents<'t> {
+    /// Those of `label`'s archive. Whether they are all there is known before anything is read.
+    ///
+    /// # Errors
+    /// One is missing, or has no data.
+    pub(crate) fn of(target: &'t dyn Target, label: &Label) -> anyhow::Result<Self> {
+        if label.parent.is_none() {
+            return Ok(Self(Vec::new()));
+        }
+        let labels = Catalog::read(target, &label.machine)?.labels;
+        let parents = chain::parents(&labels, label)?.into_iter();
+        let with_data = parents.map(|parent| Ok((parent.clone(), data(target, parent)?)));
+        Ok(Self(with_data.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// Opens the archive that builds on them.
+    ///
+    /// # Errors
+    /// It is damaged, or builds on others.
+    pub(crate) fn open<'s>(
+        &'s self,
+        source: &'s dyn Source,
+        label: &'s Label,
+    ) -> Result<Archive<'s>> {
+        let parents = self
+            .0
+            .iter()
+            .map(|(label, source)| (source.as_ref(), label));
+        Archive::open(source, label)?.on(parents.collect())
+    }
+}
+
+impl fmt::Debug for Parents<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = self.0.iter().map(|(label, _)| label);
+        f.debug_list().entries(labels).finish()
+    }
+}
