@@ -128,6 +128,8 @@ fn usage_errors_exit_with_2() {
         &["--color", "mauve", "doctor"],
         &["completions", "tcsh"],
         &["init", "--store", "persist", "--dry-run"],
+        &["init", "--from", "impermanence"],
+        &["init", "list.json"],
     ] {
         let ran = state(arguments);
         assert_eq!(
@@ -321,6 +323,27 @@ fn init_writes_into_the_store_once() {
         Some(1),
         "never written over"
     );
+}
+
+#[test]
+fn a_list_of_another_tool_becomes_the_configuration() {
+    let machine = copy_of("nixos-btrfs");
+    let root = text_of(machine.path());
+    let list = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/lists/preservation-by-hand.json"
+    );
+    let init = || state(&["--root", root, "init", "--from", "preservation", list]);
+    let first = init();
+    assert_eq!((first.exit, first.stderr.as_str()), (Some(0), ""));
+    let file = machine.path().join("persist/etc/state/state.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    let settings = state::config::parse_text(&file, &written).unwrap();
+    let store = &settings.persist[Path::new("/persist")];
+    assert_eq!(store.directories, ["/var/log".into(), "/etc/nixos".into()]);
+    assert_eq!(store.users["ann"].directories, ["Documents".into()]);
+    assert_eq!(init().exit, Some(4), "what is there is never written over");
+    assert_eq!(fs::read_to_string(&file).unwrap(), written);
 }
 
 #[test]

@@ -2,10 +2,21 @@
 
 use super::output::{GOOD, HEADER, WARN};
 use super::{Exit, Globals, Screen, install_boot};
-use crate::ops::init::{Options, Report, run as init};
+use crate::ops::init::{Options, Origin, Report, run as init};
 use crate::paths::Shown;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+
+/// Here, because below the command line nobody knows that there is one.
+impl clap::ValueEnum for Origin {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()))
+    }
+}
 
 /// Look at this machine and write a first configuration
 ///
@@ -19,6 +30,19 @@ pub struct Args {
     /// Write the configuration here instead of into the store.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Bring over what another tool keeps: `impermanence` or `preservation`. What has no place in
+    /// the configuration is named.
+    #[arg(
+        long,
+        value_name = "TOOL",
+        requires = "list",
+        conflicts_with = "store",
+        hide_possible_values = true
+    )]
+    from: Option<Origin>,
+    /// The tool's options as `nix eval --json` writes them; `-` reads them from standard input.
+    #[arg(value_name = "FILE.json", requires = "from")]
+    list: Option<PathBuf>,
     /// Show what would be written, write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -38,6 +62,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let options = Options {
         store: args.store,
         output: args.output,
+        from: args.from.zip(args.list),
     };
     globals.show(&init(&cx, &options)?, human)?;
     Ok(Exit::Done)
@@ -58,6 +83,14 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     writeln!(out)?;
     for line in report.configuration.lines() {
         writeln!(out, "{}", format!("  {line}").trim_end())?;
+    }
+    if !report.left_out.is_empty() {
+        writeln!(out, "\n{HEADER}Not brought over{HEADER:#}")?;
+        for left in &report.left_out {
+            let of = super::exit::one_line(&left.of);
+            writeln!(out, "  {WARN}*{WARN:#} {of}")?;
+            writeln!(out, "    {}", super::exit::one_line(&left.what))?;
+        }
     }
     if !report.todo.is_empty() {
         writeln!(out, "\n{HEADER}Before the first reset{HEADER:#}")?;
@@ -93,7 +126,7 @@ mod tests {
         for machine in std::fs::read_dir(machines).unwrap() {
             let machine = machine.unwrap();
             let name = machine.file_name().into_string().unwrap();
-            let report = crate::ops::init::of_fixture(&name).unwrap();
+            let report = crate::ops::init::of_fixture(&name, None).unwrap();
             let text = Screen::text(None, |out| human(&report, out));
             let expected = machine.path().join("init.txt");
             if std::env::var_os("BLESS").is_some() {
@@ -103,5 +136,37 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 3);
+    }
+
+    /// What is made of each list of `tests/fixtures/lists`, as whole text beside it, on one
+    /// machine. The lists are what the tools' options evaluated to, by Nix, at several times.
+    #[test]
+    fn each_list_is_brought_over_or_said_not_to_be() {
+        let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lists");
+        let mut seen = 0;
+        for list in std::fs::read_dir(lists).unwrap() {
+            let list = list.unwrap().path();
+            if list.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let name = list.file_stem().unwrap().to_str().unwrap();
+            let origin = Origin::ALL
+                .into_iter()
+                .find(|origin| name.starts_with(origin.name()))
+                .unwrap();
+            let json = std::fs::read_to_string(&list).unwrap();
+            let of = Some((origin, json.as_str()));
+            let text = match crate::ops::init::of_fixture("nixos-btrfs", of) {
+                Ok(report) => Screen::text(None, |out| human(&report, out)),
+                Err(error) => format!("{:#?}\n", super::super::exit::tell(&error)),
+            };
+            let expected = list.with_extension("txt");
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&expected, &text).unwrap();
+            }
+            assert_eq!(text, std::fs::read_to_string(&expected).unwrap(), "{name}");
+            seen += 1;
+        }
+        assert!(seen > 8);
     }
 }

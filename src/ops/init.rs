@@ -3,10 +3,13 @@
 //! Never writes over a configuration, and never proposes one that would not be accepted.
 
 mod draft;
+mod import;
 mod keep;
 mod propose;
 mod store;
 mod wanted;
+
+pub use import::{LeftOut, Origin};
 
 use crate::config;
 use crate::context::Context;
@@ -15,6 +18,7 @@ use crate::machine::Machine;
 use crate::paths::{self, Shown};
 use crate::persist::CONFIGURATION;
 use anyhow::Context as _;
+use import::Imported;
 use serde::Serialize;
 use state_api::Error;
 use std::fs::{self, File, OpenOptions};
@@ -29,6 +33,8 @@ pub struct Options {
     pub store: Option<PathBuf>,
     /// Where the configuration is written instead of into the store.
     pub output: Option<PathBuf>,
+    /// A list of another tool to bring over, and the file with its JSON; `-` is standard input.
+    pub from: Option<(Origin, PathBuf)>,
 }
 
 /// What was found, and what came of it.
@@ -38,6 +44,8 @@ pub struct Report {
     pub found: Vec<String>,
     /// What has to be done before the first reset.
     pub todo: Vec<Todo>,
+    /// What of the list that was brought over has no place in the configuration.
+    pub left_out: Vec<LeftOut>,
     /// The configuration.
     pub configuration: String,
     /// Where it was, or would be, written.
@@ -61,7 +69,13 @@ pub struct Todo {
 /// There is a configuration already, there is no store to write it into, or writing it failed.
 pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
     let machine = Machine::look(cx).context("looking at the machine")?;
-    let proposal = propose::propose(&machine, options.store.as_deref(), &Probe { cx })?;
+    let imported = match &options.from {
+        Some((origin, file)) => Some(import(*origin, file)?),
+        None => None,
+    };
+    let of_list = imported.as_ref().and_then(Imported::first_store);
+    let store = of_list.or_else(|| options.store.clone());
+    let proposal = propose::propose(&machine, store.as_deref(), imported, &Probe { cx })?;
     let configuration = draft::toml(&proposal);
     // A fault of ours, not of the machine: better found here than at the next boot.
     config::parse_text(Path::new("the proposed configuration"), &configuration)
@@ -75,7 +89,7 @@ pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
             return Err(Failure::refused(format!("no store is mounted at {store}"))
                 .hint(format!(
                     "{}; `--output FILE` writes the configuration all the same",
-                    store::how_to_make_a_store(&machine)
+                    store::how_to_make_a_store(&machine, &proposal.store)
                 ))
                 .into());
         }
@@ -87,10 +101,24 @@ pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
     Ok(Report {
         found: proposal.found,
         todo: proposal.todo,
+        left_out: proposal
+            .imported
+            .map_or(Vec::new(), |imported| imported.left_out),
         configuration,
         file,
         executed: !cx.dry_run,
     })
+}
+
+/// Reads the list of another tool.
+fn import(origin: Origin, file: &Path) -> anyhow::Result<Imported> {
+    let doing = || format!("reading the list of {} in {}", origin.name(), Shown(file));
+    let text = match file == Path::new("-") {
+        true => io::read_to_string(io::stdin()),
+        false => fs::read_to_string(file),
+    };
+    let text = text.map_err(|error| Error::os(doing(), error))?;
+    import::read(origin, &text).with_context(doing)
 }
 
 fn refuse_to_replace(cx: &Context, file: &Path) -> anyhow::Result<()> {
@@ -191,7 +219,7 @@ fn named_store(store: &Path) -> anyhow::Result<PathBuf> {
 /// What would be proposed for a machine laid out in `tests/fixtures/machines`, where owners and
 /// modes are in a file: those of a checkout are whoever's made it.
 #[cfg(test)]
-pub(crate) fn of_fixture(name: &str) -> anyhow::Result<Report> {
+pub(crate) fn of_fixture(name: &str, list: Option<(Origin, &str)>) -> anyhow::Result<Report> {
     struct Fixture<'a> {
         probe: Probe<'a>,
     }
@@ -235,18 +263,29 @@ pub(crate) fn of_fixture(name: &str) -> anyhow::Result<Report> {
         dry_run: true,
     };
     let machine = Machine::look(&cx)?;
+    let imported = list.map(|(origin, text)| import::read(origin, text));
+    let imported = imported.transpose()?;
+    let store = imported.as_ref().and_then(Imported::first_store);
     let proposal = propose::propose(
         &machine,
-        None,
+        store.as_deref(),
+        imported,
         &Fixture {
             probe: Probe { cx: &cx },
         },
     )?;
     let configuration = draft::toml(&proposal);
-    config::parse_text(Path::new("the proposed configuration"), &configuration)?;
+    let read = config::parse_text(Path::new("the proposed configuration"), &configuration)?;
+    if let Some(imported) = &proposal.imported {
+        assert_eq!(
+            read.persist, imported.stores,
+            "what is written is what was read"
+        );
+    }
     Ok(Report {
         found: proposal.found,
         todo: proposal.todo,
+        left_out: (proposal.imported).map_or(Vec::new(), |imported| imported.left_out),
         configuration,
         file: config::store_copy(&cx, &proposal.store)
             .strip_prefix(&cx.root_dir)?

@@ -1,7 +1,8 @@
 //! The proposed configuration as text, with a comment for each choice. Pure.
 
+use super::import::Imported;
 use super::propose::{Proposal, ProposedEntry};
-use crate::settings::Root;
+use crate::settings::{self, EntryTable, Method, Root};
 use std::path::Path;
 
 /// A TOML string.
@@ -28,6 +29,10 @@ pub(super) fn toml(proposal: &Proposal) -> String {
         ]);
     }
     root(proposal, &mut lines);
+    if let Some(imported) = &proposal.imported {
+        self::imported(imported, &mut lines);
+        return lines.join("\n");
+    }
     lines.push(format!("[persist.{}]", path(&proposal.store)));
     for (name, entries) in [
         ("directories", &proposal.directories),
@@ -49,6 +54,99 @@ pub(super) fn toml(proposal: &Proposal) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The stores of a list that was brought over, and beside each entry what was not.
+fn imported(imported: &Imported, lines: &mut Vec<String>) {
+    let name = imported.origin.name();
+    lines.push(format!(
+        "# What {name} kept; what has no place here is named beside its entry."
+    ));
+    for (store, content) in &imported.stores {
+        lines.push(format!("[persist.{}]", path(store)));
+        for (key, is_set) in [
+            ("hide-mounts", content.hide_mounts),
+            ("allow-trash", content.allow_trash),
+        ] {
+            if is_set {
+                lines.push(format!("{key} = true"));
+            }
+        }
+        listed(
+            "directories",
+            &content.directories,
+            Path::new("/"),
+            imported,
+            lines,
+        );
+        listed("files", &content.files, Path::new("/"), imported, lines);
+        for (user, of) in &content.users {
+            lines.push(String::new());
+            lines.push(format!("[persist.{}.users.{}]", path(store), key(user)));
+            let home = imported.home(user).unwrap_or(Path::new("/"));
+            listed("directories", &of.directories, home, imported, lines);
+            listed("files", &of.files, home, imported, lines);
+        }
+        lines.push(String::new());
+    }
+}
+
+fn listed(
+    name: &str,
+    entries: &[settings::Entry],
+    below: &Path,
+    imported: &Imported,
+    lines: &mut Vec<String>,
+) {
+    if entries.is_empty() {
+        return;
+    }
+    lines.push(format!("{name} = ["));
+    for entry in entries {
+        for what in imported.left_out_of(&below.join(entry.path())) {
+            lines.push(format!("  # not brought over: {what}"));
+        }
+        let entry = match entry {
+            settings::Entry::Path(it) => path(it),
+            settings::Entry::Table(table) => self::table(table),
+        };
+        lines.push(format!("  {entry},"));
+    }
+    lines.push("]".into());
+}
+
+fn word(method: Method) -> String {
+    toml::Value::try_from(method)
+        .expect("a word is a string")
+        .to_string()
+}
+
+/// A key, bare where TOML allows it.
+fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
+fn table(table: &EntryTable) -> String {
+    let text = |name: &str, value: &Option<String>| {
+        let value = value.as_ref()?;
+        Some(format!("{name} = {}", quoted(value.as_str())))
+    };
+    let pairs: Vec<String> = [
+        Some(format!("path = {}", path(&table.path))),
+        (table.method != Method::default()).then(|| format!("method = {}", word(table.method))),
+        table.early.map(|early| format!("early = {early}")),
+        text("user", &table.user),
+        text("group", &table.group),
+        text("mode", &table.mode),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 fn root(proposal: &Proposal, lines: &mut Vec<String>) {

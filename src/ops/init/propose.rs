@@ -1,5 +1,6 @@
 //! What to propose for a machine. Pure, but for what [`Look`] is asked.
 
+use super::import::Imported;
 use super::keep::{entries, is_host_key, volumes_of_their_own};
 use super::store::{how_to_make_a_store, is_apart, store_of};
 use super::{Todo, named_store};
@@ -40,6 +41,8 @@ pub(super) struct Proposal {
     pub(super) store_is_mounted: bool,
     pub(super) directories: Vec<ProposedEntry>,
     pub(super) files: Vec<ProposedEntry>,
+    /// The list that was brought over, instead of entries found here.
+    pub(super) imported: Option<Imported>,
     pub(super) found: Vec<String>,
     pub(super) todo: Vec<Todo>,
 }
@@ -57,6 +60,7 @@ pub(super) struct ProposedEntry {
 pub(super) fn propose(
     machine: &Machine,
     store: Option<&Path>,
+    imported: Option<Imported>,
     look: &dyn Look,
 ) -> anyhow::Result<Proposal> {
     let mut found = vec![who(machine)];
@@ -82,10 +86,29 @@ pub(super) fn propose(
     if !store_is_mounted {
         todo.push(Todo {
             fact: format!("no store is mounted at {}", Shown(&store)),
-            cure: how_to_make_a_store(machine),
+            cure: how_to_make_a_store(machine, &store),
         });
     }
-    let (directories, files) = entries(machine, &store, look);
+    let (directories, files) = match &imported {
+        None => entries(machine, &store, look),
+        Some(imported) => {
+            found.push(imported.summary());
+            let others = imported.stores.keys().filter(|other| **other != store);
+            if imported.stores.len() > 1 {
+                todo.push(Todo {
+                    fact: "the content of all stores would be archived".into(),
+                    cure: "give a store `class = \"local\"` or \"cache\" if that is not wanted; the first that is archived holds the configuration".into(),
+                });
+            }
+            for other in others.filter(|other| !is_apart(machine, other, look)) {
+                todo.push(Todo {
+                    fact: format!("no store is mounted at {}", Shown(other)),
+                    cure: how_to_make_a_store(machine, other),
+                });
+            }
+            (Vec::new(), Vec::new())
+        }
+    };
     let keys = files
         .iter()
         .filter(|entry| is_host_key(&entry.path))
@@ -93,7 +116,9 @@ pub(super) fn propose(
     if keys > 0 {
         found.push(format!("files of ssh host keys: {keys}"));
     }
-    found.extend(volumes_of_their_own(machine, &store));
+    if imported.is_none() {
+        found.extend(volumes_of_their_own(machine, &store));
+    }
     if !machine.people.is_empty() {
         let names: Vec<&str> = machine
             .people
@@ -102,16 +127,27 @@ pub(super) fn propose(
             .collect();
         found.push(format!("people: {}", names.join(", ")));
     }
-    let all = || directories.iter().chain(&files);
-    let is_new = |entry: &&ProposedEntry| look.seen(&persist::below(&store, &entry.path)).is_none();
-    let new = all().filter(is_new).count();
+    let sources: Vec<PathBuf> = match &imported {
+        None => (directories.iter().chain(&files))
+            .map(|entry| persist::below(&store, &entry.path))
+            .collect(),
+        Some(imported) => imported.sources()?,
+    };
+    let is_new = |source: &&PathBuf| look.seen(source).is_none();
+    let new = sources.iter().filter(is_new).count();
     if new > 0 {
         todo.push(Todo {
-            fact: format!("{new} of {} entries are not in the store yet", all().count()),
+            fact: format!("{new} of {} entries are not in the store yet", sources.len()),
             cure: format!(
                 "copy each as it is, `cp -a --parents PATH {}`: `state mount` never hides what exists nowhere else",
                 Shown(&store)
             ),
+        });
+    }
+    if let Some(imported) = &imported {
+        todo.push(Todo {
+            fact: format!("{} puts the same paths in place", imported.origin.name()),
+            cure: "take its module out of the machine's configuration when `state` comes in".into(),
         });
     }
     advise(machine, &root, &mut todo);
@@ -129,6 +165,7 @@ pub(super) fn propose(
         store_is_mounted,
         directories,
         files,
+        imported,
         found,
         todo,
     })

@@ -2,6 +2,7 @@
 
 use super::propose::Look;
 use crate::machine::{Machine, STORES};
+use crate::paths::Shown;
 use std::path::{Path, PathBuf};
 
 /// Places that hold the system itself, and what comes and goes.
@@ -61,7 +62,7 @@ pub(super) fn is_apart(machine: &Machine, path: &Path, look: &dyn Look) -> bool 
 }
 
 /// How a store is made where there is none.
-pub(super) fn how_to_make_a_store(machine: &Machine) -> String {
+pub(super) fn how_to_make_a_store(machine: &Machine, store: &Path) -> String {
     let make = match machine.root().and_then(|root| root.filesystem.to_str()) {
         Some("btrfs") => {
             "make a subvolume beside root (`btrfs subvolume create` on the mounted top level)"
@@ -71,5 +72,6 @@ pub(super) fn how_to_make_a_store(machine: &Machine) -> String {
         }
         _ => "make a filesystem of its own on a partition that is kept",
     };
-    format!("{make}, mount it at /persist from /etc/fstab, and run `state init` again")
+    let store = Shown(store);
+    format!("{make}, mount it at {store} from /etc/fstab, and run `state init` again")
 }
