@@ -6,7 +6,7 @@
 use super::Bad;
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, find_frame_compressed_size};
+use zstd::zstd_safe::{CParameter, compress_bound, find_frame_compressed_size};
 
 /// How much of the tar one frame holds: small enough that one path costs little, large enough
 /// that the archive grows by about one percent only.
@@ -33,6 +33,7 @@ const MOST_FRAMES: u32 = 1 << 21;
 pub struct Packer {
     pack: Compressor<'static>,
     unpack: Decompressor<'static>,
+    frame: Vec<u8>,
     again: Vec<u8>,
 }
 
@@ -48,6 +49,7 @@ impl Packer {
         Ok(Self {
             pack,
             unpack: Decompressor::new()?,
+            frame: Vec::new(),
             again: Vec::new(),
         })
     }
@@ -57,12 +59,16 @@ impl Packer {
     /// # Errors
     /// The frame does not give back what went in: two versions of zstd had such bugs.
     pub fn pack(&mut self, content: &[u8]) -> io::Result<Vec<u8>> {
-        let frame = self.pack.compress(content)?;
+        // Both are kept: only the frame's own length is taken from memory.
+        self.frame.clear();
+        self.frame.reserve(compress_bound(content.len()));
+        self.pack.compress_to_buffer(content, &mut self.frame)?;
         self.again.clear();
-        self.again.reserve_exact(content.len());
-        self.unpack.decompress_to_buffer(&frame, &mut self.again)?;
+        self.again.reserve(content.len());
+        self.unpack
+            .decompress_to_buffer(&self.frame, &mut self.again)?;
         if self.again == content {
-            Ok(frame)
+            Ok(self.frame.clone())
         } else {
             Err(io::Error::other(
                 "a compressed frame does not give back what went in",

@@ -29,15 +29,6 @@ impl<'w> Tar<'w> {
         self.table.content_bytes() + self.frame.len() as u64
     }
 
-    /// Begins something of `length` bytes: it goes into the present frame if it fits there whole,
-    /// else a new frame begins with it.
-    pub(super) fn begin(&mut self, length: u64) -> Result<()> {
-        if self.frame.len() as u64 + length > FRAME_BYTES as u64 {
-            self.cut()?;
-        }
-        Ok(())
-    }
-
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = FRAME_BYTES - self.frame.len();
@@ -92,7 +83,7 @@ impl<'w> Tar<'w> {
         })
     }
 
-    fn packed_frame(&mut self, packed: &Packed) -> Result<()> {
+    pub(super) fn packed_frame(&mut self, packed: &Packed) -> Result<()> {
         self.table
             .push(packed.frame.len(), packed.length)
             .map_err(|bad| Error::os("writing the seek table", std::io::Error::other(bad)))?;
@@ -123,8 +114,9 @@ impl<'w> Tar<'w> {
 
 /// A compressed frame.
 pub(super) struct Packed {
-    frame: Vec<u8>,
-    length: usize,
+    pub(super) frame: Vec<u8>,
+    /// The length of its content.
+    pub(super) length: usize,
 }
 
 /// The content of a member whose size is known only when everything else has been written. It is
@@ -145,12 +137,12 @@ impl Spool {
         spool
     }
 
-    pub(super) fn push(&mut self, tar: &mut Tar<'_>, bytes: &[u8]) -> Result<()> {
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= FRAME_BYTES {
-            self.cut(tar)?;
+    /// Ends the present frame once it is as long as a frame may be.
+    pub(super) fn cut_if_full(&mut self, tar: &mut Tar<'_>) -> Result<()> {
+        if self.chunk.len() < FRAME_BYTES {
+            return Ok(());
         }
-        Ok(())
+        self.cut(tar).map(|_| ())
     }
 
     /// Ends the present frame. Gives its digest and length, unless it is empty.

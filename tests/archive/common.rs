@@ -6,9 +6,9 @@ use state::archive::machine::{Machine, Store};
 use state::archive::manifest::{Bytes, Digest};
 use state::archive::read::Source;
 use state::archive::select::Selection;
-use state::archive::write::{Input, Written, write};
+use state::archive::write::{Draft, Input, Written};
 use state::archive::{Error, FORMAT, Result};
-use state_api::{Never, View};
+use state_api::{Interrupt, Never, View};
 use std::fs::File;
 use std::path::Path;
 
@@ -86,11 +86,14 @@ pub(crate) fn label(machine: &Machine, data: &[u8], written: &Written) -> Label 
     }
 }
 
-/// An archive of everything in these directories, each the store of that name.
-pub(crate) fn archive(stores: &[(&str, &Path)]) -> Made {
-    let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
-    let machine = machine(&names);
-    let views: Vec<View> = stores.iter().map(|(_, dir)| view(dir)).collect();
+/// Writes an archive of everything in these views, the stores of `machine`.
+pub(crate) fn write(
+    workers: usize,
+    machine: &Machine,
+    views: &[&View],
+    out: &mut dyn std::io::Write,
+    interrupt: &dyn Interrupt,
+) -> Result<Written> {
     let selection = Selection::all();
     let inputs: Vec<_> = (views.iter())
         .map(|view| Input {
@@ -98,17 +101,29 @@ pub(crate) fn archive(stores: &[(&str, &Path)]) -> Made {
             selection: &selection,
         })
         .collect();
+    let draft = Draft {
+        level: 3,
+        workers,
+        machine,
+        inputs: &inputs,
+        incomplete: Vec::new(),
+    };
+    draft.write(out, interrupt, &mut |_| {})
+}
+
+/// An archive of everything in these directories, each the store of that name.
+pub(crate) fn archive(stores: &[(&str, &Path)]) -> Made {
+    archive_by(0, stores)
+}
+
+/// The same, made by so many threads.
+pub(crate) fn archive_by(workers: usize, stores: &[(&str, &Path)]) -> Made {
+    let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
+    let machine = machine(&names);
+    let views: Vec<View> = stores.iter().map(|(_, dir)| view(dir)).collect();
+    let views: Vec<&View> = views.iter().collect();
     let mut data = Vec::new();
-    let written = write(
-        &mut data,
-        3,
-        &machine,
-        &inputs,
-        Vec::new(),
-        &Never,
-        &mut |_| {},
-    )
-    .unwrap();
+    let written = write(workers, &machine, &views, &mut data, &Never).unwrap();
     Made {
         label: label(&machine, &data, &written),
         data: Memory(data),

@@ -7,3 +7,4 @@ mod malicious;
 mod memory;
 mod peers;
 mod roundtrip;
+mod threads;

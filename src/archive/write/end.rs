@@ -1,50 +1,64 @@
 //! The manifest as it grows, our own members, and the end of the archive.
 
-use super::entry::time;
-use super::{MANIFEST, SUMS, Writer, Written};
+use super::plan::Walked;
+use super::unit::Made;
+use super::{MANIFEST, Progress, SUMS, Writer, Written};
 use crate::archive::frame::MOST_LAST_BYTES;
 use crate::archive::manifest::{
-    BLOCK_BYTES, Block, Bytes, Digest, Head, Index, Part, Record, What, push_line,
+    BLOCK_BYTES, Block, Bytes, Digest, Head, Index, Missing, Part, Record, What, order, push_line,
 };
 use crate::archive::member::{BLOCK, Extra, Kind, Member, name, padded};
 use crate::archive::pax::Time;
-use crate::archive::{Error, FORMAT, Result};
-use state_linux::stat;
-use state_linux::tree::Entry;
-use std::path::PathBuf;
+use crate::archive::{Error, FORMAT, Result, sums};
 
 impl Writer<'_, '_> {
-    pub(super) fn record(
-        &mut self,
-        store: usize,
-        entry: &Entry,
-        path: &[u8],
-        what: What,
-        extra: Extra,
-        offset: u64,
-    ) -> Result<()> {
-        let record = Record {
-            path: path.to_vec(),
-            store,
-            what,
-            mode: entry.stat.mode,
-            uid: entry.stat.uid,
-            gid: entry.stat.gid,
-            modified: time(entry.stat.modified),
-            extra,
-            has_links: entry.stat.links > 1 && entry.stat.kind != stat::Kind::Directory,
-            archive: 0,
-            offset,
-            inode: entry.stat.id.inode,
-            changed: time(entry.stat.changed),
+    /// Takes what became of the next unit.
+    pub(super) fn take(&mut self, made: Made) -> Result<()> {
+        let begin = self.tar.position() - made.back;
+        made.frames
+            .iter()
+            .try_for_each(|frame| self.tar.packed_frame(frame))?;
+        self.totals.files += made.files;
+        self.totals.bytes += made.bytes;
+        self.totals.tar_bytes = self.tar.position();
+        self.notes.append(made.notes);
+        for mut record in made.records {
+            if self.interrupt.is_set() {
+                return Err(state_api::Error::Interrupted.into());
+            }
+            record.offset += begin;
+            self.record(&record)?;
+            (self.watch)(Progress {
+                entries: self.totals.entries,
+                bytes: self.totals.bytes,
+                path: &record.path,
+            });
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<()> {
+        let sha256 = match &record.what {
+            What::File { sha256, .. } => {
+                if record.has_links {
+                    let first = (record.store, record.path.clone());
+                    self.linked.insert(first, *sha256);
+                }
+                Some(*sha256)
+            }
+            What::Link { target } => self.linked.get(&(record.store, target.clone())).copied(),
+            _ => None,
         };
+        if let Some(sha256) = sha256 {
+            sums::push_line(self.sums.pending(), sha256, &record.path);
+            self.sums.cut_if_full(&mut self.tar)?;
+        }
         if self.block_entries == 0 {
-            self.block_first = name(path);
+            self.block_first = name(&record.path);
         }
         let is_first = self.totals.entries == 0;
-        push_line(self.manifest.pending(), &record, is_first);
+        push_line(self.manifest.pending(), record, is_first);
         self.totals.entries += 1;
-        self.totals.tar_bytes = self.tar.position();
         self.block_entries += 1;
         if self.manifest.pending().len() >= BLOCK_BYTES {
             self.end_block()?;
@@ -103,12 +117,12 @@ impl Writer<'_, '_> {
         })
     }
 
-    pub(super) fn finish(
-        mut self,
-        machine: Part,
-        absent: Vec<PathBuf>,
-        orphans: Vec<PathBuf>,
-    ) -> Result<Written> {
+    pub(super) fn finish(mut self, machine: Part, walked: Walked) -> Result<Written> {
+        self.notes.append(walked.notes);
+        // In the order of the entries, whoever noted them.
+        let in_order = |a: &Missing, b: &Missing| order(&a.path.0, &b.path.0);
+        self.notes.missing.sort_by(in_order);
+        self.notes.left_out.sort_by(in_order);
         self.end_block()?;
         self.sums.cut(&mut self.tar)?;
         let sums = Part {
@@ -135,8 +149,8 @@ impl Writer<'_, '_> {
             machine,
             deleted: None,
             sums,
-            incomplete: std::mem::take(&mut self.incomplete),
-            left_out: std::mem::take(&mut self.left_out),
+            incomplete: std::mem::take(&mut self.notes.missing),
+            left_out: std::mem::take(&mut self.notes.left_out),
         };
         // The headers come before the index, whose text holds offsets that depend on their length.
         let mut headers = self.own(MANIFEST, 0)?;
@@ -175,8 +189,8 @@ impl Writer<'_, '_> {
             totals: index.totals,
             incomplete: index.incomplete,
             left_out: index.left_out,
-            absent,
-            orphans,
+            absent: walked.absent,
+            orphans: walked.orphans,
             manifest_sha256,
             index_sha256: Digest::of(&text),
         })

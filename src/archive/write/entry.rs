@@ -1,346 +1,409 @@
-//! One entry: its member, its content, its line in the sums.
+//! What a worker does: entries become members, members become frames.
 
-use super::{CHUNK, Progress, Writer, hash_zeros, missing};
-use crate::archive::manifest::{Bytes, Digest, What};
-use crate::archive::member::{Extra, Kind, Member, padded};
+use super::large::Buffer;
+use super::pool::Pool;
+use super::unit::{Item, Made, Task, Unit, Way};
+use crate::archive::frame::{FRAME_BYTES, Packer};
+use crate::archive::machine::Machine;
+use crate::archive::manifest::{Bytes, Digest, Missing, Record, What};
+use crate::archive::member::{Extra, Kind, Member, name, padded};
 use crate::archive::pax::Time;
-use crate::archive::{Error, MOST_SPARSE_BYTES, NAME_MAX, PATH_MAX, Result, sparse, sums};
+use crate::archive::tar::Packed;
+use crate::archive::{Error, Result, sparse};
 use sha2::{Digest as _, Sha256};
 use state_linux::metadata::{Extent, data_extents};
 use state_linux::stat::{self, Stat};
-use state_linux::tree::{Boundary, Entry, Unreadable};
+use state_linux::tree::{Entry, Unreadable};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-impl Writer<'_, '_> {
+/// What is not in the archive, and why.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) missing: Vec<Missing>,
+    pub(super) left_out: Vec<Missing>,
+}
+
+fn note(path: &[u8], why: impl Into<String>) -> Missing {
+    Missing {
+        path: Bytes(name(path)),
+        why: crate::failure::plain_errnos(&why.into()),
+    }
+}
+
+impl Notes {
     pub(super) fn unreadable(&mut self, error: Unreadable) {
         let why = format!("{}: {}", error.doing, error.source);
         self.missing(error.path.as_os_str().as_bytes(), why);
     }
 
     pub(super) fn missing(&mut self, path: &[u8], why: impl Into<String>) {
-        self.incomplete.push(missing(path, why));
+        self.missing.push(note(path, why));
     }
 
-    /// Archives one entry; says where its member is, unless it has none.
-    pub(super) fn entry(
+    pub(super) fn left_out(&mut self, path: &[u8], why: impl Into<String>) {
+        self.left_out.push(note(path, why));
+    }
+
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.missing.append(&mut more.missing);
+        self.left_out.append(&mut more.left_out);
+    }
+
+    /// Notes what went wrong; what went right goes on.
+    pub(super) fn ok<T>(&mut self, result: Result<T, Unreadable>) -> Option<T> {
+        result.map_err(|error| self.unreadable(error)).ok()
+    }
+}
+
+/// A worker.
+pub(super) struct Maker<'p> {
+    pub(super) pool: &'p Pool<'p>,
+    packer: Packer,
+    /// The tar that grows.
+    pub(super) buffer: Buffer,
+}
+
+impl<'p> Maker<'p> {
+    pub(super) fn new(pool: &'p Pool<'p>, level: i32) -> Result<Self> {
+        Ok(Self {
+            pool,
+            packer: Packer::new(level).map_err(|e| Error::os("starting zstd", e))?,
+            buffer: Buffer::default(),
+        })
+    }
+
+    /// Turns a unit into frames.
+    pub(super) fn make(&mut self, task: Task) -> Result<Made> {
+        let mut made = Made::default();
+        self.buffer.clear();
+        match task.unit {
+            Unit::Entries(items) => {
+                for item in items {
+                    if self.pool.is_stopped() {
+                        return Err(state_api::Error::Interrupted.into());
+                    }
+                    self.entry(item, &mut made)?;
+                }
+                self.cut(&mut made)?;
+            }
+            Unit::Part(large, part) => large.make(part, self, &mut made)?,
+        }
+        drop(task.held);
+        Ok(made)
+    }
+
+    /// Compresses what is in the buffer.
+    pub(super) fn cut(&mut self, made: &mut Made) -> Result<()> {
+        for content in self.buffer.filled().chunks(FRAME_BYTES) {
+            let frame = self.packer.pack(content);
+            made.frames.push(Packed {
+                frame: frame.map_err(|e| Error::os("compressing a frame", e))?,
+                length: content.len(),
+            });
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn entry(&mut self, item: Item, made: &mut Made) -> Result<()> {
+        let Item {
+            store,
+            entry,
+            path,
+            way,
+        } = item;
+        let (kind, what, extra) = match (entry.stat.kind, way) {
+            (_, Way::Link(target)) => {
+                let what = What::Link {
+                    target: target.clone(),
+                };
+                (Kind::Link { target }, what, Extra::default())
+            }
+            (stat::Kind::File, Way::Opened(open)) => {
+                return self.file(store, &entry, path, open, made);
+            }
+            (stat::Kind::File, _) => {
+                return match made.notes.ok(entry.open()) {
+                    Some(open) => self.file(store, &entry, path, open, made),
+                    None => Ok(()),
+                };
+            }
+            (stat::Kind::Directory, way) => {
+                let extra = extra(&entry, None, &mut made.notes);
+                if let (Way::Shared, Some(last)) = (way, made.records.last()) {
+                    let offset = last.offset;
+                    let member = self.member(&entry, &path, Kind::Directory, 0, extra, made);
+                    let what = What::Directory;
+                    made.records
+                        .push(record(store, &entry, path, what, member.extra, offset));
+                    return Ok(());
+                }
+                (Kind::Directory, What::Directory, extra)
+            }
+            (stat::Kind::Symlink, way) => {
+                let target = match way {
+                    Way::Target(target) => target,
+                    _ => match made.notes.ok(entry.link_target()) {
+                        Some(target) => target.into_vec(),
+                        None => return Ok(()),
+                    },
+                };
+                let what = What::Symlink {
+                    target: target.clone(),
+                };
+                let extra = extra(&entry, None, &mut made.notes);
+                (Kind::Symlink { target }, what, extra)
+            }
+            _ => (Kind::Fifo, What::Fifo, extra(&entry, None, &mut made.notes)),
+        };
+        let member = self.member(&entry, &path, kind, 0, extra, made);
+        let offset = self.headers(&member, made)?;
+        made.records
+            .push(record(store, &entry, path, what, member.extra, offset));
+        Ok(())
+    }
+
+    fn file(
         &mut self,
         store: usize,
         entry: &Entry,
-        path: &[u8],
-        shared: Option<u64>,
-    ) -> Result<Option<u64>> {
-        if self.interrupt.is_set() {
-            return Err(state_api::Error::Interrupted.into());
+        path: Vec<u8>,
+        open: OwnedFd,
+        made: &mut Made,
+    ) -> Result<()> {
+        let size = entry.stat.size;
+        let Content {
+            extents,
+            map,
+            is_sparse,
+        } = Content::of(entry, &path, &open, &mut made.notes);
+        let data: u64 = extents.iter().map(|e| e.length).sum();
+        let stored = map.len() as u64 + data;
+        let extra = extra(entry, Some(&open), &mut made.notes);
+        let kind = kind(is_sparse, size);
+        let member = self.member(entry, &path, kind, stored, extra, made);
+        let offset = self.headers(&member, made)?;
+        self.buffer.push(&map);
+        let mut hash = Sha256::new();
+        let mut position = 0;
+        for extent in extents {
+            super::hash_zeros(&mut hash, extent.offset - position);
+            let room = self.buffer.room(extent.length as usize);
+            if let Err(why) = read(&open, extent.offset, room) {
+                made.notes.missing(&path, why);
+            }
+            hash.update(room);
+            position = extent.offset + extent.length;
         }
-        (self.watch)(Progress {
-            entries: self.totals.entries,
-            bytes: self.totals.bytes,
-            path,
-        });
-        let is_directory = entry.stat.kind == stat::Kind::Directory;
-        if path.len() > PATH_MAX || entry.name().len() > NAME_MAX {
-            self.missing(path, "its path is longer than 4095 bytes");
-            return Ok(None);
-        }
-        match entry.boundary {
-            None => {}
-            Some(Boundary::Volume) => self.missing(path, "a nested volume that no snapshot has"),
-            Some(Boundary::Mount) => {
-                self.missing(path, "something is mounted over it");
-                if !is_directory {
-                    return Ok(None);
-                }
-            }
-        }
-        match entry.stat.kind {
-            stat::Kind::Socket => {
-                self.left_out.push(missing(path, "a socket"));
-                Ok(None)
-            }
-            stat::Kind::CharDevice | stat::Kind::BlockDevice => {
-                self.left_out.push(missing(path, "a device node"));
-                Ok(None)
-            }
-            stat::Kind::File => self.file(store, entry, path),
-            stat::Kind::Directory => {
-                let extra = self.extra(entry, None);
-                let what = What::Directory;
-                self.bare(store, entry, path, Kind::Directory, what, extra, shared)
-            }
-            stat::Kind::Symlink | stat::Kind::Fifo => {
-                if let Some(offset) = self.further_name(store, entry, path)? {
-                    return Ok(Some(offset));
-                }
-                let (kind, what) = if entry.stat.kind == stat::Kind::Fifo {
-                    (Kind::Fifo, What::Fifo)
-                } else {
-                    let target = match entry.link_target() {
-                        Ok(target) => target.into_vec(),
-                        Err(error) => {
-                            self.unreadable(error);
-                            return Ok(None);
-                        }
-                    };
-                    let what = What::Symlink {
-                        target: target.clone(),
-                    };
-                    (Kind::Symlink { target }, what)
-                };
-                let extra = self.extra(entry, None);
-                self.first_name(store, entry, path, None);
-                self.bare(store, entry, path, kind, what, extra, None)
-            }
-        }
+        super::hash_zeros(&mut hash, size - position);
+        self.buffer.pad();
+        check_same(entry, &path, &mut made.notes);
+        let what = What::File {
+            size,
+            sha256: Digest::from(hash),
+            is_sparse,
+        };
+        made.files += 1;
+        made.bytes += data;
+        made.records
+            .push(record(store, entry, path, what, member.extra, offset));
+        Ok(())
     }
 
-    /// Something without content.
-    #[allow(clippy::too_many_arguments)]
-    fn bare(
-        &mut self,
-        store: usize,
+    fn member(
+        &self,
         entry: &Entry,
         path: &[u8],
         kind: Kind,
-        what: What,
+        stored_bytes: u64,
         extra: Extra,
-        shared: Option<u64>,
-    ) -> Result<Option<u64>> {
-        let (member, extra) = self.member(entry, path, kind, 0, extra);
-        let offset = match shared {
-            Some(offset) => offset,
-            None => self.headers(&member)?,
-        };
-        self.record(store, entry, path, what, extra, offset)?;
-        Ok(Some(offset))
+        made: &mut Made,
+    ) -> Member {
+        member(
+            self.pool.machine,
+            entry,
+            path,
+            kind,
+            stored_bytes,
+            extra,
+            &mut made.notes,
+        )
     }
 
-    fn file(&mut self, store: usize, entry: &Entry, path: &[u8]) -> Result<Option<u64>> {
-        if let Some(offset) = self.further_name(store, entry, path)? {
-            return Ok(Some(offset));
+    /// Writes a member's headers, into a new frame if the member does not fit into the present
+    /// one. Says where they are in the unit.
+    fn headers(&mut self, member: &Member, made: &mut Made) -> Result<u64> {
+        let headers = encode(member)?;
+        let length = headers.len() + padded(member.stored_bytes) as usize;
+        if self.buffer.filled().len() + length > FRAME_BYTES {
+            self.cut(made)?;
         }
-        let open = match entry.open() {
-            Ok(open) => open,
-            Err(error) => {
-                self.unreadable(error);
-                return Ok(None);
-            }
-        };
+        let cut: u64 = made.frames.iter().map(|frame| frame.length as u64).sum();
+        let offset = cut + self.buffer.filled().len() as u64;
+        self.buffer.push(&headers);
+        Ok(offset)
+    }
+}
+
+/// Where a file's data is, and how that is said.
+pub(super) struct Content {
+    pub(super) extents: Vec<Extent>,
+    /// In front of the data of a file with holes.
+    pub(super) map: Vec<u8>,
+    pub(super) is_sparse: bool,
+}
+
+impl Content {
+    pub(super) fn of(entry: &Entry, path: &[u8], open: &OwnedFd, notes: &mut Notes) -> Self {
         let size = entry.stat.size;
         let mut extents = vec![Extent {
             offset: 0,
             length: size,
         }];
         if entry.stat.allocated_bytes < size {
-            match data_extents(&open, size) {
+            match data_extents(open, size) {
                 Ok(found) => extents = found,
-                Err(error) => self.missing(path, format!("finding its holes: {error}")),
+                Err(error) => notes.missing(path, format!("finding its holes: {error}")),
             }
         }
-        let data: u64 = extents.iter().map(|e| e.length).sum();
-        let is_sparse = data < size;
-        if is_sparse {
-            self.sparse_bytes = self.sparse_bytes.saturating_add(size);
-            if self.sparse_bytes > MOST_SPARSE_BYTES {
-                self.missing(path, "files with holes of more than 4 TiB in all");
-                return Ok(None);
-            }
-        }
-        let map = if is_sparse {
-            sparse::encode(&extents, size)
-        } else {
-            Vec::new()
+        let is_sparse = extents.iter().map(|e| e.length).sum::<u64>() < size;
+        let map = match is_sparse {
+            true => sparse::encode(&extents, size),
+            false => Vec::new(),
         };
-        let kind = if is_sparse {
-            Kind::Sparse { real_size: size }
-        } else {
-            Kind::File
-        };
-        let extra = self.extra(entry, Some(&open));
-        let stored = map.len() as u64 + data;
-        let (member, extra) = self.member(entry, path, kind, stored, extra);
-        let offset = self.headers(&member)?;
-        self.tar.push(&map)?;
-        let mut hash = Sha256::new();
-        let mut position = 0;
-        for extent in extents {
-            self.hole(extent.offset - position, &mut hash)?;
-            self.data(&open, path, extent, &mut hash)?;
-            position = extent.offset + extent.length;
-        }
-        self.hole(size - position, &mut hash)?;
-        self.tar.pad(stored)?;
-        match entry.stat_again() {
-            Ok(now) if is_same(&now, &entry.stat) => {}
-            Ok(_) => self.missing(path, "it changed while it was read"),
-            Err(error) => self.missing(path, format!("it went away while it was read: {error}")),
-        }
-        let sha256 = Digest::from(hash);
-        self.first_name(store, entry, path, Some(sha256));
-        self.sum(sha256, path)?;
-        self.totals.files += 1;
-        self.totals.bytes += data;
-        let what = What::File {
-            size,
-            sha256,
+        Self {
+            extents,
+            map,
             is_sparse,
-        };
-        self.record(store, entry, path, what, extra, offset)?;
-        Ok(Some(offset))
-    }
-
-    fn hole(&self, mut length: u64, hash: &mut Sha256) -> Result<()> {
-        while length > 0 {
-            if self.interrupt.is_set() {
-                return Err(state_api::Error::Interrupted.into());
-            }
-            let now = length.min(64 << 20);
-            hash_zeros(hash, now);
-            length -= now;
         }
-        Ok(())
-    }
-
-    /// One stretch of a file's data. What cannot be read becomes zeros: the size is already said.
-    fn data(
-        &mut self,
-        open: &OwnedFd,
-        path: &[u8],
-        extent: Extent,
-        hash: &mut Sha256,
-    ) -> Result<()> {
-        let (mut at, end) = (extent.offset, extent.offset + extent.length);
-        while at < end {
-            if self.interrupt.is_set() {
-                return Err(state_api::Error::Interrupted.into());
-            }
-            let room = (end - at).min(CHUNK as u64) as usize;
-            let read = match rustix::io::pread(open, &mut self.buffer[..room], at) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(0) => Err("it became shorter while it was read".to_owned()),
-                Ok(read) => Ok(read),
-                Err(error) => Err(format!("reading it at byte {at}: {error}")),
-            };
-            match read {
-                Ok(read) => {
-                    hash.update(&self.buffer[..read]);
-                    self.tar.push(&self.buffer[..read])?;
-                    at += read as u64;
-                }
-                Err(why) => {
-                    self.missing(path, why);
-                    hash_zeros(hash, end - at);
-                    self.tar.zeros(end - at)?;
-                    at = end;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// If another name of the same inode is in the archive already: archives this one as a link.
-    fn further_name(&mut self, store: usize, entry: &Entry, path: &[u8]) -> Result<Option<u64>> {
-        if entry.stat.links < 2 {
-            return Ok(None);
-        }
-        let Some((target, sha256)) = self.links.get(&(store, entry.stat.id)).cloned() else {
-            return Ok(None);
-        };
-        if let Some(sha256) = sha256 {
-            self.sum(sha256, path)?;
-        }
-        let kind = Kind::Link {
-            target: target.clone(),
-        };
-        let what = What::Link { target };
-        self.bare(store, entry, path, kind, what, Extra::default(), None)
-    }
-
-    fn first_name(&mut self, store: usize, entry: &Entry, path: &[u8], sha256: Option<Digest>) {
-        if entry.stat.links > 1 {
-            let first = (path.to_vec(), sha256);
-            self.links.insert((store, entry.stat.id), first);
-        }
-    }
-
-    /// Everything that `stat` does not say. What cannot be read is missing by name; the entry
-    /// itself is archived all the same.
-    fn extra(&mut self, entry: &Entry, open: Option<&OwnedFd>) -> Extra {
-        let metadata = match open {
-            Some(open) => entry.metadata_of(open),
-            None => entry.metadata(),
-        };
-        match metadata {
-            Ok(metadata) => Extra {
-                xattrs: (metadata.xattrs.into_iter())
-                    .map(|(name, value)| (name.into_vec(), value))
-                    .collect(),
-                access_acl: metadata.access_acl.map(|acl| acl.to_string()),
-                default_acl: metadata.default_acl.map(|acl| acl.to_string()),
-                flags: (!metadata.flags.is_none()).then(|| metadata.flags.to_string()),
-            },
-            Err(error) => {
-                self.unreadable(error);
-                Extra::default()
-            }
-        }
-    }
-
-    /// The member for an entry, and the attributes that fit into it.
-    fn member(
-        &mut self,
-        entry: &Entry,
-        path: &[u8],
-        kind: Kind,
-        stored_bytes: u64,
-        extra: Extra,
-    ) -> (Member, Extra) {
-        let stat = &entry.stat;
-        let owner = |names: &std::collections::BTreeMap<u32, Bytes>, id| {
-            names
-                .get(&id)
-                .map(|name| name.0.clone())
-                .unwrap_or_default()
-        };
-        let mut member = Member {
-            path: path.to_vec(),
-            kind,
-            stored_bytes,
-            mode: stat.mode,
-            uid: stat.uid,
-            gid: stat.gid,
-            user: owner(&self.machine.users, stat.uid),
-            group: owner(&self.machine.groups, stat.gid),
-            modified: time(stat.modified),
-            extra,
-        };
-        if let Err(bad) = member.encode() {
-            self.missing(path, bad.to_string());
-            member.extra = Extra::default();
-        }
-        let extra = member.extra.clone();
-        (member, extra)
-    }
-
-    /// Writes a member's headers and begins a frame if it does not fit into the present one.
-    fn headers(&mut self, member: &Member) -> Result<u64> {
-        let headers = (member.encode())
-            .map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))?;
-        let length = headers.len() as u64 + padded(member.stored_bytes);
-        self.tar.begin(length)?;
-        let offset = self.tar.position();
-        self.tar.push(&headers)?;
-        Ok(offset)
-    }
-
-    fn sum(&mut self, sha256: Digest, path: &[u8]) -> Result<()> {
-        let mut line = Vec::new();
-        sums::push_line(&mut line, sha256, path);
-        self.sums.push(&mut self.tar, &line)
     }
 }
 
-pub(super) fn time(time: stat::Time) -> Time {
+pub(super) fn kind(is_sparse: bool, size: u64) -> Kind {
+    match is_sparse {
+        true => Kind::Sparse { real_size: size },
+        false => Kind::File,
+    }
+}
+
+/// Fills `room` from a file. What cannot be read becomes zeros: the size is already said.
+pub(super) fn read(open: &OwnedFd, at: u64, room: &mut [u8]) -> Result<(), String> {
+    let mut done = 0;
+    while done < room.len() {
+        let here = at + done as u64;
+        let why = match rustix::io::pread(open, &mut room[done..], here) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(0) => "it became shorter while it was read".to_owned(),
+            Ok(read) => {
+                done += read;
+                continue;
+            }
+            Err(error) => format!("reading it at byte {here}: {error}"),
+        };
+        room[done..].fill(0);
+        return Err(why);
+    }
+    Ok(())
+}
+
+/// Notes it if a file is no longer what it was when it was found.
+pub(super) fn check_same(entry: &Entry, path: &[u8], notes: &mut Notes) {
+    match entry.stat_again() {
+        Ok(now) if is_same(&now, &entry.stat) => {}
+        Ok(_) => notes.missing(path, "it changed while it was read"),
+        Err(error) => notes.missing(path, format!("it went away while it was read: {error}")),
+    }
+}
+
+/// Everything that `stat` does not say. What cannot be read is missing by name; the entry itself
+/// is archived all the same.
+pub(super) fn extra(entry: &Entry, open: Option<&OwnedFd>, notes: &mut Notes) -> Extra {
+    let metadata = match open {
+        Some(open) => entry.metadata_of(open),
+        None => entry.metadata(),
+    };
+    let Some(metadata) = notes.ok(metadata) else {
+        return Extra::default();
+    };
+    Extra {
+        xattrs: (metadata.xattrs.into_iter())
+            .map(|(name, value)| (name.into_vec(), value))
+            .collect(),
+        access_acl: metadata.access_acl.map(|acl| acl.to_string()),
+        default_acl: metadata.default_acl.map(|acl| acl.to_string()),
+        flags: (!metadata.flags.is_none()).then(|| metadata.flags.to_string()),
+    }
+}
+
+/// The member for an entry, with the attributes that fit into it.
+pub(super) fn member(
+    machine: &Machine,
+    entry: &Entry,
+    path: &[u8],
+    kind: Kind,
+    stored_bytes: u64,
+    extra: Extra,
+    notes: &mut Notes,
+) -> Member {
+    let stat = &entry.stat;
+    let owner = |names: &std::collections::BTreeMap<u32, Bytes>, id| {
+        names
+            .get(&id)
+            .map(|name| name.0.clone())
+            .unwrap_or_default()
+    };
+    let mut member = Member {
+        path: path.to_vec(),
+        kind,
+        stored_bytes,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        user: owner(&machine.users, stat.uid),
+        group: owner(&machine.groups, stat.gid),
+        modified: time(stat.modified),
+        extra,
+    };
+    if !member.extra.is_none()
+        && let Err(bad) = member.encode()
+    {
+        notes.missing(path, bad.to_string());
+        member.extra = Extra::default();
+    }
+    member
+}
+
+pub(super) fn encode(member: &Member) -> Result<Vec<u8>> {
+    (member.encode()).map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))
+}
+
+pub(super) fn record(
+    store: usize,
+    entry: &Entry,
+    path: Vec<u8>,
+    what: What,
+    extra: Extra,
+    offset: u64,
+) -> Record {
+    Record {
+        path,
+        store,
+        what,
+        mode: entry.stat.mode,
+        uid: entry.stat.uid,
+        gid: entry.stat.gid,
+        modified: time(entry.stat.modified),
+        extra,
+        has_links: entry.stat.links > 1 && entry.stat.kind != stat::Kind::Directory,
+        archive: 0,
+        offset,
+        inode: entry.stat.id.inode,
+        changed: time(entry.stat.changed),
+    }
+}
+
+fn time(time: stat::Time) -> Time {
     Time {
         seconds: time.seconds,
         nanoseconds: time.nanoseconds,

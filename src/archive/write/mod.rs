@@ -1,33 +1,37 @@
 //! Writing an archive: a stream of frames, whatever the size of the tree or of a file.
 //!
+//! One thread walks the stores and cuts what it finds into units, workers turn each unit into
+//! whole frames, and the calling thread writes these in the order of the units: the same input
+//! gives the same bytes, however many workers there are.
+//!
 //! Memory holds a few frames, and the manifest and the sums compressed. What cannot be read is
 //! left out *by name*, and the archive says that it is incomplete.
 
 mod end;
 mod entry;
+mod large;
+mod plan;
+mod pool;
+mod unit;
 mod walk;
 
 use super::machine::{self, Machine};
-use super::manifest::{Block, Bytes, Digest, Missing, Totals, order};
-use super::member::name;
+use super::manifest::{Block, Digest, Missing, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
 use super::{Result, sums};
+use entry::Notes;
 use sha2::{Digest as _, Sha256};
 use state_api::{Interrupt, View};
-use state_linux::stat::{self, FileId};
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use walk::Stored;
 
 /// The path of the sums.
 pub const SUMS: &[u8] = b".state/SHA256SUMS";
 /// The path of the manifest.
 pub const MANIFEST: &[u8] = b".state/manifest.json";
-/// How much is read at once.
-const CHUNK: usize = 1 << 20;
 
 /// One store to be archived.
 #[derive(Debug)]
@@ -36,6 +40,21 @@ pub struct Input<'a> {
     pub view: &'a View,
     /// What of it.
     pub selection: &'a Selection,
+}
+
+/// An archive that is to be written.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// zstd's level.
+    pub level: i32,
+    /// How many threads read and compress; 0: one per core. It makes no difference to the bytes.
+    pub workers: usize,
+    /// What machine and moment it is of.
+    pub machine: &'a Machine,
+    /// The machine's stores, in its order.
+    pub inputs: &'a [Input<'a>],
+    /// What is known beforehand to be missing.
+    pub incomplete: Vec<Missing>,
 }
 
 /// How far the writing has come.
@@ -68,97 +87,47 @@ pub struct Written {
     pub index_sha256: Digest,
 }
 
-/// Writes an archive of `inputs`, which are `machine`'s stores in its order. `incomplete` is what
-/// is known beforehand to be missing.
-///
-/// # Errors
-/// The archive could not be written, or the run was interrupted. What of a store could not be
-/// *read* is no error but [`Written::incomplete`].
-pub fn write(
-    out: &mut dyn Write,
-    level: i32,
-    machine: &Machine,
-    inputs: &[Input<'_>],
-    incomplete: Vec<Missing>,
-    interrupt: &dyn Interrupt,
-    watch: &mut dyn FnMut(Progress<'_>),
-) -> Result<Written> {
-    let mut writer = Writer {
-        tar: Tar::new(out, level)?,
-        machine,
-        interrupt,
-        watch,
-        sums: Spool::default(),
-        manifest: Spool::default(),
-        blocks: Vec::new(),
-        block_entries: 0,
-        block_first: Vec::new(),
-        totals: Totals::default(),
-        sparse_bytes: 0,
-        links: HashMap::new(),
-        incomplete,
-        left_out: Vec::new(),
-        buffer: vec![0; CHUNK],
-    };
-    writer.manifest = Spool::after(writer.head().to_line().as_bytes());
-    let text = machine.to_text();
-    let machine_part = writer.part(machine::PATH, &text)?;
-    sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
+impl Draft<'_> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The archive could not be written, or the run was interrupted. What of a store could not be
+    /// *read* is no error but [`Written::incomplete`].
+    pub fn write(
+        self,
+        out: &mut dyn Write,
+        interrupt: &dyn Interrupt,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Written> {
+        let mut writer = Writer {
+            tar: Tar::new(out, self.level)?,
+            machine: self.machine,
+            interrupt,
+            watch,
+            sums: Spool::default(),
+            manifest: Spool::default(),
+            blocks: Vec::new(),
+            block_entries: 0,
+            block_first: Vec::new(),
+            totals: Totals::default(),
+            linked: HashMap::new(),
+            notes: Notes {
+                missing: self.incomplete,
+                left_out: Vec::new(),
+            },
+        };
+        writer.manifest = Spool::after(writer.head().to_line().as_bytes());
+        let text = self.machine.to_text();
+        let machine_part = writer.part(machine::PATH, &text)?;
+        sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
 
-    let mut stores: Vec<_> = inputs.iter().map(Stored::new).collect();
-    let mut last: Option<Last> = None;
-    loop {
-        // The next path over all stores; of equal ones the first store's.
-        for stored in &mut stores {
-            stored.look_ahead(&mut writer);
-        }
-        let next = (stores.iter().enumerate())
-            .filter_map(|(n, stored)| Some((stored.next.as_ref()?.path.as_os_str(), n)))
-            .min_by(|(a, n), (b, m)| order(a.as_bytes(), b.as_bytes()).then(n.cmp(m)));
-        let Some((_, n)) = next else { break };
-        let entry = stores[n].next.take().expect("it was just looked at");
-        let path = entry.path.as_os_str().as_bytes().to_vec();
-        let is_directory = entry.stat.kind == stat::Kind::Directory;
-        let shared = match last.as_ref().filter(|last| last.path == path) {
-            Some(last) if last.is_directory && is_directory => Ok(Some(last.offset)),
-            Some(_) => Err("another store has something else there"),
-            None => Ok(None),
-        };
-        let offset = match shared {
-            Ok(shared) => writer.entry(n, &entry, &path, shared)?,
-            Err(why) => {
-                writer.missing(&path, why);
-                None
-            }
-        };
-        if let Some(offset) = offset {
-            last = Some(Last {
-                path,
-                offset,
-                is_directory,
-            });
-        } else if is_directory {
-            stores[n].walk.prune();
-        }
+        let pool = pool::Pool::new(self.workers, self.level, self.machine);
+        let walked = pool.run(self.inputs, interrupt, &mut |made| writer.take(made))?;
+        writer.finish(machine_part, walked)
     }
-    let absent = stores
-        .iter_mut()
-        .flat_map(|s| std::mem::take(&mut s.absent))
-        .collect();
-    let orphans = stores
-        .iter_mut()
-        .flat_map(|s| std::mem::take(&mut s.orphans))
-        .collect();
-    writer.finish(machine_part, absent, orphans)
 }
 
-/// The member written last.
-struct Last {
-    path: Vec<u8>,
-    offset: u64,
-    is_directory: bool,
-}
-
+/// The calling thread's part: what comes in order.
 struct Writer<'w, 'c> {
     tar: Tar<'w>,
     machine: &'c Machine,
@@ -170,20 +139,9 @@ struct Writer<'w, 'c> {
     block_entries: u64,
     block_first: Vec<u8>,
     totals: Totals,
-    /// The sizes of the files with holes.
-    sparse_bytes: u64,
-    /// The first path of every inode with several names, and its content's digest if it has one.
-    links: HashMap<(usize, FileId), (Vec<u8>, Option<Digest>)>,
-    incomplete: Vec<Missing>,
-    left_out: Vec<Missing>,
-    buffer: Vec<u8>,
-}
-
-fn missing(path: &[u8], why: impl Into<String>) -> Missing {
-    Missing {
-        path: Bytes(name(path)),
-        why: crate::failure::plain_errnos(&why.into()),
-    }
+    /// The digests of files with several names, by their first.
+    linked: HashMap<(usize, Vec<u8>), Digest>,
+    notes: Notes,
 }
 
 pub(super) fn hash_zeros(hash: &mut Sha256, mut length: u64) {

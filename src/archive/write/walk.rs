@@ -1,6 +1,7 @@
 //! The walk of one store, reduced to what is selected.
 
-use super::{Input, Writer};
+use super::Input;
+use super::entry::Notes;
 use crate::archive::select::{Choice, Selection};
 use state_linux::stat;
 use state_linux::tree::{Entry, Walk};
@@ -30,7 +31,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    pub(super) fn look_ahead(&mut self, writer: &mut Writer<'_, '_>) {
+    pub(super) fn look_ahead(&mut self, notes: &mut Notes) {
         while self.next.is_none() {
             match self.walk.next() {
                 None => return,
@@ -38,7 +39,7 @@ impl<'a> Stored<'a> {
                     let choice = self.selection.choose(&error.path);
                     if matches!(choice, Choice::Take | Choice::Lead) {
                         self.absent.remove(&error.path);
-                        writer.unreadable(error);
+                        notes.unreadable(error);
                     }
                 }
                 Some(Ok(entry)) => {

@@ -14,7 +14,7 @@ use crate::archive::label::{DATA, Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
 use crate::archive::read::digest;
-use crate::archive::write::{Input, Written, write};
+use crate::archive::write::{Draft, Input, Written};
 use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
@@ -290,19 +290,18 @@ fn make(
     }
     progress.begin("archiving", Unit::Bytes, None);
     let mut seen = 0;
-    let written = write(
-        // What goes through here is what is stored: encryption takes this place.
-        &mut fan,
-        settings.archive.level,
-        &head,
-        &inputs,
+    let draft = Draft {
+        level: settings.archive.level,
+        workers: 0,
+        machine: &head,
+        inputs: &inputs,
         incomplete,
-        cx.interrupt,
-        &mut |now| {
-            progress.advance(now.bytes - seen);
-            seen = now.bytes;
-        },
-    );
+    };
+    // What goes through the fan is what is stored: encryption takes its place.
+    let written = draft.write(&mut fan, cx.interrupt, &mut |now| {
+        progress.advance(now.bytes - seen);
+        seen = now.bytes;
+    });
     progress.end();
     let written = match written {
         Ok(written) => written,

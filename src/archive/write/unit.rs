@@ -1,0 +1,61 @@
+//! What passes between the walk, the workers and the writer.
+
+use super::entry::Notes;
+use super::large::Large;
+use super::pool::Held;
+use crate::archive::manifest::Record;
+use crate::archive::tar::Packed;
+use state_linux::tree::Entry;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// What one worker turns into whole frames.
+pub(super) enum Unit {
+    /// Entries that are together about as large as a frame.
+    Entries(Vec<Item>),
+    /// One frame's worth of a large file, by number.
+    Part(Arc<Large>, u64),
+}
+
+/// One entry.
+pub(super) struct Item {
+    pub(super) store: usize,
+    pub(super) entry: Entry,
+    /// Its path as bytes.
+    pub(super) path: Vec<u8>,
+    pub(super) way: Way,
+}
+
+/// How an entry gets into the archive.
+pub(super) enum Way {
+    /// As a member of its own.
+    Member,
+    /// With the member of the item before: the same directory of another store.
+    Shared,
+    /// As a further name of this path.
+    Link(Vec<u8>),
+    /// As the first name of several, opened beforehand: the others rely on it.
+    Opened(OwnedFd),
+    /// The same for a symlink: its target.
+    Target(Vec<u8>),
+}
+
+/// A unit on its way to a worker, with what it keeps open.
+pub(super) struct Task {
+    pub(super) unit: Unit,
+    pub(super) held: Held,
+}
+
+/// What became of a unit.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) frames: Vec<Packed>,
+    /// The records that are complete with it; their offsets count from the unit's begin, less
+    /// `back`.
+    pub(super) records: Vec<Record>,
+    /// How far before the unit the member begins that ends in it.
+    pub(super) back: u64,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) notes: Notes,
+}
