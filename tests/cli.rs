@@ -328,6 +328,7 @@ fn init_writes_into_the_store_once() {
 #[test]
 fn a_list_of_another_tool_becomes_the_configuration() {
     let machine = copy_of("nixos-btrfs");
+    fs::remove_file(machine.path().join("etc/state/state.toml")).unwrap();
     let root = text_of(machine.path());
     let list = concat!(
         env!("CARGO_MANIFEST_DIR"),
