@@ -21,6 +21,8 @@ pub const DATA: &str = ".tar.zst";
 pub const ENCRYPTED: &str = ".tar.zst.age";
 /// The end of a label's name.
 pub const LABEL: &str = ".txt";
+/// The end of the name of a label's signature.
+pub const SIGNATURE: &str = ".txt.sig";
 
 /// What a label says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

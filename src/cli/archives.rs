@@ -84,6 +84,12 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             {
                 return Ok(Exit::Verification);
             }
+            if report.unreadable.iter().any(|label| !label.is_newer) {
+                return Ok(Exit::Verification);
+            }
+            if !report.unreadable.is_empty() {
+                return Ok(Exit::Refused);
+            }
             let is_refused =
                 |archive: &Listed| matches!(archive.signature, Signature::Refused { .. });
             if report.archives.iter().any(|v| is_refused(&v.archive)) {
@@ -97,6 +103,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
 /// What to know of an archive beside its figures.
 fn remarks(archive: &Listed) -> String {
     let remarks = [
+        (archive.broken.as_ref()).map(|why| format!("broken: {}", one_line(why))),
         (!archive.is_complete).then(|| "incomplete".to_owned()),
         archive.signature.remark(),
         archive.is_dirty.then(|| "config changed".to_owned()),
@@ -135,9 +142,10 @@ pub fn human(list: &List, machines: bool, out: &mut Screen<'_>) -> io::Result<()
     ]);
     let mut table = Table::new(columns);
     for archive in &list.archives {
-        let style = match archive.is_complete {
-            true => Style::new(),
-            false => WARN,
+        let style = match (&archive.broken, archive.is_complete) {
+            (Some(_), _) => BAD,
+            (None, true) => Style::new(),
+            (None, false) => WARN,
         };
         let mut row = vec![(archive.target.clone(), style)];
         row.extend(machines.then(|| (archive.machine.clone(), style)));
@@ -266,13 +274,18 @@ pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
             Some(why) => writeln!(out, "{BAD}damaged{BAD:#}  {at}: {}", one_line(why))?,
         }
     }
+    for label in &verified.unreadable {
+        let style = if label.is_newer { WARN } else { BAD };
+        let (at, why) = (one_line(&label.odd.target), one_line(&label.odd.why));
+        writeln!(out, "{style}unread{style:#}   {why}, at {at}")?;
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::archives::{Odd, Verdict};
+    use crate::ops::archives::{Odd, Unreadable, Verdict};
     use chrono::DateTime;
 
     fn listed(id: &str, is_complete: bool) -> Listed {
@@ -284,6 +297,7 @@ mod tests {
             position: 0,
             time: DateTime::from_timestamp(1_795_255_200, 0).unwrap(),
             is_complete,
+            broken: None,
             signature: Signature::Unsigned,
             commit: is_complete.then(|| "0123456789abcdef0123456789abcdef01234567".into()),
             is_dirty: false,
@@ -302,6 +316,7 @@ mod tests {
                 Listed {
                     parent: Some("20261121T100000Z-3f6a90c1".into()),
                     position: 1,
+                    broken: Some("its data is 7 bytes long, not 345678".into()),
                     ..listed("20261121T100002Z-3f6a90c1", true)
                 },
             ],
@@ -317,7 +332,8 @@ mod tests {
              usb     20261121T100000Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  unsigned\n\
              usb     20261121T100001Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  -             incomplete, unsigned\n\
              usb     20261121T100002Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  \
-             builds on 20261121T100000Z-3f6a90c1, unsigned\n\
+             builds on 20261121T100000Z-3f6a90c1, broken: its data is 7 bytes long, not 345678, \
+             unsigned\n\
              note usb/blitzar/x.txt: not the label of an archive\n"
         );
         let none = List {
@@ -343,12 +359,21 @@ mod tests {
                     damage: Some("./etc/machine-id: its content has digest 01…, not 02…".into()),
                 },
             ],
+            unreadable: vec![Unreadable {
+                odd: Odd {
+                    target: "usb".into(),
+                    object: Some("blitzar/x.txt".into()),
+                    why: "blitzar/x.txt has format 2; this version of state reads format 1".into(),
+                },
+                is_newer: true,
+            }],
         };
         assert_eq!(
             Screen::text(None, |out| human_verify(&verified, out)),
             "whole    20261121T100000Z-3f6a90c1 at usb: 287 entries\n\
              damaged  20261121T100001Z-3f6a90c1 at usb: ./etc/machine-id: its content has digest \
-             01…, not 02…\n"
+             01…, not 02…\n\
+             unread   blitzar/x.txt has format 2; this version of state reads format 1, at usb\n"
         );
     }
 }

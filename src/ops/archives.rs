@@ -2,7 +2,7 @@
 
 use super::chain::Parents;
 use super::seal::{Signature, Trust};
-use crate::archive::label::{DATA, Label, check_machine};
+use crate::archive::label::{DATA, Id, Label, check_machine};
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Error, chain, machine};
 use crate::config;
@@ -46,6 +46,8 @@ pub struct Listed {
     pub time: DateTime<Utc>,
     /// Whether everything that should be in it is.
     pub is_complete: bool,
+    /// What is wrong with its data, as far as can be seen without reading it.
+    pub broken: Option<String>,
     /// Who vouches for it.
     pub signature: Signature,
     /// The commit of the machine's configuration.
@@ -61,7 +63,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    fn of(target: &str, label: &Label, signature: Signature) -> Self {
+    fn of(target: &str, catalog: &Catalog, label: &Label, signature: Signature) -> Self {
         Self {
             target: target.to_owned(),
             machine: label.machine.clone(),
@@ -70,6 +72,7 @@ impl Listed {
             position: label.position,
             time: label.time,
             is_complete: label.is_complete,
+            broken: catalog.broken.get(&label.id).cloned(),
             signature,
             commit: label.commit.clone(),
             is_dirty: label.is_dirty,
@@ -157,7 +160,8 @@ impl List {
     ) -> crate::archive::Result<()> {
         for label in &catalog.labels {
             let signature = trust.look(at, label)?;
-            self.archives.push(Listed::of(target, label, signature));
+            self.archives
+                .push(Listed::of(target, catalog, label, signature));
         }
         for (name, error) in &catalog.unreadable {
             self.odd.push(Odd {
@@ -203,7 +207,7 @@ pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
     let archive = Archive::open(source.as_ref(), &found.label)?;
     let index = archive.index();
     Ok(Show {
-        archive: Listed::of(&found.name, &found.label, signature),
+        archive: Listed::of(&found.name, &found.catalog, &found.label, signature),
         machine: archive.machine().clone(),
         incomplete: index.incomplete.iter().map(Into::into).collect(),
         left_out: index.left_out.iter().map(Into::into).collect(),
@@ -215,6 +219,18 @@ pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
 pub struct Verified {
     /// One after the other.
     pub archives: Vec<Verdict>,
+    /// Labels that cannot be used where an archive was to be verified.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A label that cannot be used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unreadable {
+    /// What is the matter with which object.
+    #[serde(flatten)]
+    pub odd: Odd,
+    /// Whether a later version of `state` made it; else it is damaged.
+    pub is_newer: bool,
 }
 
 /// One archive, verified.
@@ -244,6 +260,7 @@ pub fn verify(
     let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
     let mut verified = Verified {
         archives: Vec::new(),
+        unreadable: Vec::new(),
     };
     for name in targets(&settings, which.from.as_deref())? {
         let target = target::open(&settings, &name)?;
@@ -257,12 +274,27 @@ pub fn verify(
             None if all => catalog.labels.iter().collect(),
             None => catalog.labels.last().into_iter().collect(),
         };
+        if id.is_none() {
+            let newest = labels.last().map(|label| label.name());
+            let is_meant = |object: &String| all || newest.as_ref().is_none_or(|n| n < object);
+            let unreadable = catalog.unreadable.iter().filter(|(name, _)| is_meant(name));
+            verified
+                .unreadable
+                .extend(unreadable.map(|(object, error)| Unreadable {
+                    odd: Odd {
+                        target: name.clone(),
+                        object: Some(object.clone()),
+                        why: error.told(),
+                    },
+                    is_newer: matches!(error, Error::Newer { .. }),
+                }));
+        }
         let mut bad = BTreeSet::new();
         for label in with_parents(&catalog, labels) {
             let signature = trust.look(target.as_ref(), label)?;
             if let Signature::Refused { .. } = signature {
                 verified.archives.push(Verdict {
-                    archive: Listed::of(&name, label, signature),
+                    archive: Listed::of(&name, &catalog, label, signature),
                     damage: None,
                 });
                 continue; // what somebody else made is not read
@@ -274,9 +306,20 @@ pub fn verify(
             let on_bad = label.parent.as_ref().filter(|parent| bad.contains(parent));
             let damage = match damage.map_err(|error| error.downcast::<Error>()) {
                 Ok(()) => on_bad.map(|parent| format!("it builds on {parent}, which is damaged")),
-                Err(Ok(
-                    error @ (Error::Damaged { .. } | Error::Newer { .. } | Error::Missing { .. }),
-                )) => Some(error.told()),
+                Err(Ok(error @ Error::Newer { .. })) => {
+                    verified.unreadable.push(Unreadable {
+                        odd: Odd {
+                            target: name.clone(),
+                            object: Some(label.data_name()),
+                            why: error.told(),
+                        },
+                        is_newer: true,
+                    });
+                    continue;
+                }
+                Err(Ok(error @ (Error::Damaged { .. } | Error::Missing { .. }))) => {
+                    Some(error.told())
+                }
                 Err(Ok(error)) => return Err(error.into()),
                 Err(Err(error)) => return Err(error),
             };
@@ -284,12 +327,12 @@ pub fn verify(
                 bad.insert(&label.id);
             }
             verified.archives.push(Verdict {
-                archive: Listed::of(&name, label, signature),
+                archive: Listed::of(&name, &catalog, label, signature),
                 damage,
             });
         }
     }
-    if verified.archives.is_empty() {
+    if verified.archives.is_empty() && verified.unreadable.is_empty() {
         return Err(none(&machine, id).into());
     }
     Ok(verified)
@@ -343,6 +386,7 @@ pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) target: Box<dyn Target>,
     pub(crate) label: Label,
+    catalog: Catalog,
 }
 
 impl Found {
@@ -387,6 +431,7 @@ pub(crate) fn find(
     let machine = machine_of(cx, settings, which)?;
     let mut found: Option<Found> = None;
     let mut unreachable = None;
+    let mut unusable: Option<(Id, Error)> = None;
     let mut machines = Vec::new();
     for name in targets(settings, which.from.as_deref())? {
         let read = target::open(settings, &name).and_then(|target| {
@@ -403,7 +448,17 @@ pub(crate) fn find(
         let label = match catalog.find(id) {
             Ok(label) => Some(label.clone()),
             Err(Error::Missing { .. }) => None,
-            Err(error) => return Err(error.into()),
+            // Another target may have the same one whole.
+            Err(error) => {
+                let newest = catalog
+                    .ids()
+                    .max()
+                    .filter(|newest| unusable.as_ref().is_none_or(|(before, _)| before < newest));
+                if let Some(newest) = newest {
+                    unusable = Some((newest, error));
+                }
+                continue;
+            }
         };
         let Some(label) = label else {
             let all = Catalog::machines(target.as_ref()).unwrap_or_default();
@@ -415,8 +470,16 @@ pub(crate) fn find(
                 name,
                 target,
                 label,
+                catalog,
             });
         }
+    }
+    if let Some((newest, error)) = unusable
+        && found
+            .as_ref()
+            .is_none_or(|found| id == "latest" && found.label.id < newest)
+    {
+        return Err(error.into());
     }
     match (found, unreachable) {
         (Some(found), _) => Ok(found),

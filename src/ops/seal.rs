@@ -4,7 +4,7 @@
 //! `[archive] trusted-signers`, or the one that a person named; never against what lies beside
 //! the archive.
 
-use crate::archive::label::Label;
+use crate::archive::label::{Label, SIGNATURE};
 use crate::archive::{Error, Result};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -12,8 +12,6 @@ use crate::settings::Settings;
 use crate::target::Target;
 use serde::Serialize;
 
-/// The end of a signature's name, after the label's.
-const SIGNATURE: &str = ".sig";
 /// The largest signature that is read.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -137,7 +135,7 @@ pub(crate) fn put(target: &dyn Target, name: &str, text: &str) -> Result<()> {
 
 /// The name of an archive's signature.
 pub(crate) fn name(label: &Label) -> String {
-    format!("{}{SIGNATURE}", label.name())
+    format!("{}/{}{SIGNATURE}", label.machine, label.id)
 }
 
 #[cfg(feature = "offsite")]

@@ -1,18 +1,21 @@
 //! The archives at a target, from their labels.
 
 use super::{Object, Target, by_machine};
-use crate::archive::label::{self, DATA, ENCRYPTED, Id, LABEL, Label};
+use crate::archive::label::{self, DATA, ENCRYPTED, Id, LABEL, Label, SIGNATURE};
 use crate::archive::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The archives of one machine at one target.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Their labels, in the order they were published.
     pub labels: Vec<Label>,
+    /// Of these, the archives whose data is not what the label says, as far as can be seen without
+    /// reading it, and what is wrong with it.
+    pub broken: BTreeMap<Id, String>,
     /// Labels that cannot be used, and why. Their data is not touched.
     pub unreadable: Vec<(String, Error)>,
-    /// Data objects without a label: an interrupted run published them.
+    /// Data objects and signatures without a label: an interrupted run published them.
     pub leftovers: Vec<Object>,
 }
 
@@ -51,8 +54,30 @@ impl Catalog {
             }
         }
         catalog.labels.sort_by(|a, b| a.id.cmp(&b.id));
+        let sizes: BTreeMap<&str, u64> = (objects.iter())
+            .map(|object| (object.name.as_str(), object.bytes))
+            .collect();
+        let mut whole = BTreeSet::new();
+        for label in &catalog.labels {
+            let size = sizes.get(label.data_name().as_str()).copied();
+            let why = match (size, &label.parent) {
+                (None, _) => "its data is missing".to_owned(),
+                (Some(bytes), _) if bytes != label.data_bytes => {
+                    format!("its data is {bytes} bytes long, not {}", label.data_bytes)
+                }
+                // A parent is older: it has been looked at.
+                (Some(_), Some(parent)) if !whole.contains(parent) => {
+                    format!("{parent}, on which it builds, is missing or broken")
+                }
+                (Some(_), _) => {
+                    whole.insert(&label.id);
+                    continue;
+                }
+            };
+            catalog.broken.insert(label.id.clone(), why);
+        }
         let is_leftover = |object: &Object| {
-            let stem = [ENCRYPTED, DATA]
+            let stem = [ENCRYPTED, DATA, SIGNATURE]
                 .iter()
                 .find_map(|end| object.name.strip_suffix(end));
             let id = stem.and_then(|stem| Some((stem, stem.split_once('/')?.1)));
@@ -69,17 +94,24 @@ impl Catalog {
         labels.chain(others)
     }
 
-    /// The newest archive that is complete.
+    /// The newest archive that is complete and, as far as can be seen, whole.
     pub fn latest(&self) -> Option<&Label> {
-        self.labels.iter().rev().find(|label| label.is_complete)
+        let is_whole = |label: &&Label| label.is_complete && !self.broken.contains_key(&label.id);
+        self.labels.iter().rev().find(is_whole)
+    }
+
+    /// Why the archive `id` cannot be used although its label can.
+    fn broken(&self, label: &Label) -> Option<Error> {
+        let why = self.broken.get(&label.id)?;
+        Some(Error::damaged(label.data_name(), why))
     }
 
     /// The archive called `name`: an id, the beginning of exactly one, or `latest`, the newest
     /// complete one.
     ///
     /// # Errors
-    /// [`Error::Missing`] if there is none, or several. If its label cannot be used, why; for
-    /// `latest` this is so when any newer label cannot be used: an older archive is never taken
+    /// [`Error::Missing`] if there is none, or several. If its label or data cannot be used, why;
+    /// for `latest` this is so when any newer one cannot be used: an older archive is never taken
     /// for the newest.
     pub fn find(&self, name: &str) -> Result<&Label> {
         let is_latest = name == "latest";
@@ -100,13 +132,22 @@ impl Catalog {
             }
         }
         if is_latest {
+            let is_newer = |id: &Id| latest.is_none_or(|latest| latest.id < *id);
+            let mut newer = self
+                .labels
+                .iter()
+                .rev()
+                .filter(|l| is_newer(&l.id) && l.is_complete);
+            if let Some(broken) = newer.find_map(|label| self.broken(label)) {
+                return Err(broken);
+            }
             let what = "a complete archive".to_owned();
             return latest.ok_or(Error::Missing { what });
         }
         let is_it = |label: &&Label| !name.is_empty() && label.id.as_str().starts_with(name);
         let mut found = self.labels.iter().filter(is_it);
         let what = match (found.next(), found.next()) {
-            (Some(label), None) => return Ok(label),
+            (Some(label), None) => return self.broken(label).map_or(Ok(label), Err),
             (Some(_), Some(_)) => format!("exactly one archive whose id begins with {name}"),
             _ => format!("an archive {name}"),
         };

@@ -5,6 +5,7 @@ mod filesystems;
 #[path = "../archive/hostile.rs"]
 mod hostile;
 mod interrupted;
+mod listed;
 mod machine;
 #[cfg(feature = "offsite")]
 mod signed;

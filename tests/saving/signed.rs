@@ -251,3 +251,30 @@ fn peers_stock_tools_verify_and_open_what_was_signed() {
     machine.write(&name, &machine.read(&name).replace("blitzar", "Blitzar"));
     assert!(!is_signed("blitzar"));
 }
+
+#[test]
+fn no_interruption_leaves_an_archive_without_its_signature() {
+    let machine = signing(&[own()]);
+    let first = machine.backup().unwrap().id.unwrap();
+    let second = machine.backup().unwrap().id.unwrap();
+    // Every state in which a run may have died: the label comes last.
+    let name = |end: &str| machine.path("usb/blitzar").join(format!("{second}{end}"));
+    let published = |end: &str| fs::metadata(name(end)).unwrap().modified().unwrap();
+    assert!(published(".tar.zst") <= published(".txt.sig"));
+    assert!(published(".txt.sig") <= published(".txt"));
+    fs::remove_file(name(".txt")).unwrap();
+    let list = machine.list();
+    assert_eq!(list.archives.len(), 1);
+    let odd: Vec<_> = list
+        .odd
+        .iter()
+        .map(|odd| odd.object.clone().unwrap())
+        .collect();
+    let left = ["tar.zst", "txt.sig"].map(|end| format!("blitzar/{second}.{end}"));
+    assert_eq!(odd, left);
+    assert_eq!(restored(&machine, None).unwrap().id, first);
+    let report = machine.backup().unwrap();
+    assert_eq!(report.targets[0].removed, left);
+    assert_eq!(machine.list().odd, []);
+    assert_eq!(machine.objects().len(), 6);
+}

@@ -322,7 +322,8 @@ fn make(
 }
 
 /// Reads the data object back, and publishes the label if it is what was written. Until then
-/// there is no archive, and until its signature is there as well nobody vouches for it.
+/// there is no archive. The signature comes before the label: no interruption leaves an archive
+/// for which nobody vouches.
 fn publish(
     cx: &Context,
     target: &dyn Target,
@@ -340,11 +341,10 @@ fn publish(
             "the target gives back something else than was written",
         ));
     }
-    seal::put(target, &label.name(), &label.to_text())?;
-    match signature {
-        Some(signature) => seal::put(target, &seal::name(label), &signature),
-        None => Ok(()),
+    if let Some(signature) = signature {
+        seal::put(target, &seal::name(label), &signature)?;
     }
+    seal::put(target, &label.name(), &label.to_text())
 }
 
 /// Names by number out of passwd(5) or group(5).
