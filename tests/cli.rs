@@ -328,7 +328,9 @@ fn init_writes_into_the_store_once() {
 #[test]
 fn a_list_of_another_tool_becomes_the_configuration() {
     let machine = copy_of("nixos-btrfs");
-    fs::remove_file(machine.path().join("etc/state/state.toml")).unwrap();
+    for configuration in ["etc/state/state.toml", "persist/etc/state/state.toml"] {
+        fs::remove_file(machine.path().join(configuration)).unwrap();
+    }
     let root = text_of(machine.path());
     let list = concat!(
         env!("CARGO_MANIFEST_DIR"),
