@@ -3,6 +3,7 @@
 
 pub mod anchor;
 pub mod archive;
+pub mod ask;
 pub mod boot;
 pub mod bring;
 pub mod cli;

@@ -261,6 +261,13 @@ table! {
         level: i32 = (3), example "9";
         /// Patterns of paths that are not archived.
         exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";
+        /// Who can read archives: age recipients, or absolute paths of files that list some, one a
+        /// line. Without any, archives are not encrypted. The keys that open them are not needed
+        /// to make archives, and are better kept elsewhere.
+        encrypt_to: Vec<String> = (Vec::new()), example "[\"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\", \"/etc/state/recipients\"]";
+        /// The age keys that open encrypted archives here, as age-keygen(1) writes them. Better
+        /// left out, and named with `--identity` when an archive is to be read.
+        identity_file: Option<PathBuf> = (None), example "\"/run/keys/state.age\"";
         /// The private key that signs archives: an OpenSSH key of type ed25519 without a
         /// passphrase. Without it archives are unsigned.
         sign_with: Option<PathBuf> = (None), example "\"/etc/ssh/ssh_host_ed25519_key\"";
@@ -268,7 +275,7 @@ table! {
         /// ssh-keygen(1). An archive signed by another key is refused.
         trusted_signers: Option<PathBuf> = (None), example "\"/etc/state/allowed_signers\"";
     }
-    later ["encrypt-to", "hooks"]
+    later ["hooks"]
 }
 
 table! {

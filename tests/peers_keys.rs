@@ -3,10 +3,12 @@
 
 use state::archive::encryption::{Identities, Recipients};
 use state::archive::signature::{AllowedSigners, NAMESPACE, Signer};
+use state::ask::{Ask, Nobody};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 fn run(dir: &Path, program: &str, args: &[&str], stdin: &str) -> Output {
     Command::new(program)
@@ -92,6 +94,8 @@ fn peers_age_opens_ours_and_we_open_age_s() {
     let sealed = File::create(dir.join("ours.age")).unwrap();
     let mut writer = Recipients::parse(&[public])
         .unwrap()
+        .ready()
+        .unwrap()
         .encrypt(sealed)
         .unwrap();
     writer.write_all(&data).unwrap();
@@ -99,10 +103,13 @@ fn peers_age_opens_ours_and_we_open_age_s() {
     assert_eq!(ok(run(dir, "age", &["-d", "-i", "key"], "ours.age")), data);
 
     ok(run(dir, "age", &["-r", public, "-o", "theirs.age"], "data"));
-    let identities = Identities::parse(&fs::read_to_string(dir.join("key")).unwrap()).unwrap();
+    let mut identities = Identities::default();
+    let nobody: Arc<dyn Ask> = Arc::new(Nobody);
+    let key = fs::read(dir.join("key")).unwrap();
+    identities.add("key", &key, &nobody).unwrap();
     let mut opened = Vec::new();
     identities
-        .decrypt(File::open(dir.join("theirs.age")).unwrap())
+        .decrypt(BufReader::new(File::open(dir.join("theirs.age")).unwrap()))
         .unwrap()
         .read_to_end(&mut opened)
         .unwrap();

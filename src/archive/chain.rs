@@ -68,6 +68,7 @@ mod tests {
             is_dirty: false,
             totals: Totals::default(),
             suffix: DATA.into(),
+            recipients: Vec::new(),
             data_bytes: 0,
             data_sha256: Digest([0; 32]),
             manifest_sha256: Digest([0; 32]),

@@ -40,6 +40,16 @@ pub enum Error {
         /// The archive.
         what: String,
     },
+    /// A key is needed, or does not fit.
+    #[error("{what}: {why}")]
+    Key {
+        /// What is locked.
+        what: String,
+        /// Why it stays so.
+        why: String,
+        /// The cure.
+        cure: String,
+    },
     /// A target cannot be used.
     #[error("{target}: {why}")]
     Target {
@@ -96,7 +106,7 @@ impl Error {
             Self::Unsigned { .. } => {
                 Some("if you trust the place it comes from, say so with --allow-unsigned".into())
             }
-            Self::Target { cure, .. } => Some(cure.clone()),
+            Self::Key { cure, .. } | Self::Target { cure, .. } => Some(cure.clone()),
             Self::Other(error) => error.hint(),
         }
     }

@@ -48,6 +48,8 @@ pub struct Label {
     pub totals: Totals,
     /// How the data object is called after the id: `.tar.zst`.
     pub suffix: String,
+    /// The public keys that the data is encrypted to; none: it is not encrypted.
+    pub recipients: Vec<String>,
     /// The data object's size as stored.
     pub data_bytes: u64,
     /// The data object's digest as stored.
@@ -166,6 +168,13 @@ impl Label {
         line("bytes", &self.totals.bytes);
         line("tar-bytes", &self.totals.tar_bytes);
         line("suffix", &self.suffix);
+        line(
+            "recipients",
+            &match self.recipients.is_empty() {
+                true => none(),
+                false => self.recipients.join(" "),
+            },
+        );
         line("data-bytes", &self.data_bytes);
         line("data-sha256", &self.data_sha256);
         line("manifest-sha256", &self.manifest_sha256);
@@ -225,6 +234,10 @@ impl Label {
                 tar_bytes: parsed(value("tar-bytes")?).ok_or_else(wrong)?,
             },
             suffix: value("suffix")?.to_owned(),
+            recipients: match some(value("recipients")?) {
+                None => Vec::new(),
+                Some(list) => list.split(' ').map(str::to_owned).collect(),
+            },
             data_bytes: parsed(value("data-bytes")?).ok_or_else(wrong)?,
             data_sha256: parsed(value("data-sha256")?).ok_or_else(wrong)?,
             manifest_sha256: parsed(value("manifest-sha256")?).ok_or_else(wrong)?,
@@ -236,7 +249,11 @@ impl Label {
         {
             return Err(damaged("a label with an impossible parent"));
         }
-        let is_known = [DATA, ENCRYPTED].contains(&label.suffix.as_str());
+        let is_known = label.suffix
+            == match label.recipients.is_empty() {
+                true => DATA,
+                false => ENCRYPTED,
+            };
         if !is_known || check_machine(&label.machine).is_err() || label.to_text() != text {
             return Err(damaged(
                 "a label in another form than the one of this format",
@@ -266,7 +283,8 @@ mod tests {
                 bytes: 33,
                 tar_bytes: 4096,
             },
-            suffix: ".tar.zst".into(),
+            suffix: ".tar.zst.age".into(),
+            recipients: vec!["age1a".into(), "age1b".into()],
             data_bytes: 1234,
             data_sha256: Digest([1; 32]),
             manifest_sha256: Digest([2; 32]),
@@ -283,7 +301,7 @@ mod tests {
                 "state archive 1\nmachine: blitzar\nid: 20261121T113705Z-3f6a90c1\nparent: none\n\
                  position: 0\ntime: 1970-01-01T00:00:07Z\ncomplete: yes\nconfig-commit: 0123abcd\n\
                  config-dirty: no\nentries: 3\nfiles: 1\nbytes: 33\ntar-bytes: 4096\n\
-                 suffix: .tar.zst\ndata-bytes: 1234\ndata-sha256: {}\nmanifest-sha256: {}\n\
+                 suffix: .tar.zst.age\nrecipients: age1a age1b\ndata-bytes: 1234\ndata-sha256: {}\nmanifest-sha256: {}\n\
                  index-sha256: {}\n",
                 "01".repeat(32),
                 "02".repeat(32),

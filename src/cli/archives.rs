@@ -10,6 +10,7 @@ use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
 use crate::ops::seal::Signature;
 use anstyle::Style;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 /// Archives at the targets: what there is, what is in it, whether it is whole
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,9 @@ pub struct Args {
     /// The machine whose archives are meant; by default this one.
     #[arg(long, global = true, value_name = "NAME")]
     machine: Option<String>,
+    /// A file with the age key that opens encrypted archives; may be given several times.
+    #[arg(long, global = true, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
     #[arg(long, global = true, value_name = "FINGERPRINT")]
     trust_key: Option<String>,
@@ -66,6 +70,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         from: args.from,
         machine: args.machine,
         trust_key: args.trust_key,
+        keyring: globals.keyring(args.identity),
     };
     match args.verb {
         Verb::List { machines } => {
@@ -106,6 +111,7 @@ fn remarks(archive: &Listed) -> String {
         (archive.broken.as_ref()).map(|why| format!("broken: {}", one_line(why))),
         (!archive.is_complete).then(|| "incomplete".to_owned()),
         archive.signature.remark(),
+        (!archive.encrypted_to.is_empty()).then(|| "encrypted".to_owned()),
         archive.is_dirty.then(|| "config changed".to_owned()),
     ];
     remarks.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -207,6 +213,7 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
             archive.position
         )?;
     }
+    super::backup::encrypted(&archive.encrypted_to, out)?;
     if let Signature::Trusted { key } = &archive.signature {
         writeln!(out, "signed   by {key}, trusted for {}", archive.machine)?;
     }
@@ -298,6 +305,7 @@ mod tests {
             time: DateTime::from_timestamp(1_795_255_200, 0).unwrap(),
             is_complete,
             broken: None,
+            encrypted_to: Vec::new(),
             signature: Signature::Unsigned,
             commit: is_complete.then(|| "0123456789abcdef0123456789abcdef01234567".into()),
             is_dirty: false,

@@ -87,6 +87,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         "archive  {id}: {}, {content}, stored as {stored}",
         entries(totals.entries)
     )?;
+    encrypted(&report.encrypted_to, out)?;
     match &report.signed_by {
         Some(key) => writeln!(out, "signed   by {key}")?,
         None => writeln!(
@@ -119,6 +120,17 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         .notes
         .iter()
         .try_for_each(|note| writeln!(out, "{WARN}note{WARN:#}     {}", one_line(note)))
+}
+
+/// Who can read an archive, if not everybody can.
+///
+/// # Errors
+/// The screen's.
+pub(super) fn encrypted(recipients: &[String], out: &mut Screen<'_>) -> io::Result<()> {
+    match recipients {
+        [] => Ok(()),
+        _ => writeln!(out, "locked   to {}", one_line(&recipients.join(", "))),
+    }
 }
 
 fn published(target: &Published, out: &mut Screen<'_>) -> io::Result<()> {
@@ -204,6 +216,7 @@ mod tests {
                 tar_bytes: 2 << 20,
             },
             data_bytes: 345_678,
+            encrypted_to: vec!["age1x".into(), "age1y".into()],
             signed_by: Some("SHA256:x".into()),
             incomplete: vec![Shortcoming {
                 path: Bytes(b"/var/lib/app/a\nb".to_vec()),
@@ -223,6 +236,7 @@ mod tests {
             "store    /persist (btrfs), from a snapshot\n\
              config   commit 0123456789ab, and changes on top\n\
              archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n\
+             locked   to age1x, age1y\n\
              signed   by SHA256:x\n         \
              incomplete: /var/lib/app/a\\nb: reading it at byte 4096: input/output error\n         \
              left out: 2 paths of the store, which nobody declared\n\

@@ -132,7 +132,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             archive::Error::Damaged { .. } => Exit::Verification,
             archive::Error::Newer { .. } => Exit::Refused,
             archive::Error::Missing { .. } => Exit::NoSuchArchive,
-            archive::Error::Unsigned { .. } => Exit::Key,
+            archive::Error::Key { .. } | archive::Error::Unsigned { .. } => Exit::Key,
             archive::Error::Target { .. } => Exit::Failed,
             archive::Error::Other(error) => exit_of_kind(error.kind()),
         }

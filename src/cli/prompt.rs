@@ -2,9 +2,16 @@
 
 use super::Globals;
 use super::exit::one_line;
+use crate::ask::Ask;
 use crate::failure::Failure;
+use crate::ops::keyring::Keyring;
 use anyhow::Context as _;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What an answer means. Anything but a clear yes is a no.
 fn is_yes(answer: &str) -> bool {
@@ -20,7 +27,7 @@ impl Globals {
         if self.yes {
             return Ok(true);
         }
-        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if !self.has_person() {
             return Err(Failure::refused(format!("nobody can be asked: {question}"))
                 .hint("look at the plan with `--dry-run`, then add `--yes`")
                 .into());
@@ -34,10 +41,23 @@ impl Globals {
     /// # Errors
     /// The terminal fails.
     pub fn vouch(&self, question: &str) -> anyhow::Result<bool> {
-        match self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            true => Ok(false),
-            false => self.ask(question),
+        match self.has_person() {
+            false => Ok(false),
+            true => self.ask(question),
         }
+    }
+
+    /// Whether somebody can be asked.
+    fn has_person(&self) -> bool {
+        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// What opens encrypted archives: the files that were named, else what a unit was given.
+    pub fn keyring(&self, named: Vec<PathBuf>) -> Keyring {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let credential = credentials.map(|dir| dir.join(Keyring::CREDENTIAL));
+        let credential = credential.filter(|file| file.exists());
+        Keyring::new(named, credential, Arc::new(Terminal(self.clone())))
     }
 
     fn ask(&self, question: &str) -> anyhow::Result<bool> {
@@ -48,6 +68,76 @@ impl Globals {
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer).context(asking)?;
         Ok(read > 0 && is_yes(&answer))
+    }
+}
+
+/// The terminal that the program was started from, if it is one.
+struct Terminal(Globals);
+
+impl Terminal {
+    /// Writes the question and reads a line.
+    fn line(&self, question: &str) -> Option<String> {
+        let mut stderr = self.0.stderr();
+        write!(stderr, "{} ", one_line(question)).ok()?;
+        stderr.flush().ok()?;
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer).ok()?;
+        let line = answer.strip_suffix('\n').unwrap_or(&answer);
+        (read > 0).then(|| line.to_owned())
+    }
+}
+
+impl Ask for Terminal {
+    fn say(&self, text: &str) {
+        if !self.0.quiet {
+            // A closed standard error leaves nobody to tell.
+            drop(writeln!(self.0.stderr(), "note: {}", one_line(text)));
+        }
+    }
+
+    fn secret(&self, question: &str) -> Option<String> {
+        let hidden = self.0.has_person().then(Hidden::begin)?.ok()?;
+        let line = self.line(question);
+        drop(hidden);
+        drop(writeln!(self.0.stderr()));
+        line.filter(|line| !line.contains(CANCEL as char))
+    }
+
+    fn text(&self, question: &str) -> Option<String> {
+        self.0.has_person().then(|| self.line(question))?
+    }
+
+    fn choose(&self, question: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+        let question = match no {
+            Some(no) => format!("{question} (y: {yes}, n: {no})"),
+            None => format!("{question} (y: {yes})"),
+        };
+        self.text(&question).map(|answer| is_yes(&answer))
+    }
+}
+
+/// Control-C. While a secret is typed it ends the line instead of raising a signal: a run that
+/// ended there would leave a terminal that shows nothing.
+const CANCEL: u8 = 3;
+
+/// The terminal shows nothing of what is typed until this is dropped.
+struct Hidden(Termios);
+
+impl Hidden {
+    fn begin() -> rustix::io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
+        hidden.special_codes[SpecialCodeIndex::VEOL] = CANCEL;
+        tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no repair.
+        tcsetattr(io::stdin(), OptionalActions::Flush, &self.0).unwrap_or(());
     }
 }
 

@@ -37,6 +37,10 @@ pub struct Args {
     /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
     #[arg(long, value_name = "FINGERPRINT")]
     trust_key: Option<String>,
+    /// A file with the age key that opens the archive, if it is encrypted; may be given several
+    /// times.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Restore although nobody vouches for who made the archive.
     #[arg(long)]
     allow_unsigned: bool,
@@ -59,6 +63,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             from: args.from,
             machine: args.machine,
             trust_key: args.trust_key,
+            keyring: globals.keyring(args.identity),
         },
         archive: args.archive,
         into: args.into,

@@ -1,8 +1,9 @@
 //! `state archives`: what there is at the targets, and whether it is whole.
 
 use super::chain::Parents;
+use super::keyring::{Keyring, Keys};
 use super::seal::{Signature, Trust};
-use crate::archive::label::{DATA, Id, Label, check_machine};
+use crate::archive::label::{Id, Label, check_machine};
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Error, chain, machine};
 use crate::config;
@@ -27,6 +28,8 @@ pub struct Which {
     pub machine: Option<String>,
     /// The fingerprint of the key whose signatures are believed, whatever the settings say.
     pub trust_key: Option<String>,
+    /// What opens encrypted archives.
+    pub keyring: Keyring,
 }
 
 /// An archive as its label describes it.
@@ -48,6 +51,8 @@ pub struct Listed {
     pub is_complete: bool,
     /// What is wrong with its data, as far as can be seen without reading it.
     pub broken: Option<String>,
+    /// The public keys that it is encrypted to.
+    pub encrypted_to: Vec<String>,
     /// Who vouches for it.
     pub signature: Signature,
     /// The commit of the machine's configuration.
@@ -73,6 +78,7 @@ impl Listed {
             time: label.time,
             is_complete: label.is_complete,
             broken: catalog.broken.get(&label.id).cloned(),
+            encrypted_to: label.recipients.clone(),
             signature,
             commit: label.commit.clone(),
             is_dirty: label.is_dirty,
@@ -258,6 +264,7 @@ pub fn verify(
     let settings = settings(cx, which.from.as_deref())?;
     let machine = machine_of(cx, &settings, which)?;
     let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
+    let keys = which.keyring.with(cx, &settings);
     let mut verified = Verified {
         archives: Vec::new(),
         unreadable: Vec::new(),
@@ -301,7 +308,7 @@ pub fn verify(
             }
             let doing = format!("verifying {}", label.id);
             progress.begin(&doing, Unit::Bytes, Some(label.totals.bytes));
-            let damage = verify_one(cx, target.as_ref(), label, progress);
+            let damage = verify_one(cx, &keys, target.as_ref(), label, progress);
             progress.end();
             let on_bad = label.parent.as_ref().filter(|parent| bad.contains(parent));
             let damage = match damage.map_err(|error| error.downcast::<Error>()) {
@@ -355,12 +362,13 @@ fn with_parents<'a>(catalog: &'a Catalog, labels: Vec<&'a Label>) -> Vec<&'a Lab
 
 fn verify_one(
     cx: &Context,
+    keys: &Keys,
     target: &dyn Target,
     label: &Label,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    let parents = Parents::of(target, label)?;
-    let source = data(target, label)?;
+    let parents = Parents::of(keys, target, label)?;
+    let source = keys.data(target, label)?;
     let archive = parents.open(source.as_ref(), label)?;
     Ok(archive.verify(cx.interrupt, &mut |record| {
         if let crate::archive::manifest::What::File { size, .. } = record.what
@@ -387,6 +395,7 @@ pub(crate) struct Found {
     pub(crate) target: Box<dyn Target>,
     pub(crate) label: Label,
     catalog: Catalog,
+    keys: Keys,
 }
 
 impl Found {
@@ -401,23 +410,15 @@ impl Found {
         Ok(trust.look(self.target.as_ref(), &self.label)?)
     }
 
-    /// Its data.
-    pub(crate) fn data(&self) -> anyhow::Result<Box<dyn Source + '_>> {
-        data(self.target.as_ref(), &self.label)
+    /// The archives it builds on.
+    pub(crate) fn parents(&self) -> anyhow::Result<Parents<'_>> {
+        Parents::of(&self.keys, self.target.as_ref(), &self.label)
     }
-}
 
-/// The data of an archive.
-pub(crate) fn data<'t>(
-    target: &'t dyn Target,
-    label: &Label,
-) -> anyhow::Result<Box<dyn Source + 't>> {
-    if label.suffix != DATA {
-        return Err(Failure::new(Class::Key, "the archive is encrypted")
-            .hint("this version of state reads no encrypted archives: `age -d` does")
-            .into());
+    /// Its data, decrypted if it is encrypted.
+    pub(crate) fn data(&self) -> crate::archive::Result<Box<dyn Source + '_>> {
+        self.keys.data(self.target.as_ref(), &self.label)
     }
-    Ok(target.get(&label.data_name())?)
 }
 
 /// Finds the archive `id` (or `latest`) of a machine, at the first target that has it; the newest
@@ -429,6 +430,7 @@ pub(crate) fn find(
     id: &str,
 ) -> anyhow::Result<Found> {
     let machine = machine_of(cx, settings, which)?;
+    let keys = which.keyring.with(cx, settings);
     let mut found: Option<Found> = None;
     let mut unreachable = None;
     let mut unusable: Option<(Id, Error)> = None;
@@ -471,6 +473,7 @@ pub(crate) fn find(
                 target,
                 label,
                 catalog,
+                keys: keys.clone(),
             });
         }
     }

@@ -1,6 +1,6 @@
 //! An archive and those it builds on, at one target.
 
-use super::archives::data;
+use super::keyring::Keys;
 use crate::archive::label::Label;
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Result, chain};
@@ -15,14 +15,14 @@ impl<'t> Parents<'t> {
     /// Those of `label`'s archive. Whether they are all there is known before anything is read.
     ///
     /// # Errors
-    /// One is missing, or has no data.
-    pub(crate) fn of(target: &'t dyn Target, label: &Label) -> anyhow::Result<Self> {
+    /// One is missing, has no data, or no key opens it.
+    pub(crate) fn of(keys: &Keys, target: &'t dyn Target, label: &Label) -> anyhow::Result<Self> {
         if label.parent.is_none() {
             return Ok(Self(Vec::new()));
         }
         let labels = Catalog::read(target, &label.machine)?.labels;
         let parents = chain::parents(&labels, label)?.into_iter();
-        let with_data = parents.map(|parent| Ok((parent.clone(), data(target, parent)?)));
+        let with_data = parents.map(|parent| Ok((parent.clone(), keys.data(target, parent)?)));
         Ok(Self(with_data.collect::<anyhow::Result<_>>()?))
     }
 

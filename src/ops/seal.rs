@@ -257,7 +257,7 @@ mod keys {
 mod keys {
     use super::*;
 
-    fn refused(key: &str) -> anyhow::Error {
+    pub(crate) fn refused(key: &str) -> anyhow::Error {
         Failure::usage(format!(
             "[archive] {key}: this build of state knows no keys"
         ))
@@ -314,4 +314,6 @@ mod keys {
     }
 }
 
+#[cfg(not(feature = "offsite"))]
+pub(crate) use keys::refused;
 pub(crate) use keys::{Seal, Trust};

@@ -79,6 +79,7 @@ pub(crate) fn label(machine: &Machine, data: &[u8], written: &Written) -> Label 
         is_dirty: false,
         totals: written.totals,
         suffix: DATA.into(),
+        recipients: Vec::new(),
         data_bytes: data.len() as u64,
         data_sha256: Digest::of(data),
         manifest_sha256: written.manifest_sha256,

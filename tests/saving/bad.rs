@@ -168,7 +168,7 @@ fn odd_names_of_machines_and_objects_are_refused() {
     let which = |machine: &str| archives::Which {
         from: None,
         machine: Some(machine.into()),
-        trust_key: None,
+        ..Default::default()
     };
     for name in ["../x", "", ".", "a/b", "-x", "a b"] {
         let list = archives::list(&machine.context(&Never), &which(name), false);

@@ -8,6 +8,8 @@ mod interrupted;
 mod listed;
 mod machine;
 #[cfg(feature = "offsite")]
+mod sealed;
+#[cfg(feature = "offsite")]
 mod signed;
 
 use machine::{Machine, note};
@@ -79,7 +81,7 @@ fn fresh_hardware_needs_no_configuration() {
         which: archives::Which {
             from: Some(from.clone()),
             machine: Some(machine.into()),
-            trust_key: None,
+            ..Default::default()
         },
         into: Some(into.clone()),
         allow_unsigned: true,

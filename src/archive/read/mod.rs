@@ -26,7 +26,7 @@ use std::sync::Arc;
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
-pub trait Source: Sync {
+pub trait Source: Send + Sync {
     /// What it is called, for errors.
     fn name(&self) -> &str;
     /// Its length.
@@ -36,6 +36,15 @@ pub trait Source: Sync {
     /// # Errors
     /// They cannot be read, or it is shorter than that.
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>>;
+    /// The object as it is stored, if that is another one: what is encrypted.
+    fn stored(&self) -> Option<&dyn Source> {
+        None
+    }
+}
+
+/// The object as it is stored.
+pub fn stored(source: &dyn Source) -> &dyn Source {
+    source.stored().unwrap_or(source)
 }
 
 /// An archive, opened.
@@ -167,7 +176,7 @@ impl fmt::Debug for Archive<'_> {
 
 /// Whether the data is as long as its label says: what was cut off is known without reading it.
 fn check_length(source: &dyn Source, label: &Label) -> Result<()> {
-    let (length, wanted) = (source.length(), label.data_bytes);
+    let (length, wanted) = (stored(source).length(), label.data_bytes);
     if length == wanted {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Reading everything, and comparing everything with everything else.
 
 use super::stream::Reader;
-use super::{Archive, Digest, Error, Result, Source};
+use super::{Archive, Digest, Error, Result, Source, stored};
 use crate::archive::base::{Base, DELETED, is_deletable};
 use crate::archive::manifest::{Part, Record, What};
 use crate::archive::member::Kind;
@@ -17,7 +17,7 @@ impl Archive<'_> {
     /// # Errors
     /// Something is not as it must be, or the run was interrupted.
     pub fn verify(&self, interrupt: &dyn Interrupt, watch: &mut dyn FnMut(&Record)) -> Result<()> {
-        let found = digest(self.object.source, interrupt)?;
+        let found = digest(stored(self.object.source), interrupt)?;
         if found != self.label.data_sha256 {
             let why = "its digest is not the one its label names";
             return Err(self.damaged(why));

@@ -9,8 +9,9 @@ pub(crate) use commit::look as commit;
 pub use report::{Published, Report, Shortcoming, Source};
 
 use super::archives::machine_name;
+use super::encryption::Encryption;
 use super::seal::{self, Seal, Signature, Trust};
-use crate::archive::label::{DATA, Id, Label};
+use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
 use crate::archive::read::digest;
@@ -60,6 +61,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         );
     }
     let seal = Seal::of(cx, &settings)?;
+    let encryption = Encryption::of(cx, &settings)?;
     let trust = Trust::of(cx, &settings, None);
     let look = |config: &ConfigRepo| commit::look(&cx.rooted(&config.repo), &config.repo);
     let config = settings.config.as_ref().map(look);
@@ -101,6 +103,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             None
         }
     };
+    report.encrypted_to = encryption.recipients().to_vec();
     report.signed_by = seal.as_ref().map(Seal::fingerprint);
     if cx.dry_run {
         return Ok(report);
@@ -149,7 +152,9 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
 
     sources.freeze(&id)?;
     let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
-    let made = make(cx, &settings, &tree, &sources, head, &refs, progress);
+    let made = make(
+        cx, &settings, encryption, &tree, &sources, head, &refs, progress,
+    );
     let thawed = sources.thaw();
     let (label, written, outcomes) = made?;
     report.notes.extend(thawed);
@@ -239,9 +244,11 @@ fn open(
 type Made = (Label, Written, Vec<crate::archive::Result<()>>);
 
 /// Writes the data object to all targets.
+#[allow(clippy::too_many_arguments)] // each is named where it is called
 fn make(
     cx: &Context,
     settings: &Settings,
+    encryption: Encryption,
     tree: &PersistTree,
     sources: &Sources,
     mut head: Machine,
@@ -277,7 +284,8 @@ fn make(
         commit: head.config.as_ref().map(|config| config.commit.clone()),
         is_dirty: head.config.as_ref().is_some_and(|config| config.is_dirty),
         totals: Default::default(),
-        suffix: DATA.into(),
+        suffix: encryption.suffix().into(),
+        recipients: encryption.recipients().to_vec(),
         data_bytes: 0,
         data_sha256: Digest([0; 32]),
         manifest_sha256: Digest([0; 32]),
@@ -297,11 +305,12 @@ fn make(
         inputs: &inputs,
         incomplete,
     };
-    // What goes through the fan is what is stored: encryption takes its place.
-    let written = draft.write(&mut fan, cx.interrupt, &mut |now| {
+    let mut sink = encryption.sink(&mut fan)?;
+    let written = draft.write(&mut sink, cx.interrupt, &mut |now| {
         progress.advance(now.bytes - seen);
         seen = now.bytes;
     });
+    let written = written.and_then(|written| sink.finish().map(|()| written));
     progress.end();
     let written = match written {
         Ok(written) => written,

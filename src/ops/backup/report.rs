@@ -33,6 +33,8 @@ pub struct Report {
     pub totals: Totals,
     /// Its size as stored.
     pub data_bytes: u64,
+    /// The public keys that it is encrypted to.
+    pub encrypted_to: Vec<String>,
     /// The key that signs it.
     pub signed_by: Option<String>,
     /// What should be in it and could not be had. Not empty: the archive is incomplete.
@@ -126,6 +128,7 @@ impl Report {
             id: None,
             totals: Totals::default(),
             data_bytes: 0,
+            encrypted_to: Vec::new(),
             signed_by: None,
             incomplete: Vec::new(),
             left_out: Vec::new(),

@@ -258,7 +258,7 @@ impl Play<'_> {
             which: archives::Which {
                 from: Some(format!("file://{}", usb.display())),
                 machine: Some("demo".into()),
-                trust_key: None,
+                ..Default::default()
             },
             into: Some(new.store()),
             allow_unsigned: true,

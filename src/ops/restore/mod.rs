@@ -10,7 +10,6 @@ mod report;
 pub use report::{Kept, Lost, Report, Restored};
 
 use super::archives::{self, Which};
-use super::chain::Parents;
 use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
 use crate::archive::manifest::What;
@@ -74,7 +73,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     if !cx.dry_run {
         signature.demand(found.label.id.as_str(), options.allow_unsigned)?;
     }
-    let parents = Parents::of(found.target.as_ref(), &found.label)?;
+    let parents = found.parents()?;
     let source = found.data()?;
     let archive = parents.open(source.as_ref(), &found.label)?;
     if let Some(path) = &options.path {

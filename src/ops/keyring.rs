@@ -1,0 +1,205 @@
+//! What opens encrypted archives, and where it is looked for.
+//!
+//! Keys are read when the first encrypted archive is opened and not before: listing archives, and
+//! reading those that are not encrypted, asks nobody for a passphrase.
+
+use crate::archive::label::{ENCRYPTED, Label};
+use crate::archive::read::Source;
+use crate::archive::{Error, Result};
+use crate::ask::{Ask, Nobody};
+use crate::context::Context;
+use crate::settings::Settings;
+use crate::target::Target;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The files that may hold age identities. Clones share what was read.
+#[derive(Debug, Clone)]
+pub struct Keyring(Arc<Inner>);
+
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "offsite"),
+    expect(dead_code, reason = "nothing can be decrypted")
+)]
+struct Inner {
+    /// Files that a person named.
+    named: Vec<PathBuf>,
+    /// What is looked at if none was named, and the settings name none: a systemd credential.
+    credential: Option<PathBuf>,
+    ask: Arc<dyn Ask>,
+    #[cfg(feature = "offsite")]
+    opened: std::sync::OnceLock<open::Opened>,
+}
+
+impl Default for Keyring {
+    fn default() -> Self {
+        Self::new(Vec::new(), None, Arc::new(Nobody))
+    }
+}
+
+impl Keyring {
+    /// The name of the systemd credential with age identities.
+    pub const CREDENTIAL: &str = "state.identity";
+
+    /// Keys in the files `named` by a person; else in the one of `[archive] identity-file`; else
+    /// in the `credential`, if there is one.
+    pub fn new(named: Vec<PathBuf>, credential: Option<PathBuf>, ask: Arc<dyn Ask>) -> Self {
+        Self(Arc::new(Inner {
+            named,
+            credential,
+            ask,
+            #[cfg(feature = "offsite")]
+            opened: std::sync::OnceLock::new(),
+        }))
+    }
+
+    /// The same, for archives that are read with these settings.
+    pub(crate) fn with(&self, cx: &Context, settings: &Settings) -> Keys {
+        let configured = settings.archive.identity_file.as_ref();
+        let files = match (&self.0.named[..], configured, &self.0.credential) {
+            ([], Some(file), _) => vec![cx.rooted(file)],
+            ([], None, Some(file)) => vec![file.clone()],
+            (named, ..) => named.to_vec(),
+        };
+        Keys {
+            ring: self.clone(),
+            files,
+        }
+    }
+}
+
+/// A keyring that knows its files.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "offsite"),
+    expect(dead_code, reason = "nothing can be decrypted")
+)]
+pub(crate) struct Keys {
+    ring: Keyring,
+    files: Vec<PathBuf>,
+}
+
+impl Keys {
+    /// The data of an archive, decrypted if it is encrypted.
+    pub(crate) fn data<'t>(
+        &self,
+        target: &'t dyn Target,
+        label: &Label,
+    ) -> Result<Box<dyn Source + 't>> {
+        let stored = target.get(&label.data_name())?;
+        match label.suffix == ENCRYPTED {
+            true => self.decrypted(stored, label),
+            false => Ok(stored),
+        }
+    }
+}
+
+fn locked(label: &Label, why: impl Into<String>, cure: impl Into<String>) -> Error {
+    Error::Key {
+        what: format!("the archive {}", label.id),
+        why: why.into(),
+        cure: cure.into(),
+    }
+}
+
+#[cfg(feature = "offsite")]
+mod open {
+    use super::*;
+    use crate::archive::encryption::{EncryptionError, Identities, MOST_BYTES, Sealed, failure};
+    use crate::failure::plain_errnos;
+    use crate::paths::Shown;
+    use std::io::Read as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// The keys that were read, and what hindered reading others.
+    #[derive(Debug)]
+    pub(super) struct Opened {
+        identities: Identities,
+        hindered: Vec<String>,
+    }
+
+    impl Opened {
+        fn read(files: &[PathBuf], ask: &Arc<dyn Ask>) -> Self {
+            let mut opened = Self {
+                identities: Identities::default(),
+                hindered: Vec::new(),
+            };
+            for file in files {
+                let name = Shown(file).to_string();
+                let added = read(file, &name, ask.as_ref())
+                    .and_then(|bytes| opened.identities.add(&name, &bytes, ask));
+                if let Err(error) = added {
+                    let why = plain_errnos(&error.to_string());
+                    opened.hindered.push(format!("{name}: {why}"));
+                }
+            }
+            opened
+        }
+    }
+
+    fn read(file: &std::path::Path, name: &str, ask: &dyn Ask) -> Result<Vec<u8>, EncryptionError> {
+        let open = std::fs::File::open(file)?;
+        let is_shared = open.metadata()?.mode() & 0o077 != 0;
+        if is_shared {
+            ask.say(&format!(
+                "{name} can be read by others: chmod 600 keeps the key to yourself"
+            ));
+        }
+        let mut bytes = Vec::new();
+        open.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    impl Keys {
+        pub(super) fn decrypted<'t>(
+            &self,
+            stored: Box<dyn Source + 't>,
+            label: &Label,
+        ) -> Result<Box<dyn Source + 't>> {
+            let to = label.recipients.join(", ");
+            let cure = "name a file with the age key (AGE-SECRET-KEY-…) of one of them: \
+                        --identity FILE";
+            if self.files.is_empty() {
+                return Err(locked(label, format!("it is encrypted to {to}"), cure));
+            }
+            let inner = &self.ring.0;
+            let read = || Opened::read(&self.files, &inner.ask);
+            let opened = inner.opened.get_or_init(read);
+            let name = stored.name().to_owned();
+            match Sealed::open(stored, &opened.identities) {
+                Ok(sealed) => Ok(Box::new(sealed)),
+                Err(EncryptionError::Io(error)) => Err(failure(&name, error)),
+                Err(EncryptionError::Decrypt(error)) => Err(Error::damaged(name, error)),
+                Err(EncryptionError::NoMatchingKey) => {
+                    let files: Vec<_> = self.files.iter().map(|f| Shown(f).to_string()).collect();
+                    let why = match &opened.hindered[..] {
+                        [] => format!("no key in {} opens it", files.join(", ")),
+                        hindered => hindered.join("; "),
+                    };
+                    Err(locked(
+                        label,
+                        format!("it is encrypted to {to}: {why}"),
+                        cure,
+                    ))
+                }
+                Err(error) => Err(locked(label, error.to_string(), cure)),
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "offsite"))]
+impl Keys {
+    fn decrypted<'t>(
+        &self,
+        _: Box<dyn Source + 't>,
+        label: &Label,
+    ) -> Result<Box<dyn Source + 't>> {
+        Err(locked(
+            label,
+            "it is encrypted, and this build of state knows no keys",
+            "use a state that was built with the feature `offsite`",
+        ))
+    }
+}

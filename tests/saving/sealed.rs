@@ -1,0 +1,214 @@
+//! Who can read an archive: encrypted, opened by any of its keys, and by no other.
+
+use super::machine::{Machine, exit, note};
+use state::ask::Nobody;
+use state::ops::keyring::Keyring;
+use state::ops::{archives, restore};
+use state::progress::Silent;
+use state_api::Never;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Throw-away keys of these tests alone: the private one, the public one.
+pub(crate) const ANN: [&str; 2] = [
+    "AGE-SECRET-KEY-1AAEDKWSKQ9QR9SSQZ36NYY704Z633WQRX5MTNLPJYCWLN7UL0QCS0M0LY7",
+    "age1kz0dm2tklg3zcckjf67x3r06qge9yedkhafjcq20hh9su4ayeucsx4uecl",
+];
+pub(crate) const BOB: [&str; 2] = [
+    "AGE-SECRET-KEY-1XDTDTEQHPFAPGFFG0P63UR6K4CYHS830679CS6KVWF80JECQ6M8SAYAATE",
+    "age1edhgq83aamtaznfaedu4snxkrpeccn2qjcdfpe7r9lljp2thy9ks4u807c",
+];
+const EVE: [&str; 2] = [
+    "AGE-SECRET-KEY-126A8TE8TYNCU206MSRR9ZLUGY3UAASPWQD6RNPYHC6H2SCWZGY9QPPP3NG",
+    "age1luqtcwltutqznkkswece5qxevuyn4n2fmgkmh5zp3frnzt8envpsey2sww",
+];
+
+/// A machine that encrypts to these, with everybody's private keys beside it.
+fn encrypting(to: &[&str]) -> Machine {
+    let machine = Machine::new();
+    machine.configure(&format!("[archive]\nencrypt-to = {to:?}\n"));
+    for (name, [secret, _]) in [("ann", ANN), ("bob", BOB), ("eve", EVE)] {
+        machine.write(&format!("keys/{name}"), &format!("# {name}\n{secret}\n"));
+    }
+    machine
+}
+
+fn keyring(machine: &Machine, names: &[&str]) -> Keyring {
+    let files: Vec<PathBuf> = (names.iter())
+        .map(|name| machine.path(&format!("keys/{name}")))
+        .collect();
+    Keyring::new(files, None, Arc::new(Nobody))
+}
+
+fn restored(machine: &Machine, names: &[&str]) -> anyhow::Result<restore::Report> {
+    machine.restore_with(&Never, |options| {
+        options.which.keyring = keyring(machine, names);
+    })
+}
+
+/// Refused with exit code 12, and nothing was touched.
+fn is_locked(machine: &Machine, names: &[&str], wanted: &str) {
+    let before = note(&machine.store());
+    let wanted = wanted.replace("DIR", &machine.path("").display().to_string());
+    let error = restored(machine, names).unwrap_err();
+    assert_eq!((exit(&error), error.to_string()), (12, wanted.clone()));
+    let which = archives::Which {
+        keyring: keyring(machine, names),
+        ..Default::default()
+    };
+    let error = archives::show(&machine.context(&Never), &which, "latest").unwrap_err();
+    assert_eq!((exit(&error), error.to_string()), (12, wanted.clone()));
+    let verified = archives::verify(&machine.context(&Never), &which, None, false, &Silent);
+    let error = verified.unwrap_err();
+    assert_eq!((exit(&error), error.to_string()), (12, wanted));
+    assert_eq!(
+        before.differences(&note(&machine.store())),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn any_recipient_reads_it_and_nobody_else() {
+    let machine = encrypting(&[ANN[1], BOB[1]]);
+    let saved = machine.backup().unwrap();
+    assert_eq!(saved.encrypted_to, [ANN[1], BOB[1]]);
+    let id = saved.id.unwrap();
+    assert_eq!(
+        machine.objects(),
+        [format!("{id}.tar.zst.age"), format!("{id}.txt")]
+    );
+    // What is stored says nothing of what is in it, and a list needs no key.
+    let stored = fs::read(machine.path(&format!("usb/blitzar/{id}.tar.zst.age"))).unwrap();
+    assert!(stored.starts_with(b"age-encryption.org/v1\n"));
+    let listed = &machine.list().archives[0];
+    assert_eq!(listed.encrypted_to, [ANN[1], BOB[1]]);
+    assert_eq!(listed.data_bytes, stored.len() as u64);
+
+    let to = format!("{}, {}", ANN[1], BOB[1]);
+    is_locked(
+        &machine,
+        &[],
+        &format!("the archive {id}: it is encrypted to {to}"),
+    );
+    is_locked(
+        &machine,
+        &["eve"],
+        &format!("the archive {id}: it is encrypted to {to}: no key in DIRkeys/eve opens it"),
+    );
+    is_locked(
+        &machine,
+        &["none"],
+        &format!(
+            "the archive {id}: it is encrypted to {to}: DIRkeys/none: no such file or directory"
+        ),
+    );
+    for names in [&["ann"][..], &["bob"], &["eve", "bob"], &["none", "ann"]] {
+        machine.write("root/persist/var/lib/app/data", "changed");
+        let report = machine.restore_with(&Never, |options| {
+            options.which.keyring = keyring(&machine, names);
+            options.forget_replaced = true;
+        });
+        assert!(report.unwrap().executed);
+        assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+        let which = archives::Which {
+            keyring: keyring(&machine, names),
+            ..Default::default()
+        };
+        let cx = machine.context(&Never);
+        let verified = archives::verify(&cx, &which, None, false, &Silent).unwrap();
+        assert_eq!(verified.archives[0].damage, None);
+        let shown = archives::show(&cx, &which, "latest").unwrap();
+        assert_eq!(shown.machine.machine, "blitzar");
+    }
+}
+
+#[test]
+fn recipients_and_identities_come_from_files_and_units_too() {
+    let machine = encrypting(&["/etc/state/recipients"]);
+    machine.write(
+        "root/etc/state/recipients",
+        &format!("# ann\n{}\n\n  {}\n", ANN[1], BOB[1]),
+    );
+    let saved = machine.backup().unwrap();
+    assert_eq!(saved.encrypted_to, [ANN[1], BOB[1]]);
+    // The one in the settings is used, unless a person names another.
+    machine.configure("[archive]\nidentity-file = \"/etc/key\"\n");
+    machine.write("root/etc/key", ANN[0]);
+    restored(&machine, &[]).unwrap();
+    assert_eq!(exit(&restored(&machine, &["eve"]).unwrap_err()), 12);
+    // And a unit's credential where the settings say nothing.
+    machine.configure("");
+    let credential = Some(machine.path("keys/bob"));
+    let report = machine.restore_with(&Never, |options| {
+        options.which.keyring = Keyring::new(Vec::new(), credential, Arc::new(Nobody));
+        options.forget_replaced = true;
+    });
+    assert!(report.unwrap().executed);
+}
+
+#[test]
+fn recipients_that_cannot_be_used_are_found_before_anything_is_written() {
+    for (to, code, wanted) in [
+        (
+            "age1nobody1qypqx850lf9",
+            12,
+            "[archive] encrypt-to: the program age-plugin-nobody is not in $PATH",
+        ),
+        (
+            ANN[0],
+            12,
+            "[archive] encrypt-to: a private key (AGE-SECRET-KEY-…) stands where a recipient \
+             (age1…) belongs",
+        ),
+        (
+            "age1x",
+            12,
+            "[archive] encrypt-to: \"age1x\" is no age recipient",
+        ),
+        (
+            "/etc/none",
+            12,
+            "[archive] encrypt-to: reading /etc/none: no such file or directory",
+        ),
+        (
+            "/etc/machine-id",
+            12,
+            "[archive] encrypt-to: there is no recipient",
+        ),
+    ] {
+        let machine = encrypting(&[to]);
+        machine.write("root/etc/machine-id", "# nobody\n");
+        let error = machine.backup().unwrap_err();
+        assert_eq!((exit(&error), error.to_string()), (code, wanted.to_owned()));
+        assert_eq!(machine.objects(), Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs age, zstd, tar and sha256sum"]
+fn peers_stock_tools_open_what_was_encrypted() {
+    let machine = encrypting(&[ANN[1], BOB[1]]);
+    let id = machine.backup().unwrap().id.unwrap();
+    fs::create_dir(machine.path("out")).unwrap();
+    let run = |script: &str| {
+        let script = script.replace("NAME", &id);
+        let run = std::process::Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(machine.path("usb/blitzar"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        (run.status.success(), said)
+    };
+    let open = "sed -n 's/^data-sha256: \\(.*\\)/\\1  NAME.tar.zst.age/p' NAME.txt | sha256sum -c
+        age -d -i ../../keys/KEY NAME.tar.zst.age | zstd -d | tar -xp --numeric-owner --xattrs \
+        --xattrs-include='*' --acls -C ../../out
+        cd ../../out && sha256sum -c .state/SHA256SUMS";
+    for key in ["ann", "bob"] {
+        let (is_open, said) = run(&open.replace("KEY", key));
+        assert!(is_open, "{said}");
+        assert_eq!(machine.read("out/var/lib/app/data"), "data");
+    }
+    assert!(!run(&open.replace("KEY", "eve")).0);
+}
