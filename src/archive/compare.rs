@@ -1,9 +1,10 @@
 //! Comparing a tree with a manifest, metadata included: what a destination silently changed.
 
-use super::extract::{Job, Loss};
+use super::extract::{Aspect, Job, Loss};
 use super::manifest::{Record, What, order};
 use super::{Error, Result};
 use state_api::View;
+use state_linux::acl::{Acl, BadAcl};
 use state_linux::stat::{FileId, Kind, Stat};
 use state_linux::tree::{Entry, Walk};
 use std::collections::HashMap;
@@ -41,9 +42,10 @@ pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
                 return Err(Error::member(&record.path, "it was not restored"));
             }
         }
-        let mut differ = |what: String| {
+        let mut differ = |aspect: Aspect, what: String| {
             differences.push(Loss {
                 path: record.path.clone(),
+                aspect,
                 what,
             });
         };
@@ -51,15 +53,18 @@ pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
             // Its first name may not have been wanted; then it is the first itself.
             let first = ids.entry(target.clone()).or_insert(entry.stat.id);
             if *first != entry.stat.id {
-                differ("it is no longer the same file as its other names".into());
+                differ(
+                    Aspect::Links,
+                    "it is no longer the same file as its other names".into(),
+                );
             }
             continue;
         }
         if record.has_links {
             ids.insert(record.path.clone(), entry.stat.id);
         }
-        stat(&record, &entry.stat, &mut differ)?;
-        attributes(&record, &entry, &mut differ)?;
+        stat(job, &record, &entry.stat, &mut differ)?;
+        attributes(job, &record, &entry, &mut differ)?;
     }
     match next(&mut walk)? {
         None => Ok(differences),
@@ -86,7 +91,12 @@ fn next(walk: &mut Walk<'_>) -> Result<Option<Entry>> {
     }
 }
 
-fn stat(record: &Record, stat: &Stat, differ: &mut dyn FnMut(String)) -> Result<()> {
+fn stat(
+    job: &Job<'_>,
+    record: &Record,
+    stat: &Stat,
+    differ: &mut dyn FnMut(Aspect, String),
+) -> Result<()> {
     let kind = match record.what {
         What::Directory => Kind::Directory,
         What::File { .. } => Kind::File,
@@ -102,31 +112,43 @@ fn stat(record: &Record, stat: &Stat, differ: &mut dyn FnMut(String)) -> Result<
     {
         return Err(Error::member(&record.path, "it has another size"));
     }
-    let (owner, found) = ((record.uid, record.gid), (stat.uid, stat.gid));
+    let owner = (job.owners.user(record.uid), job.owners.group(record.gid));
+    let found = (stat.uid, stat.gid);
     if owner != found {
-        differ(format!(
-            "owner {}:{} instead of {}:{}",
-            found.0, found.1, owner.0, owner.1
-        ));
+        differ(
+            Aspect::Owner,
+            format!(
+                "owner {}:{} instead of {}:{}",
+                found.0, found.1, owner.0, owner.1
+            ),
+        );
     }
     // A symlink has no mode of its own on Linux.
     if kind != Kind::Symlink && record.mode != stat.mode {
-        differ(format!(
-            "mode {:04o} instead of {:04o}",
-            stat.mode, record.mode
-        ));
+        differ(
+            Aspect::Mode,
+            format!("mode {:04o} instead of {:04o}", stat.mode, record.mode),
+        );
     }
     let time = super::pax::Time {
         seconds: stat.modified.seconds,
         nanoseconds: stat.modified.nanoseconds,
     };
     if time != record.modified {
-        differ(format!("time {time} instead of {}", record.modified));
+        differ(
+            Aspect::Time,
+            format!("time {time} instead of {}", record.modified),
+        );
     }
     Ok(())
 }
 
-fn attributes(record: &Record, entry: &Entry, differ: &mut dyn FnMut(String)) -> Result<()> {
+fn attributes(
+    job: &Job<'_>,
+    record: &Record,
+    entry: &Entry,
+    differ: &mut dyn FnMut(Aspect, String),
+) -> Result<()> {
     let found = entry.metadata().map_err(|unreadable| {
         Error::os(
             format!("{} {}", unreadable.doing, entry.path.display()),
@@ -139,44 +161,55 @@ fn attributes(record: &Record, entry: &Entry, differ: &mut dyn FnMut(String)) ->
         return Err(Error::member(&record.path, "it points somewhere else"));
     }
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let aspect = |name: &[u8]| Aspect::Attribute(name.to_vec());
     for (name, value) in &record.extra.xattrs {
         match found.xattrs.get(std::ffi::OsStr::from_bytes(name)) {
             Some(there) if there == value => {}
-            Some(_) => differ(format!("attribute {} has another value", shown(name))),
-            None => differ(format!("no attribute {}", shown(name))),
+            Some(_) => differ(
+                aspect(name),
+                format!("attribute {} has another value", shown(name)),
+            ),
+            None => differ(aspect(name), format!("no attribute {}", shown(name))),
         }
     }
     for name in found.xattrs.keys() {
         let name = name.as_bytes();
         // Labels are given to every file where SELinux is at work.
         if !record.extra.xattrs.contains_key(name) && name != b"security.selinux" {
-            differ(format!("attribute {} on top", shown(name)));
+            differ(aspect(name), format!("attribute {} on top", shown(name)));
         }
     }
-    for (what, wanted, there) in [
+    let acl = |text: &Option<String>| -> Result<Option<String>> {
+        let Some(text) = text else { return Ok(None) };
+        let acl: Acl = (text.parse()).map_err(|bad: BadAcl| Error::member(&record.path, bad))?;
+        Ok(Some(job.owners.acl(&acl).to_string()))
+    };
+    for (aspect, what, wanted, there) in [
         (
+            Aspect::Acl,
             "ACL",
-            &record.extra.access_acl,
+            acl(&record.extra.access_acl)?,
             found.access_acl.map(|acl| acl.to_string()),
         ),
         (
+            Aspect::DefaultAcl,
             "default ACL",
-            &record.extra.default_acl,
+            acl(&record.extra.default_acl)?,
             found.default_acl.map(|acl| acl.to_string()),
         ),
         (
+            Aspect::Flags,
             "flags",
-            &record.extra.flags,
+            record.extra.flags.clone(),
             Some(found.flags.to_string()).filter(|flags| !flags.is_empty()),
         ),
     ] {
-        if *wanted != there {
+        if wanted != there {
             let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
-            differ(format!(
-                "{what} {} instead of {}",
-                text(&there),
-                text(wanted)
-            ));
+            differ(
+                aspect,
+                format!("{what} {} instead of {}", text(&there), text(&wanted)),
+            );
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ pub mod label;
 pub mod machine;
 pub mod manifest;
 pub mod member;
+pub mod owners;
 pub mod pax;
 pub mod read;
 pub mod select;

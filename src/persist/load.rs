@@ -13,6 +13,15 @@ use std::path::Path;
 /// The root directory cannot be opened. What contradicts itself in the declaration is the inner
 /// error.
 pub fn load(root_dir: &Path, settings: &Settings) -> Result<Result<PersistTree, Problems>> {
+    let users = users(root_dir, settings)?;
+    Ok(PersistTree::resolve(settings, &users))
+}
+
+/// The users of the machine below `root_dir`, as far as its root and its stores know them.
+///
+/// # Errors
+/// The root directory cannot be opened.
+pub fn users(root_dir: &Path, settings: &Settings) -> Result<Users> {
     let root = Anchor::open(root_dir)
         .map_err(|error| Error::os(format!("opening {}", root_dir.display()), error))?;
     let read = |path: &Path| root.read_within(path).unwrap_or_default();
@@ -31,5 +40,5 @@ pub fn load(root_dir: &Path, settings: &Settings) -> Result<Result<PersistTree, 
                 &stored("var/lib/nixos/gid-map"),
             ));
     }
-    Ok(PersistTree::resolve(settings, &users))
+    Ok(users)
 }

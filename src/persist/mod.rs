@@ -21,7 +21,7 @@ pub use apply::Applier;
 pub use entry::{
     CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
 };
-pub use load::load;
+pub use load::{load, users};
 pub use plan::{Verdict, plan};
 pub use seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
 pub use step::{Replaces, Step};

@@ -6,6 +6,7 @@ use state::archive::extract::Job;
 use state::archive::frame::SeekTable;
 use state::archive::label::Label;
 use state::archive::manifest::Digest;
+use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state_api::Never;
 use std::fs::{self, File};
@@ -69,6 +70,7 @@ fn a_restore_of_a_damaged_archive_fails_or_is_right() {
                 archive: &archive,
                 store: 0,
                 under: None,
+                owners: &Owners::default(),
                 interrupt: &Never,
             };
             job.extract(File::open(&to).unwrap().as_fd(), &mut |_| {})

@@ -4,6 +4,7 @@ use super::common::*;
 use super::hostile;
 use state::archive::compare;
 use state::archive::extract::{Job, Loss};
+use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state::inventory::{self, Inventory};
 use state_api::{Never, View};
@@ -29,6 +30,7 @@ pub(crate) fn extract(made: &Made, store: usize, into: &Path) -> Vec<Loss> {
         archive: &archive,
         store,
         under: None,
+        owners: &Owners::default(),
         interrupt: &Never,
     };
     let stage = File::open(into).unwrap();

@@ -1,6 +1,7 @@
 //! Bad input: a clear message, the promised exit code, and nothing lost.
 
 use super::machine::{Machine, exit, note};
+use state::archive::frame::SeekTable;
 use state::ops::{archives, restore};
 use state::progress::Silent;
 use state_api::Never;
@@ -78,8 +79,12 @@ fn a_damaged_archive_is_refused_and_the_store_stays() {
     };
     damage(&|file| file.set_len(whole.len() as u64 - 1).unwrap());
     damage(&|file| file.set_len(0).unwrap());
-    // In the middle of the content.
-    let middle = whole.len() as u64 / 3;
+    // In the middle of the content: the frame behind the one of machine.json.
+    let length = whole.len() as u64;
+    let table = length - SeekTable::length_at_end(&whole, length).unwrap();
+    let table = SeekTable::decode(&whole[table as usize..], length).unwrap();
+    let content = table.frames()[1];
+    let middle = content.at + u64::from(content.packed) / 2;
     damage(&|file| {
         file.write_all_at(&[whole[middle as usize] ^ 1], middle)
             .unwrap()

@@ -7,6 +7,7 @@ mod hostile;
 mod interrupted;
 mod listed;
 mod machine;
+mod owners;
 #[cfg(feature = "offsite")]
 mod sealed;
 #[cfg(feature = "offsite")]

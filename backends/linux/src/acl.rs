@@ -105,6 +105,17 @@ impl Acl {
         &self.0
     }
 
+    /// The same for others: `map` keeps the kind of whom an entry is about.
+    #[must_use]
+    pub fn map(&self, map: impl Fn(Who) -> Who) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|(who, bits)| (map(*who), *bits))
+                .collect(),
+        )
+    }
+
     fn checked(entries: Vec<(Who, u8)>) -> Result<Self, BadAcl> {
         if entries.len() > MOST_ENTRIES {
             return Err(BadAcl("the ACL has too many entries"));

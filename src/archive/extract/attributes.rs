@@ -1,8 +1,9 @@
 //! Giving a staged entry its owner, attributes, mode and times, in the order that keeps them:
 //! a change of owner strips setuid bits and capabilities, a change of mode touches ACLs.
 
-use super::Loss;
+use super::{Aspect, Loss};
 use crate::archive::manifest::{Record, What};
+use crate::archive::owners::Owners;
 use crate::archive::{Error, Result};
 use rustix::fs::{AtFlags, Mode, chmodat, fchmod};
 use rustix::io::Errno;
@@ -26,16 +27,20 @@ fn is_restored(name: &[u8]) -> bool {
         || name == b"btrfs.compression"
 }
 
-/// What an entry could not be given.
-#[derive(Debug, Default)]
-pub(super) struct Losses(pub(super) Vec<Loss>);
+/// Gives entries what is theirs, and keeps what they could not be given.
+#[derive(Debug)]
+pub(super) struct Losses<'a> {
+    pub(super) owners: &'a Owners,
+    pub(super) losses: Vec<Loss>,
+}
 
-impl Losses {
+impl Losses<'_> {
     /// Keeps what failed for good as a loss, and lets pass only what says that the filesystem is
     /// broken.
     pub(super) fn unless(
         &mut self,
         record: &Record,
+        aspect: Aspect,
         what: impl FnOnce() -> String,
         done: io::Result<()>,
     ) -> Result<bool> {
@@ -61,13 +66,14 @@ impl Losses {
         if !is_refusal {
             return Err(Error::os(format!("restoring {}", what()), error));
         }
-        self.push(record, format!("{}: {error}", what()));
+        self.push(record, aspect, format!("{}: {error}", what()));
         Ok(false)
     }
 
-    pub(super) fn push(&mut self, record: &Record, what: String) {
-        self.0.push(Loss {
+    pub(super) fn push(&mut self, record: &Record, aspect: Aspect, what: String) {
+        self.losses.push(Loss {
             path: record.path.clone(),
+            aspect,
             what: crate::failure::plain_errnos(&what),
         });
     }
@@ -78,29 +84,33 @@ impl Losses {
         record: &Record,
         place: &Place<'_, BorrowedFd<'_>>,
     ) -> Result<()> {
-        let owner = || format!("owner {}:{}", record.uid, record.gid);
-        let has_owner = self.unless(record, owner, place.set_owner(record.uid, record.gid))?;
+        let (uid, gid) = (self.owners.user(record.uid), self.owners.group(record.gid));
+        let owner = || format!("owner {uid}:{gid}");
+        let done = place.set_owner(uid, gid);
+        let has_owner = self.unless(record, Aspect::Owner, owner, done)?;
         let is_capability = |(name, _): &(&Vec<u8>, &Vec<u8>)| name.as_slice() == CAPABILITY;
         let (capability, others): (Vec<_>, Vec<_>) =
             record.extra.xattrs.iter().partition(is_capability);
         for (name, value) in others {
             self.xattr(record, place, name, value)?;
         }
-        for (kind, text) in [
-            (acl::ACCESS, &record.extra.access_acl),
-            (acl::DEFAULT, &record.extra.default_acl),
+        for (kind, aspect, text) in [
+            (acl::ACCESS, Aspect::Acl, &record.extra.access_acl),
+            (acl::DEFAULT, Aspect::DefaultAcl, &record.extra.default_acl),
         ] {
             if let Some(text) = text {
                 let acl: Acl =
                     (text.parse()).map_err(|bad: acl::BadAcl| Error::member(&record.path, bad))?;
-                self.unless(record, || format!("ACL {text}"), place.set_acl(kind, &acl))?;
+                let done = place.set_acl(kind, &self.owners.acl(&acl));
+                self.unless(record, aspect, || format!("ACL {text}"), done)?;
             }
         }
         for (name, value) in capability {
             if has_owner {
                 self.xattr(record, place, name, value)?;
             } else {
-                self.push(record, "capabilities, for want of the owner".into());
+                let aspect = Aspect::Attribute(name.clone());
+                self.push(record, aspect, "capabilities, for want of the owner".into());
             }
         }
         if !matches!(record.what, What::Symlink { .. }) {
@@ -118,6 +128,7 @@ impl Losses {
             };
             self.unless(
                 record,
+                Aspect::Mode,
                 || format!("mode {:04o}", record.mode),
                 done.map_err(Into::into),
             )?;
@@ -127,7 +138,7 @@ impl Losses {
             nanoseconds: record.modified.nanoseconds,
         };
         let what = || format!("time {}", record.modified);
-        self.unless(record, what, place.set_modified(time))?;
+        self.unless(record, Aspect::Time, what, place.set_modified(time))?;
         Ok(())
     }
 
@@ -139,15 +150,17 @@ impl Losses {
         value: &[u8],
     ) -> Result<()> {
         let what = || format!("attribute {}", String::from_utf8_lossy(name));
+        let aspect = Aspect::Attribute(name.to_vec());
         if !is_restored(name) {
             self.push(
                 record,
+                aspect,
                 format!("{}: attributes of this kind are not restored", what()),
             );
             return Ok(());
         }
         let name = CString::new(name).map_err(|e| Error::member(&record.path, e))?;
-        self.unless(record, what, place.set_xattr(&name, value))?;
+        self.unless(record, aspect, what, place.set_xattr(&name, value))?;
         Ok(())
     }
 
@@ -166,9 +179,12 @@ impl Losses {
         let what = || format!("flags {wanted}");
         match wanted.add_to(open) {
             Ok(missing) if missing.is_none() => {}
-            Ok(missing) => self.push(record, format!("flags {missing}: ignored")),
+            Ok(missing) => {
+                let what = format!("flags {missing}: ignored");
+                self.push(record, Aspect::Flags, what);
+            }
             Err(error) => {
-                self.unless(record, what, Err(error))?;
+                self.unless(record, Aspect::Flags, what, Err(error))?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ mod beneath;
 
 use super::manifest::{Digest, Record, What};
 use super::member::name;
+use super::owners::Owners;
 use super::read::{Archive, Members};
 use super::{Error, Result};
 use attributes::Losses;
@@ -34,8 +35,31 @@ use std::os::unix::fs::FileExt;
 pub struct Loss {
     /// The path.
     pub path: Vec<u8>,
-    /// What of it, and why.
+    /// What of it.
+    pub aspect: Aspect,
+    /// The same in words, and why.
     pub what: String,
+}
+
+/// What of an entry can be lost, each by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aspect {
+    /// Its owner or group.
+    Owner,
+    /// Its permissions.
+    Mode,
+    /// When its content changed last.
+    Time,
+    /// Its ACL.
+    Acl,
+    /// A directory's ACL for what is made in it.
+    DefaultAcl,
+    /// Its inode flags.
+    Flags,
+    /// The extended attribute of that name.
+    Attribute(Vec<u8>),
+    /// That its names are of one inode.
+    Links,
 }
 
 /// What is to be extracted.
@@ -47,6 +71,8 @@ pub struct Job<'a> {
     pub store: usize,
     /// Only this path and what is below it, and the directories that lead to it.
     pub under: Option<&'a [u8]>,
+    /// Whose it becomes.
+    pub owners: &'a Owners,
     /// Asked between pieces.
     pub interrupt: &'a dyn Interrupt,
 }
@@ -87,7 +113,10 @@ impl Job<'_> {
             job: *self,
             members: self.archive.members(),
             beneath: Beneath::new(stage),
-            losses: Losses::default(),
+            losses: Losses {
+                owners: self.owners,
+                losses: Vec::new(),
+            },
             late: HashSet::new(),
             elsewhere: HashMap::new(),
             watch,
@@ -95,7 +124,7 @@ impl Job<'_> {
         run.content()?;
         run.symlinks()?;
         run.seal()?;
-        Ok(run.losses.0)
+        Ok(run.losses.losses)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -110,7 +139,7 @@ struct Run<'a, 'w> {
     job: Job<'a>,
     members: Members<'a>,
     beneath: Beneath<'a>,
-    losses: Losses,
+    losses: Losses<'a>,
     /// Symlinks with further names: those names have to wait for them.
     late: HashSet<Vec<u8>>,
     /// Files outside the wanted path that may have further names inside it, and the first such

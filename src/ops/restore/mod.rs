@@ -4,6 +4,7 @@
 //! compared with the manifest. What was there is kept.
 
 mod marker;
+mod owners;
 mod path;
 mod report;
 
@@ -13,6 +14,7 @@ use super::archives::{self, Which};
 use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
 use crate::archive::manifest::What;
+use crate::archive::owners::Owners;
 use crate::archive::read::Archive;
 use crate::config;
 use crate::context::Context;
@@ -21,6 +23,7 @@ use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
 use anyhow::Context as _;
 use marker::Marker;
+use owners::Used;
 use state_api::{Refusal, SnapshotStore, View};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -88,15 +91,17 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             progress,
         );
     }
-    let mut tasks = tasks(cx, options, &settings, &archive)?;
+    let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
+    let owners = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.compare_config(cx, &settings, &archive);
+    report.notes.extend(used.notes(archive.machine(), &owners));
     if cx.dry_run {
         return Ok(report);
     }
     let _lock = cx.lock()?;
     for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
-        stage(cx, &archive, task, restored, progress)?;
+        stage(cx, &archive, &owners, task, restored, progress)?;
     }
     for n in 0..tasks.len() {
         let exchanged = swap(&mut tasks[n]);
@@ -124,7 +129,7 @@ fn tasks(
     options: &Options,
     settings: &crate::settings::Settings,
     archive: &Archive<'_>,
-) -> anyhow::Result<Vec<Task>> {
+) -> anyhow::Result<(Vec<Task>, Used)> {
     let mut tasks = Vec::new();
     let stores = &archive.machine().stores;
     let named = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
@@ -178,11 +183,13 @@ fn tasks(
             .hint(format!("it holds {}", names.join(", ")))
             .into());
     }
+    let mut used = Used::default();
     // The whole manifest, in order: what can be known to be wrong is known before anything is
     // written.
     for record in archive.records() {
         let (record, _) = record?;
         for task in tasks.iter_mut().filter(|task| task.store == record.store) {
+            used.see(&record);
             task.entries += 1;
             if let What::File {
                 size, is_sparse, ..
@@ -216,7 +223,7 @@ fn tasks(
             facts.free_bytes,
         )?;
     }
-    Ok(tasks)
+    Ok((tasks, used))
 }
 
 fn room(into: &Path, needed: u64, free: u64) -> anyhow::Result<()> {
@@ -240,6 +247,7 @@ fn room(into: &Path, needed: u64, free: u64) -> anyhow::Result<()> {
 fn stage(
     cx: &Context,
     archive: &Archive<'_>,
+    owners: &Owners,
     task: &mut Task,
     restored: &mut Restored,
     progress: &dyn Progress,
@@ -261,6 +269,7 @@ fn stage(
         archive,
         store: task.store,
         under: None,
+        owners,
         interrupt: cx.interrupt,
     };
     progress.begin("restoring", Unit::Bytes, Some(task.bytes));
@@ -277,11 +286,11 @@ fn stage(
 
 /// The losses with their causes, and of the differences those that no cause explains.
 fn merge(losses: Vec<Loss>, differences: Vec<Loss>) -> Vec<Lost> {
-    let explained: std::collections::BTreeSet<_> =
-        losses.iter().map(|loss| loss.path.clone()).collect();
+    let about = |loss: &Loss| (loss.path.clone(), loss.aspect.clone());
+    let explained: std::collections::BTreeSet<_> = losses.iter().map(about).collect();
     let others = differences
         .into_iter()
-        .filter(|loss| !explained.contains(&loss.path));
+        .filter(|loss| !explained.contains(&about(loss)));
     losses
         .iter()
         .cloned()

@@ -1,5 +1,6 @@
 //! One path out of an archive, put into its place in the store.
 
+use super::owners::Used;
 use super::report::{Kept, Report, Restored};
 use super::{Options, merge, room};
 use crate::archive::extract::Job;
@@ -42,6 +43,7 @@ pub(super) fn run(
         .map_err(|why| Failure::usage(format!("{} {why}", path.display())))?;
     let wanted = path_bytes(&path);
     let (mut store, mut entries, mut bytes) = (None, 0, 0);
+    let mut used = Used::default();
     for record in archive.records() {
         let (record, _) = record?;
         let is_it = record.path == wanted;
@@ -50,6 +52,7 @@ pub(super) fn run(
         }
         let below = record.path.strip_prefix(wanted);
         if store == Some(record.store) && (is_it || below.is_some_and(|r| r.starts_with(b"/"))) {
+            used.see(&record);
             entries += 1;
             if let What::File {
                 size, is_sparse, ..
@@ -75,7 +78,9 @@ pub(super) fn run(
         }
     };
     let place = into.join(path.strip_prefix("/").unwrap_or(&path));
+    let owners = used.owners(cx, options, settings, archive.machine())?;
     let mut report = Report::of(target, archive, signature);
+    report.notes = used.notes(archive.machine(), &owners);
     report.stores.push(Restored {
         store: name,
         into: place.clone(),
@@ -110,6 +115,7 @@ pub(super) fn run(
         archive,
         store,
         under: Some(wanted),
+        owners: &owners,
         interrupt: cx.interrupt,
     };
     progress.begin("restoring", Unit::Bytes, Some(bytes));

@@ -16,6 +16,7 @@ use forge::{link, symlink};
 use state::archive::Error;
 use state::archive::extract::Job;
 use state::archive::member::Kind;
+use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state_api::Never;
 use std::fs::{self, File};
@@ -38,6 +39,7 @@ fn outcome(made: &Made) -> Result<Vec<String>, String> {
             archive: &archive,
             store: 0,
             under: None,
+            owners: &Owners::default(),
             interrupt: &Never,
         };
         let extracted = job.extract(File::open(&stage).unwrap().as_fd(), &mut |_| {});

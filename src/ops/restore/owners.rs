@@ -1,0 +1,87 @@
+//! Whose restored files become, and what there is to say of it.
+
+use super::Options;
+use crate::archive::machine::Machine;
+use crate::archive::manifest::{Bytes, Record};
+use crate::archive::owners::Owners;
+use crate::context::Context;
+use crate::persist;
+use crate::settings::Settings;
+use anyhow::Context as _;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The owners of what is to be restored.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    users: BTreeSet<u32>,
+    groups: BTreeSet<u32>,
+    /// Whether the system's user table comes along: then the numbers are right as they are.
+    has_table: bool,
+}
+
+impl Used {
+    pub(super) fn see(&mut self, record: &Record) {
+        self.users.insert(record.uid);
+        self.groups.insert(record.gid);
+        let tables: [&[u8]; 2] = [b"etc/passwd", b"var/lib/nixos/uid-map"];
+        self.has_table |= tables.contains(&record.path.as_slice());
+    }
+
+    /// Whose they become. The user table is that of the system that is restored: never that of a
+    /// live medium from which something is restored into a directory.
+    pub(super) fn owners(
+        &self,
+        cx: &Context,
+        options: &Options,
+        settings: &Settings,
+        machine: &Machine,
+    ) -> anyhow::Result<Owners> {
+        let is_elsewhere = options.into.is_some() && cx.root_dir == Path::new("/");
+        if self.has_table || is_elsewhere {
+            return Ok(Owners::default());
+        }
+        let here = persist::users(&cx.root_dir, settings).context("reading the user table")?;
+        Ok(Owners::by_name(machine, &here))
+    }
+
+    /// What became other numbers, and which numbers have no name.
+    pub(super) fn notes(&self, machine: &Machine, owners: &Owners) -> Vec<String> {
+        let sides = [
+            ("user", &self.users, &machine.users, &owners.users),
+            ("group", &self.groups, &machine.groups, &owners.groups),
+        ];
+        let (mut changed, mut unknown) = (Vec::new(), Vec::new());
+        for (kind, used, names, numbers) in sides {
+            let name = |id: &u32| names.get(id).map(shown);
+            changed.extend(used.iter().filter_map(|id| {
+                let (now, name) = (numbers.get(id)?, name(id)?);
+                Some(format!("{kind} {name} is {now} here and was {id}"))
+            }));
+            let nameless = used.iter().filter(|id| **id != 0 && name(id).is_none());
+            unknown.extend(nameless.map(|id| format!("{kind} {id}")));
+        }
+        let note = |what: &str, list: Vec<String>| {
+            (!list.is_empty()).then(|| format!("{what}: {}", few(&list)))
+        };
+        let notes = [
+            note("owners go by their names", changed),
+            note("owners that had no name stay numbers", unknown),
+        ];
+        notes.into_iter().flatten().collect()
+    }
+}
+
+fn shown(name: &Bytes) -> String {
+    String::from_utf8_lossy(&name.0).into_owned()
+}
+
+/// The first of a list, and how many more there are.
+fn few(list: &[String]) -> String {
+    const MOST: usize = 6;
+    let mut text = list[..list.len().min(MOST)].join(", ");
+    if let Some(more) = list.len().checked_sub(MOST).filter(|more| *more > 0) {
+        text += &format!(" and {more} more");
+    }
+    text
+}
