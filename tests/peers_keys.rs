@@ -71,13 +71,94 @@ fn peers_ssh_keygen_and_we_verify_each_other() {
         "text",
     ));
     let theirs = fs::read_to_string(dir.join("text.sig")).unwrap();
-    let list = AllowedSigners::parse(&line).unwrap();
+    let list = AllowedSigners::parse(&line);
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     assert_eq!(
         list.verify("blitzar", &text, &theirs, now),
         Ok(signer.fingerprint())
     );
     assert!(list.verify("blitzar", b"format 2", &theirs, now).is_err());
+}
+
+/// Every rule of the list, at times on both sides of it: where ssh-keygen trusts, so do we, and
+/// where it does not, we do not.
+#[test]
+#[ignore = "needs ssh-keygen"]
+fn peers_ssh_keygen_and_we_trust_the_same_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("text"), "state archive 1\n").unwrap();
+    for key in ["own", "other"] {
+        let args = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key];
+        ok(run(dir, "ssh-keygen", &args, "text"));
+    }
+    let read = |name: &str| {
+        fs::read_to_string(dir.join(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let (own, other) = (read("own.pub"), read("other.pub"));
+    let signer = Signer::from_openssh(&fs::read_to_string(dir.join("own")).unwrap()).unwrap();
+    fs::write(dir.join("sig"), signer.sign(b"state archive 1\n").unwrap()).unwrap();
+    let lists = [
+        format!("blitzar {own}"),
+        format!("blitzar {other}"),
+        format!("quasar {own}"),
+        format!("  blitz* {own} a comment"),
+        format!("quasar,blitzar {own}"),
+        format!("*,!blitzar {own}"),
+        format!("!quasar,* {own}"),
+        format!("\"blitzar\" {own}"),
+        format!("blitza? {own}"),
+        format!("BLITZAR {own}"),
+        format!("blitzar namespaces=\"state-archive\" {own}"),
+        format!("blitzar namespaces=\"git,state-*\" {own}"),
+        format!("blitzar namespaces=\"git\" {own}"),
+        format!("blitzar namespaces=state-archive {own}"),
+        format!("blitzar NAMESPACES=\"state-archive\" {own}"),
+        format!("blitzar namespaces=\"*,!state-archive\" {own}"),
+        // A key that was replaced: the old one is kept, or put out of force.
+        format!("blitzar {own}\nblitzar {other}"),
+        format!("blitzar valid-before=\"20261121120000Z\" {own}\nblitzar {other}"),
+        format!("blitzar valid-after=\"20261121120000Z\" {own}"),
+        format!("blitzar valid-after=\"20261121Z\",valid-before=\"202611211200Z\" {own}"),
+        format!(
+            "blitzar namespaces=\"state-archive\",valid-before=\"20261121115959Z\" {own}\n\
+             blitzar valid-after=\"20261121120001Z\" {own}"
+        ),
+        format!("blitzar valid-before=soon {own}"),
+        format!("blitzar valid-before=\"20261399Z\" {own}"),
+        format!("blitzar colour=red {own}"),
+        format!("blitzar cert-authority {own}"),
+        format!("nonsense\n\n# blitzar\nblitzar {own}"),
+        format!("#blitzar {own}"),
+        "blitzar".to_owned(),
+        "blitzar ssh-ed25519 AAAA".to_owned(),
+        String::new(),
+    ];
+    let (mut trusted, mut untrusted) = (0, 0);
+    for list in lists {
+        fs::write(dir.join("allowed"), format!("{list}\n")).unwrap();
+        for time in ["20261121115959Z", "20261121120000Z", "20261121120001Z"] {
+            let option = format!("-Overify-time={time}");
+            let args = [
+                "-Y", "verify", &option, "-f", "allowed", "-I", "blitzar", "-n", NAMESPACE, "-s",
+                "sig",
+            ];
+            let theirs = run(dir, "ssh-keygen", &args, "text").status.success();
+            let now = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%d%H%M%SZ");
+            let ours = AllowedSigners::parse(&list).verify(
+                "blitzar",
+                b"state archive 1\n",
+                &read("sig"),
+                now.unwrap().and_utc(),
+            );
+            assert_eq!(ours.is_ok(), theirs, "{time}: {ours:?}\n{list}");
+            *(if theirs { &mut trusted } else { &mut untrusted }) += 1;
+        }
+    }
+    assert!(trusted > 30 && untrusted > 30, "{trusted} {untrusted}");
 }
 
 #[test]

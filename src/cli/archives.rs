@@ -31,6 +31,10 @@ pub struct Args {
     /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
     #[arg(long, global = true, value_name = "FINGERPRINT")]
     trust_key: Option<String>,
+    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
+    /// hardware, the one in your configuration's repository.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "trust_key")]
+    trusted_signers: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -70,6 +74,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         from: args.from,
         machine: args.machine,
         trust_key: args.trust_key,
+        trusted_signers: args.trusted_signers,
         keyring: globals.keyring(args.identity),
     };
     match args.verb {

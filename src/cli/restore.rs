@@ -37,6 +37,10 @@ pub struct Args {
     /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
     #[arg(long, value_name = "FINGERPRINT")]
     trust_key: Option<String>,
+    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
+    /// hardware, the one in your configuration's repository.
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_key")]
+    trusted_signers: Option<PathBuf>,
     /// A file with the age key that opens the archive, if it is encrypted; may be given several
     /// times.
     #[arg(long, value_name = "FILE")]
@@ -63,6 +67,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             from: args.from,
             machine: args.machine,
             trust_key: args.trust_key,
+            trusted_signers: args.trusted_signers,
             keyring: globals.keyring(args.identity),
         },
         archive: args.archive,
@@ -80,7 +85,8 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         match &plan.signature {
             Signature::Unknown { key } if !options.allow_unsigned => {
                 let question = format!(
-                    "The archive {} is signed by {key}. Is that the key of {}?",
+                    "The archive {} is signed by {key}. Compare it with your recovery sheet, or \
+                     with what `ssh-keygen -lf` prints of the key you know. Is that the key of {}?",
                     plan.id, plan.machine
                 );
                 if !globals.vouch(&question)? {

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which archives are meant.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct Which {
     pub machine: Option<String>,
     /// The fingerprint of the key whose signatures are believed, whatever the settings say.
     pub trust_key: Option<String>,
+    /// A list of keys that are believed, instead of that of the settings.
+    pub trusted_signers: Option<PathBuf>,
     /// What opens encrypted archives.
     pub keyring: Keyring,
 }
@@ -124,7 +126,7 @@ pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List>
         true => None,
         false => Some(machine_of(cx, &settings, which)?),
     };
-    let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
+    let trust = Trust::of(cx, &settings, which)?;
     let mut failures = Vec::new();
     for name in &targets {
         let read = target::open(&settings, name).and_then(|target| {
@@ -263,7 +265,7 @@ pub fn verify(
 ) -> anyhow::Result<Verified> {
     let settings = settings(cx, which.from.as_deref())?;
     let machine = machine_of(cx, &settings, which)?;
-    let trust = Trust::of(cx, &settings, which.trust_key.as_deref())?;
+    let trust = Trust::of(cx, &settings, which)?;
     let keys = which.keyring.with(cx, &settings);
     let mut verified = Verified {
         archives: Vec::new(),
@@ -406,7 +408,7 @@ impl Found {
         settings: &Settings,
         which: &Which,
     ) -> anyhow::Result<Signature> {
-        let trust = Trust::of(cx, settings, which.trust_key.as_deref())?;
+        let trust = Trust::of(cx, settings, which)?;
         Ok(trust.look(self.target.as_ref(), &self.label)?)
     }
 

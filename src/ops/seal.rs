@@ -4,6 +4,7 @@
 //! `[archive] trusted-signers`, or the one that a person named; never against what lies beside
 //! the archive.
 
+use super::archives::Which;
 use crate::archive::label::{Label, SIGNATURE};
 use crate::archive::{Error, Result};
 use crate::context::Context;
@@ -85,7 +86,9 @@ impl Signature {
                 format!("the archive {id} is signed by {key}, which nothing here vouches for"),
             )
             .hint(format!(
-                "compare it with what you noted of the machine's key, then say --trust-key {key}"
+                "name the allowed_signers file in your configuration's repository, \
+                 --trusted-signers FILE; or compare the key with your recovery sheet, then say \
+                 --trust-key {key}"
             ))
             .into()),
             Self::Unchecked => Err(Failure::new(
@@ -145,10 +148,11 @@ mod keys {
     use chrono::{DateTime, Utc};
     use std::path::Path;
 
-    fn read(cx: &Context, path: &Path) -> anyhow::Result<String> {
-        std::fs::read_to_string(cx.rooted(path)).map_err(|error| {
+    /// The text of the file at `path`, which a person calls `name`.
+    fn read(path: &Path, name: &Path) -> anyhow::Result<String> {
+        std::fs::read_to_string(path).map_err(|error| {
             let fact = crate::failure::plain_errnos(&error.to_string());
-            Failure::new(Class::Key, format!("reading {}: {fact}", path.display())).into()
+            Failure::new(Class::Key, format!("reading {}: {fact}", name.display())).into()
         })
     }
 
@@ -166,7 +170,8 @@ mod keys {
             let Some(path) = &settings.archive.sign_with else {
                 return Ok(None);
             };
-            let signer = Signer::from_openssh(&read(cx, path)?).map_err(|e| bad(path, &e))?;
+            let signer =
+                Signer::from_openssh(&read(&cx.rooted(path), path)?).map_err(|e| bad(path, &e))?;
             Ok(Some(Self(signer)))
         }
 
@@ -190,13 +195,10 @@ mod keys {
     }
 
     impl Trust {
-        /// The keys of `[archive] trusted-signers`, or the one that a person named.
-        pub(crate) fn of(
-            cx: &Context,
-            settings: &Settings,
-            key: Option<&str>,
-        ) -> anyhow::Result<Self> {
-            if let Some(key) = key
+        /// The one key that a person named, else the list that a person named, else that of
+        /// `[archive] trusted-signers`. Never anything that lies beside the archive.
+        pub(crate) fn of(cx: &Context, settings: &Settings, which: &Which) -> anyhow::Result<Self> {
+            if let Some(key) = &which.trust_key
                 && !key.starts_with("SHA256:")
             {
                 return Err(
@@ -205,16 +207,15 @@ mod keys {
                         .into(),
                 );
             }
-            let signers = match (&settings.archive.trusted_signers, key) {
-                (Some(path), None) => {
-                    let list = AllowedSigners::parse(&read(cx, path)?);
-                    Some(list.map_err(|e| bad(path, &e))?)
-                }
-                _ => None,
+            let configured = settings.archive.trusted_signers.as_ref();
+            let signers = match (&which.trust_key, &which.trusted_signers, configured) {
+                (Some(_), ..) | (None, None, None) => None,
+                (None, Some(named), _) => Some(read(named, named)?),
+                (None, None, Some(path)) => Some(read(&cx.rooted(path), path)?),
             };
             Ok(Self {
-                signers,
-                key: key.map(str::to_owned),
+                signers: signers.map(|text| AllowedSigners::parse(&text)),
+                key: which.trust_key.clone(),
                 now: cx.now,
             })
         }
@@ -247,6 +248,7 @@ mod keys {
                 Some(_) => Err(SignatureError::Untrusted {
                     fingerprint: key,
                     principal: label.machine.clone(),
+                    why: None,
                 }),
             }
         }
@@ -293,15 +295,11 @@ mod keys {
 
     impl Trust {
         /// Refuses keys that cannot be used.
-        pub(crate) fn of(
-            _: &Context,
-            settings: &Settings,
-            key: Option<&str>,
-        ) -> anyhow::Result<Self> {
-            match (key, &settings.archive.trusted_signers) {
-                (Some(_), _) => Err(refused("--trust-key")),
-                (None, Some(_)) => Err(refused("trusted-signers")),
-                (None, None) => Ok(Self),
+        pub(crate) fn of(_: &Context, settings: &Settings, which: &Which) -> anyhow::Result<Self> {
+            let named = which.trust_key.is_some() || which.trusted_signers.is_some();
+            match named || settings.archive.trusted_signers.is_some() {
+                true => Err(refused("trusted-signers")),
+                false => Ok(Self),
             }
         }
 

@@ -195,6 +195,74 @@ fn without_a_list_a_person_must_know_the_key() {
     assert_eq!(report.signature, Signature::Trusted { key });
 }
 
+/// On fresh hardware there are no settings: the list comes from the configuration's repository.
+#[test]
+fn a_list_that_a_person_names_counts_alone() {
+    let machine = signing(&[own()]);
+    machine.backup().unwrap();
+    machine.configure(SIGN); // which trusts nobody
+    let list = machine.path("repo/allowed_signers");
+    let restored = |lines: &[String]| {
+        machine.write("repo/allowed_signers", &lines.join("\n"));
+        machine.restore_with(&Never, |options| {
+            options.allow_unsigned = false;
+            options.forget_replaced = true;
+            options.which.trusted_signers = Some(list.clone());
+        })
+    };
+    let key = signer(KEY).fingerprint();
+    let trusted = restored(&["nonsense".into(), own()]).unwrap().signature;
+    assert_eq!(trusted, Signature::Trusted { key: key.clone() });
+    let other = signer(OTHER).allowed_line("blitzar").unwrap();
+    let error = restored(&[other, "nonsense".into()]).unwrap_err();
+    assert_eq!(
+        (exit(&error), error.to_string()),
+        (
+            12,
+            format!(
+                "the signature of the archive {}: the key {key} is not trusted for blitzar (line \
+                 2: it ends before its key)",
+                machine.list().archives[0].id
+            )
+        )
+    );
+    // It replaces that of the settings.
+    machine.configure(&format!("{SIGN}{TRUST}"));
+    assert_eq!(exit(&restored(&[]).unwrap_err()), 12);
+    fs::remove_file(&list).unwrap();
+    let missing = machine.restore_with(&Never, |options| {
+        options.which.trusted_signers = Some(list.clone());
+    });
+    assert_eq!(exit(&missing.unwrap_err()), 12);
+}
+
+/// The host key was replaced. The old one stays on the list while its archives are to be
+/// believed, and is put out of force once it is not any more.
+#[test]
+fn a_machine_that_has_a_new_key_is_known_by_both() {
+    let machine = signing(&[own()]);
+    let old = machine.backup().unwrap().id.unwrap();
+    machine.write("root/etc/ssh/key", OTHER);
+    let refused = machine.backup().unwrap();
+    assert_eq!(refused.notes.len(), 1, "{:?}", refused.notes);
+    let new = signer(OTHER).allowed_line("blitzar").unwrap();
+    let believe = |lines: &[&str]| {
+        machine.write("root/etc/state/allowed_signers", &lines.join("\n"));
+        let list = machine.list().archives;
+        let trusted =
+            |archive: &archives::Listed| matches!(archive.signature, Signature::Trusted { .. });
+        (
+            trusted(list.iter().find(|archive| archive.id == old).unwrap()),
+            trusted(list.last().unwrap()),
+        )
+    };
+    assert_eq!(believe(&[&own()]), (true, false));
+    assert_eq!(believe(&[&own(), &new]), (true, true));
+    let revoked = own().replacen(' ', " valid-before=\"20200101Z\",", 1);
+    assert_eq!(believe(&[&revoked, &new]), (false, true));
+    assert_eq!(machine.backup().unwrap().notes, Vec::<String>::new());
+}
+
 #[test]
 fn a_label_whose_signature_is_gone_is_unsigned() {
     let machine = signing(&[own()]);

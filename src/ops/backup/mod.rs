@@ -8,7 +8,7 @@ mod sources;
 pub(crate) use commit::look as commit;
 pub use report::{Published, Report, Shortcoming, Source};
 
-use super::archives::machine_name;
+use super::archives::{Which, machine_name};
 use super::encryption::Encryption;
 use super::seal::{self, Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
@@ -62,7 +62,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     }
     let seal = Seal::of(cx, &settings)?;
     let encryption = Encryption::of(cx, &settings)?;
-    let trust = Trust::of(cx, &settings, None);
+    let trust = Trust::of(cx, &settings, &Which::default());
     let look = |config: &ConfigRepo| commit::look(&cx.rooted(&config.repo), &config.repo);
     let config = settings.config.as_ref().map(look);
     let config = match (config, &settings.config) {
