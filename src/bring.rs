@@ -3,9 +3,11 @@
 use crate::anchor::Anchor;
 use crate::copy::{self, Copied, Fidelity};
 use crate::view;
-use rustix::fs::{Mode, RenameFlags, fsync, mkdirat, renameat_with, syncfs};
+use rustix::fs::{Mode, RenameFlags, fsync, mkdirat, renameat, renameat_with, syncfs};
 use rustix::io::Errno;
 use state_api::{Error, Interrupt, Result, View};
+use state_linux::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -29,6 +31,74 @@ pub fn bring(
     staging: &Anchor,
     interrupt: &dyn Interrupt,
 ) -> Result<Copied> {
+    stage(from, path, staging, interrupt, &|made, source| {
+        renameat_with(made, source, to, name, RenameFlags::NOREPLACE)?;
+        fsync(to.as_fd())?;
+        Ok(())
+    })
+}
+
+/// What must be so for a copy to take the place of something.
+#[allow(missing_debug_implementations)] // functions have nothing to show
+pub struct Expects<'a> {
+    /// Of the copy, by the directory it is in and its name there.
+    pub is_whole: &'a dyn Fn(&Anchor, &OsStr) -> io::Result<bool>,
+    /// Of what it replaced, once nobody can find that any more.
+    pub is_replaceable: &'a dyn Fn(&Stat) -> bool,
+}
+
+/// The same in the place of what stands at `name` already, in one act, if both are as `expects`
+/// says. Else everything is as it was.
+///
+/// # Errors
+/// As [`bring`]; [`Error::Stale`] if it was not as expected.
+pub fn replace(
+    from: &View,
+    path: &Path,
+    (to, name): (&Anchor, &OsStr),
+    expects: &Expects<'_>,
+    interrupt: &dyn Interrupt,
+) -> Result<Copied> {
+    let stale = || Error::Stale {
+        what: crate::paths::Shown(path).to_string(),
+    };
+    let is_stale = Cell::new(false);
+    let exchange = |made: &Anchor, source: &OsStr| -> io::Result<()> {
+        if !(expects.is_whole)(made, source)? {
+            is_stale.set(true);
+            return Ok(());
+        }
+        let swap = || renameat_with(made, source, to, name, RenameFlags::EXCHANGE);
+        match swap() {
+            // ZFS before 2.2 knows no exchange.
+            Err(Errno::INVAL) => renameat(made, source, to, name)?,
+            Err(Errno::NOENT) => renameat_with(made, source, to, name, RenameFlags::NOREPLACE)?,
+            swapped => {
+                swapped?;
+                if !(expects.is_replaceable)(&Stat::of(made, source)?) {
+                    swap()?;
+                    is_stale.set(true);
+                }
+            }
+        }
+        fsync(to.as_fd())?;
+        Ok(())
+    };
+    let copied = stage(from, path, to, interrupt, &exchange)?;
+    match is_stale.get() {
+        false => Ok(copied),
+        true => Err(stale()),
+    }
+}
+
+/// Makes the copy in a staging directory, and has `place` move it from there.
+fn stage(
+    from: &View,
+    path: &Path,
+    staging: &Anchor,
+    interrupt: &dyn Interrupt,
+    place: &dyn Fn(&Anchor, &OsStr) -> io::Result<()>,
+) -> Result<Copied> {
     let shown = || crate::paths::Shown(path).to_string();
     let failed = |error: io::Error| Error::os(format!("copying {}", shown()), error);
     let (Some(parent), Some(source)) = (path.parent(), path.file_name()) else {
@@ -46,10 +116,8 @@ pub fn bring(
         .and_then(|made| {
             let copied = copy::one(&parent, source, &made, Fidelity::Exact, interrupt)?;
             // Complete on the disk before it has its name.
-            syncfs(&made).map_err(|errno| failed(errno.into()))?;
-            let flags = RenameFlags::NOREPLACE;
-            renameat_with(&made, source, to, name, flags).map_err(|errno| failed(errno.into()))?;
-            fsync(to.as_fd()).map_err(|errno| failed(errno.into()))?;
+            sync(&made, source).map_err(failed)?;
+            place(&made, source).map_err(failed)?;
             Ok(copied)
         });
     match (copied, discard(staging).map_err(failed)) {
@@ -60,6 +128,16 @@ pub fn bring(
             recovery: Box::new(recovery),
         }),
     }
+}
+
+/// Waits until what is called `name` is on the disk: one file alone where it is one.
+fn sync(dir: &Anchor, name: &OsStr) -> io::Result<()> {
+    let is_file = Stat::of(dir, name)?.kind == Kind::File;
+    match is_file {
+        true => fsync(dir.read(Path::new(name))?)?,
+        false => syncfs(dir)?,
+    }
+    Ok(())
 }
 
 /// Removes our own staging directory, if there is one.

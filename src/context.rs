@@ -33,8 +33,12 @@ impl Context<'_> {
         self.root_dir.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Where records of this boot live: `ROOT/run/state`.
+    /// Where records of this boot live: `ROOT/run/state`. In an initrd that is its own /run, which
+    /// becomes that of the system; what root itself holds below /run is never seen again.
     pub fn run_dir(&self) -> PathBuf {
+        if self.root_dir != Path::new("/") && is_initrd() {
+            return Path::new("/").join(RUN_DIR);
+        }
         self.root_dir.join(RUN_DIR)
     }
 
@@ -66,6 +70,16 @@ impl Locked {
     pub fn hint(&self) -> String {
         "wait until it has ended and run the command again".into()
     }
+}
+
+/// Whether this process runs in an initrd, by systemd's sign of one, or by what `/` is there: the
+/// kernel's own first filesystem, which a system never sees.
+fn is_initrd() -> bool {
+    Path::new("/etc/initrd-release").exists()
+        || state_linux::mountinfo::read().is_ok_and(|mounts| {
+            let root = mounts.iter().rfind(|mount| mount.at == Path::new("/"));
+            root.is_some_and(|root| root.filesystem == "rootfs")
+        })
 }
 
 impl fmt::Debug for Context<'_> {

@@ -21,6 +21,7 @@ pub mod paths;
 pub mod persist;
 pub mod program;
 pub mod progress;
+pub mod quarantine;
 pub mod record;
 pub mod retention;
 pub mod settings;

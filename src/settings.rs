@@ -189,8 +189,10 @@ words! {
         Bind "bind",
         /// A symlink into the store.
         Symlink "symlink",
+        /// A copy, saved back when it changes: for files that their programs replace.
+        Copy "copy",
     }
-    later ["copy"]
+    later []
 }
 
 words! {

@@ -17,6 +17,7 @@ const GROUND: &[&str] = &[
     "src/archive/sums.rs",
     "src/paths.rs",
     "src/persist/entry.rs",
+    "src/persist/plan",
     "src/persist/plan.rs",
     "src/persist/seen.rs",
     "src/persist/step.rs",

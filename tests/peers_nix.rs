@@ -112,6 +112,22 @@ fn peers_the_reset_waits_for_the_root_device_and_for_resume() {
 
 #[test]
 #[ignore = "needs nix-instantiate"]
+fn peers_copied_files_are_watched_until_everything_else_has_stopped() {
+    assert!(example_with("")["services"]["state-watch"].is_null());
+    let copied = example_with(
+        r#"{ services.state.persistence."/persist".files = [ { path = "/etc/passwd"; method = "copy"; } ]; }"#,
+    );
+    let watch = &copied["services"]["state-watch"];
+    assert_eq!(
+        watch["before"],
+        serde_json::json!(["sysinit.target", "shutdown.target"])
+    );
+    let exec = watch["serviceConfig"]["ExecStart"].as_str().unwrap();
+    assert!(exec.ends_with("/bin/state mount --watch"), "{exec}");
+}
+
+#[test]
+#[ignore = "needs nix-instantiate"]
 fn peers_wrong_machines_are_told_what_is_wrong() {
     for (more, wanted) in [
         (

@@ -39,6 +39,7 @@ let
           type = types.enum [
             "bind"
             "symlink"
+            "copy"
           ];
           default = "bind";
           description = "How it is put in place.";
@@ -157,6 +158,9 @@ let
   erases = cfg.root != null && cfg.root.backend != "tmpfs";
   command = "${cfg.package}/bin/state";
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
+  # The files that are saved whenever they have changed.
+  files = s: s.files ++ lib.concatMap (u: u.files) (builtins.attrValues s.users);
+  copied = lib.filter (e: e.method == "copy") (lib.concatMap files (builtins.attrValues cfg.persistence));
   storePaths = builtins.attrNames cfg.persistence;
 
   complete =
@@ -283,6 +287,30 @@ in
         };
       };
     }
+    (mkIf (copied != [ ]) {
+      systemd.services.state-watch = {
+        description = "Save copied files of the persist tree whenever they have changed";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "sysinit.target" ];
+        after = [ "state-mount.service" ];
+        # What starts before others is stopped after them: nothing changes a file after its last save.
+        before = [
+          "sysinit.target"
+          "shutdown.target"
+        ];
+        conflicts = [ "shutdown.target" ];
+        unitConfig = {
+          DefaultDependencies = false;
+          RequiresMountsFor = storePaths;
+        };
+        serviceConfig = {
+          ExecStart = "${command} mount --watch";
+          Restart = "on-failure";
+          RestartSec = "5s";
+          TimeoutStopSec = "40s";
+        };
+      };
+    })
     (mkIf (cfg.root != null) {
       # Fails after a boot without a reset, so that `systemctl --failed` shows it.
       systemd.services.state-check = {

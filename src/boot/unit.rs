@@ -12,6 +12,7 @@ const RESET: &str = include_str!("../../contrib/systemd/state-reset.service");
 const RESET_TMPFS: &str = include_str!("../../contrib/systemd/state-reset-tmpfs.service");
 const MOUNT_EARLY: &str = include_str!("../../contrib/systemd/state-mount-early.service");
 const MOUNT: &str = include_str!("../../contrib/systemd/state-mount.service");
+const WATCH: &str = include_str!("../../contrib/systemd/state-watch.service");
 const CHECK: &str = include_str!("../../contrib/systemd/state-check.service");
 const GC: &str = include_str!("../../contrib/systemd/state-gc.service");
 const GC_TIMER: &str = include_str!("../../contrib/systemd/state-gc.timer");
@@ -53,6 +54,9 @@ pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Un
     let stores = words(tree.stores().map(|(store, _)| store), "");
     let blanks = [("@PROGRAM@", program.as_str()), ("@STORES@", &stores)];
     let mut texts = vec![("state-mount.service", MOUNT)];
+    if tree.copied().next().is_some() {
+        texts.push(("state-watch.service", WATCH));
+    }
     if root.is_some() {
         texts.push(("state-check.service", CHECK));
     }
@@ -400,6 +404,15 @@ WantedBy=timers.target
         assert_eq!(
             names(STORES),
             ["state-mount-early.service", "state-mount.service"]
+        );
+        let copied = "[persist.\"/p\"]\nfiles = [{ path = \"/etc/passwd\", method = \"copy\" }]\n";
+        assert_eq!(
+            names(copied),
+            [
+                "state-mount-early.service",
+                "state-mount.service",
+                "state-watch.service"
+            ]
         );
         let tmpfs = "[root]\nbackend = \"tmpfs\"\n[persist.\"/p\"]\ndirectories = [\"/srv\"]\n";
         // The configuration itself is an early entry wherever there is a store.

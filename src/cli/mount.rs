@@ -1,11 +1,13 @@
 //! `state mount`: shows what became of the persist tree.
 
 use super::exit::Told;
-use super::output::{GOOD, Screen, write_told};
+use super::output::{BAD, GOOD, Screen, WARN, write_told};
 use super::{Exit, Globals};
-use crate::ops::mount::{self, EntryReport, Options, Report, Status};
+use crate::context::Context;
+use crate::ops::mount::{self, EntryReport, Options, Report, Status, Which};
+use crate::ops::watch;
 use crate::paths::Shown;
-use crate::persist::Method;
+use crate::persist::{Method, Step};
 use std::io::{self, Write};
 
 /// Put the persist tree in place
@@ -18,6 +20,9 @@ pub struct Args {
     /// Put only the early entries in place: what the initrd does.
     #[arg(long)]
     early: bool,
+    /// Stay, and save copied files into the store whenever they have changed.
+    #[arg(long, conflicts_with_all = ["early", "dry_run"])]
+    watch: bool,
     /// Show what would be done and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -29,7 +34,14 @@ pub struct Args {
 /// Those of the verb.
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let cx = globals.context(args.dry_run)?;
-    let report = mount::run(&cx, Options { early: args.early })?;
+    if args.watch {
+        return watch(globals, &cx);
+    }
+    let which = match args.early {
+        true => Which::Early,
+        false => Which::All,
+    };
+    let report = mount::run(&cx, Options { which })?;
     globals.show(&report, human)?;
     for told in failures(&report) {
         write_told(&told, &mut globals.stderr())?;
@@ -73,6 +85,71 @@ fn failures(report: &Report) -> Vec<Told> {
         .collect()
 }
 
+/// Tells what is saved as it happens.
+fn watch(globals: &Globals, cx: &Context<'_>) -> anyhow::Result<Exit> {
+    let mut failed = Ok(());
+    let report = watch::run(cx, &mut |report| {
+        let told = || -> anyhow::Result<()> {
+            globals.show(report, human_watch)?;
+            for told in failures(report) {
+                write_told(&told, &mut globals.stderr())?;
+            }
+            Ok(())
+        };
+        // Nobody to tell is no reason to save no more.
+        if let Err(error) = told() {
+            failed = Err(error);
+        }
+    })?;
+    globals.show(&report, human_end)?;
+    failed?;
+    Ok(match report.unsaved {
+        0 => Exit::Done,
+        _ => Exit::Partial,
+    })
+}
+
+/// What was saved just now.
+fn human_watch(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    for entry in &report.entries {
+        if let Status::Done { steps } = &entry.status {
+            let how = copied(steps);
+            writeln!(out, "{}: {GOOD}{how}{GOOD:#}", Shown(&entry.path))?;
+        }
+    }
+    notes(report, out)
+}
+
+/// How the watch ended.
+fn human_end(report: &watch::Report, out: &mut Screen<'_>) -> io::Result<()> {
+    match (report.watched, report.unsaved) {
+        (0, _) => writeln!(
+            out,
+            "no entry has method = \"copy\": there is nothing to watch"
+        ),
+        (n, 0) => writeln!(out, "all of {n} copied files are saved"),
+        (n, unsaved) => writeln!(
+            out,
+            "{BAD}{unsaved} of {n} copied files are not saved{BAD:#}"
+        ),
+    }
+}
+
+fn notes(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    for note in &report.notes {
+        writeln!(out, "{WARN}note:{WARN:#} {note}")?;
+    }
+    Ok(())
+}
+
+/// In which direction a file was copied.
+fn copied(steps: &[Step]) -> &'static str {
+    match steps.last() {
+        Some(Step::Save { .. }) => "saved",
+        _ => "copied",
+    }
+}
+
 /// The report as people read it.
 ///
 /// # Errors
@@ -89,11 +166,12 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
                     writeln!(out, "{path}: in place")?;
                 }
             }
-            Status::Done { .. } => {
+            Status::Done { steps } => {
                 done += 1;
                 let how = match entry.method {
                     Method::Bind => "mounted",
                     Method::Symlink => "linked",
+                    Method::Copy => copied(steps),
                     Method::MachineId => "written",
                 };
                 writeln!(out, "{path}: {GOOD}{how}{GOOD:#}")?;
@@ -113,6 +191,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
             Status::Failed { .. } => {}
         }
     }
+    notes(report, out)?;
     let mut counts = Vec::new();
     let mut count = |number: usize, what: &str| {
         if number > 0 {
@@ -132,7 +211,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::{Ownership, Replaces, Step};
+    use crate::persist::{Ownership, Replaces};
 
     fn report(statuses: Vec<(&str, Method, Status)>) -> Report {
         let entry = |(path, method, status): (&str, Method, Status)| EntryReport {
@@ -144,6 +223,7 @@ mod tests {
         Report {
             executed: true,
             entries: statuses.into_iter().map(entry).collect(),
+            notes: Vec::new(),
             trouble: None,
         }
     }

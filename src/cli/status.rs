@@ -68,6 +68,13 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     if let Some(all) = &report.entries {
         entries(all, report.out_of_place(), out)?;
     }
+    if report.unwatched > 0 {
+        writeln!(
+            out,
+            "copies   {BAD}changes of {} are not saved{BAD:#}: `state doctor`",
+            report.unwatched
+        )?;
+    }
     report.stores.iter().try_for_each(|of| store(of, out))?;
     for target in &report.targets {
         writeln!(
@@ -241,6 +248,7 @@ mod tests {
                     },
                 ),
             ]),
+            unwatched: 2,
             stores: vec![
                 Store {
                     path: "/persist".into(),
@@ -284,6 +292,7 @@ root     /dev/vda2[root]: blank root-blank, 2 past roots, the newest put away 19
 entries  2 of 3 not in place
          /b\\n
          /c: something else is mounted there
+copies   changes of 2 are not saved: `state doctor`
 store    /persist: 12 GiB of 100 GiB free, last snapshot 2 hours ago
 store    /cache\\n (cache): not mounted
 target   nas: no archive yet

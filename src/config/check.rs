@@ -5,7 +5,7 @@ use super::value::{bad_dataset, bad_snapshot, bad_url, is_tmpfs_size, path_probl
 use crate::paths::{self, Shown};
 use crate::persist::{self, EntryKind, PersistTree, Users};
 use crate::settings::node::{Problem, Span, Way};
-use crate::settings::{Entry, Root, Settings};
+use crate::settings::{self, Entry, Root, Settings};
 use globset::Glob;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -254,6 +254,13 @@ impl Check<'_> {
                 &declared.way.key("if-missing"),
                 "`if-missing` is for files",
                 "a directory that is missing in the store is always made",
+            );
+        }
+        if declared.kind == EntryKind::Directory && table.method == settings::Method::Copy {
+            self.wrong(
+                &declared.way.key("method"),
+                "`method = \"copy\"` is for files",
+                "a directory can be bound: programs may replace the files in it",
             );
         }
         for (key, name) in [("user", &table.user), ("group", &table.group)] {

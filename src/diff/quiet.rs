@@ -120,7 +120,8 @@ impl Filter {
         match entry.method {
             // Anything but our link is a file whose content is lost.
             Method::Symlink => change.target.as_deref() == Some(&entry.source()),
-            Method::MachineId => change.kind == Kind::File,
+            // A copy that is not saved yet is told by `state status`.
+            Method::Copy | Method::MachineId => change.kind == Kind::File,
             Method::Bind => is_mere_place(change),
         }
     }

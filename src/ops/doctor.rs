@@ -10,6 +10,7 @@ mod root;
 mod stores;
 
 use super::look::{self, StoreSeen};
+use super::watch;
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::failure::message;
@@ -107,6 +108,8 @@ pub(super) struct Facts {
     /// Things that a machine has and that should be kept.
     pub(super) precious: Vec<PathBuf>,
     pub(super) record: Result<Option<Record>, String>,
+    /// How many copied files nobody saves.
+    pub(super) unwatched: usize,
     pub(super) lock_holder: Option<u32>,
 }
 
@@ -122,6 +125,7 @@ const CHECKS: &[Check] = &[
     ("stores", stores::check),
     ("space", stores::space),
     ("entries", entries::check),
+    ("watch", entries::watch),
     ("identity", entries::identity),
 ];
 
@@ -179,6 +183,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         precious: entries::precious(cx),
         now: cx.now,
         record: look::record(cx).map_err(|error| message(&error)),
+        unwatched: tree.as_ref().map_or(0, |tree| watch::unwatched(cx, tree)),
         lock_holder: look::lock_holder(cx),
         machine,
         config,

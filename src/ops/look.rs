@@ -200,7 +200,12 @@ pub fn record(cx: &Context) -> anyhow::Result<Option<Record>> {
 /// The process that holds the lock now. Found in the kernel's list, not by trying: a look must
 /// not stand in anybody's way.
 pub fn lock_holder(cx: &Context) -> Option<u32> {
-    let inode = fs::metadata(cx.run_dir().join("lock"))
+    holder(cx, Path::new("lock"))
+}
+
+/// The process that holds a lock in the run directory.
+pub(super) fn holder(cx: &Context, lock: &Path) -> Option<u32> {
+    let inode = fs::metadata(cx.run_dir().join(lock))
         .ok()?
         .ino()
         .to_string();

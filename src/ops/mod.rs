@@ -23,3 +23,4 @@ pub mod seal;
 mod sim;
 pub mod snapshot;
 pub mod status;
+pub mod watch;

@@ -5,7 +5,8 @@ use crate::context::Context;
 use crate::engine;
 use crate::paths;
 use crate::persist::{
-    self, Anchors, Applier, Blank, Entry, Method, PersistTree, Problem, Problems, Step, Verdict,
+    self, Agreed, Anchors, Applier, Blank, Entry, Method, PersistTree, Problem, Problems, Step,
+    Verdict, When,
 };
 use crate::settings::Settings;
 use anyhow::Context as _;
@@ -19,8 +20,30 @@ use std::path::{Path, PathBuf};
 /// What is asked of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Only the early entries: what the initrd does.
-    pub early: bool,
+    /// Which entries.
+    pub which: Which,
+}
+
+/// Which entries are put in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    #[default]
+    All,
+    /// The early ones: what the initrd does.
+    Early,
+    /// The copied ones: what is saved while the machine runs.
+    Copied,
+}
+
+impl Options {
+    fn concerns(self, entry: &Entry) -> bool {
+        match self.which {
+            Which::All => true,
+            Which::Early => entry.is_early,
+            Which::Copied => entry.method == Method::Copy,
+        }
+    }
 }
 
 /// What became of the persist tree.
@@ -30,6 +53,9 @@ pub struct Report {
     pub executed: bool,
     /// The entries, parents first.
     pub entries: Vec<EntryReport>,
+    /// What somebody should know beside that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What went wrong beside the entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -164,7 +190,7 @@ pub fn tree(cx: &Context, settings: &Settings) -> anyhow::Result<PersistTree> {
 }
 
 /// The blank tree, where root's engine has one and it can be read.
-fn blank(cx: &Context, settings: &Settings) -> Option<View> {
+pub(super) fn blank(cx: &Context, settings: &Settings) -> Option<View> {
     let mut root = engine::root(cx, settings.root.as_ref()?, &settings.persist).ok()?;
     engine::on_root!(&mut root, on => match on.capabilities().blank {
         true => on.open(&Source::Blank).ok(),
@@ -229,23 +255,35 @@ pub fn place_all(
         anchors: &anchors,
         blank,
         options,
-        applier: Applier::new(&anchors, cx.interrupt),
+        applier: Applier::new(&anchors, cx.interrupt, cx.now),
+        agreed: Agreed::read(&cx.run_dir(), &cx.boot_id),
+        has_agreed: false,
         entries: Vec::new(),
         status: BTreeMap::new(),
     };
-    for entry in tree
-        .entries()
-        .filter(|entry| entry.is_early || !options.early)
-    {
-        placer.place(entry)?;
+    let mut placed = Ok(());
+    for entry in tree.entries().filter(|entry| options.concerns(entry)) {
+        placed = placer.place(entry);
+        if placed.is_err() {
+            break;
+        }
     }
     let Placer {
-        applier,
+        mut applier,
         mut entries,
+        agreed,
+        has_agreed,
         ..
     } = placer;
+    let notes = applier.take_notes();
     let mut trouble = applier.finish().err().map(|error| error.to_string());
-    if !options.early {
+    // Also when the run was interrupted: what was copied must not look like what blank brought.
+    if has_agreed && !cx.dry_run {
+        let written = agreed.write(&cx.run_dir()).err();
+        trouble = trouble.or(written.map(|error| error.to_string()));
+    }
+    placed?;
+    if options.which == Which::All {
         entries.extend(unknown_users(tree));
         if let (Some(table), false) = (words_table(&cx.root_dir), cx.dry_run)
             && let Err(error) = persist::utab::note(table, tree.entries())
@@ -256,6 +294,7 @@ pub fn place_all(
     Ok(Report {
         executed: !cx.dry_run,
         entries,
+        notes,
         trouble,
     })
 }
@@ -267,6 +306,9 @@ struct Placer<'a> {
     blank: &'a Blank<'a>,
     options: Options,
     applier: Applier<'a>,
+    agreed: Agreed,
+    /// Whether that is worth writing down.
+    has_agreed: bool,
     entries: Vec<EntryReport>,
     /// Where in `entries` each path is.
     status: BTreeMap<&'a Path, usize>,
@@ -315,15 +357,35 @@ impl<'a> Placer<'a> {
             Some(outer) if path.starts_with(&outer.path) => persist::below(&outer.store, path),
             _ => path.to_owned(),
         };
-        let seen = persist::survey(self.anchors, entry, &at, self.blank, self.cx.interrupt)?;
-        match persist::plan(self.tree, entry, &seen, self.options.early) {
+        let mut seen = persist::survey(self.anchors, entry, &at, self.blank, self.cx.interrupt)?;
+        if let Some(copies) = &mut seen.copies {
+            copies.agreed = self.agreed.of(&entry.path).cloned();
+            if let (Some(live), Some(stored)) = (&copies.live, &copies.stored)
+                && live.digest == stored.digest
+            {
+                self.has_agreed |= self.agreed.note(&entry.path, &live.digest);
+            }
+        }
+        let when = match self.options.which {
+            Which::All => When::Asked,
+            Which::Early => When::Early,
+            Which::Copied => When::Watching,
+        };
+        match persist::plan(self.tree, entry, &seen, when) {
             Verdict::LeaveOut(why) => Ok(Status::LeftOut { why: why.into() }),
             Verdict::Refuse(refusal) => failed(refusal.to_string(), refusal.hint().as_deref()),
             Verdict::Do(plan) if plan.is_nothing() => Ok(Status::InPlace),
             Verdict::Do(Plan { steps }) if self.cx.dry_run => Ok(Status::Planned { steps }),
             Verdict::Do(plan) => {
                 match execute(&mut self.applier, &plan, self.cx.interrupt, |_| {}) {
-                    Ok(_) => Ok(Status::Done { steps: plan.steps }),
+                    Ok(_) => {
+                        for step in &plan.steps {
+                            if let Step::CopyIn { digest, .. } | Step::Save { digest, .. } = step {
+                                self.has_agreed |= self.agreed.note(&entry.path, digest);
+                            }
+                        }
+                        Ok(Status::Done { steps: plan.steps })
+                    }
                     Err(stopped) => match stopped.error {
                         Error::Interrupted => Err(Error::Interrupted),
                         error => failed(error.to_string(), error.hint().as_deref()),

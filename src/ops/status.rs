@@ -2,6 +2,7 @@
 //! place; what was saved last.
 
 use super::look::{self, Place, Placed, Space, StoreSeen};
+use super::watch;
 use crate::config;
 use crate::context::Context;
 use crate::failure::message;
@@ -35,6 +36,8 @@ pub struct Report {
     /// The entries, where they could be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<Placed>>,
+    /// How many copied files nobody saves when they change.
+    pub unwatched: usize,
     /// The stores.
     pub stores: Vec<Store>,
     /// The targets.
@@ -113,6 +116,7 @@ impl Report {
     /// Whether something wants attention.
     pub fn needs_attention(&self) -> bool {
         matches!(self.reset, Reset::NotDone { .. })
+            || self.unwatched > 0
             || self.stores.iter().any(|store| !store.is_there)
             || self.out_of_place().next().is_some()
     }
@@ -162,6 +166,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         root,
         root_unseen,
         entries,
+        unwatched: look::tree(cx, &settings).map_or(0, |tree| watch::unwatched(cx, &tree)),
         stores: stores.map(|seen| store(cx, seen)).collect(),
         targets: targets.collect(),
     })

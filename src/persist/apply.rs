@@ -8,6 +8,7 @@ use super::survey::stamp;
 use crate::anchor::{Anchor, Found, create_file};
 use crate::bring::bring;
 use crate::paths::Shown;
+use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, fchmod, fsync, symlinkat};
 use rustix::io::Errno;
 use state_api::{Apply, Error, Interrupt, Outcome, Result, View};
@@ -20,10 +21,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+mod copied;
+
 /// Applies steps to a machine.
 pub struct Applier<'a> {
     anchors: &'a Anchors,
     interrupt: &'a dyn Interrupt,
+    now: DateTime<Utc>,
+    /// What somebody should know beside what was done.
+    notes: Vec<String>,
     /// The stores in which something was made.
     touched: BTreeSet<PathBuf>,
 }
@@ -54,6 +60,19 @@ impl Apply for Applier<'_> {
                 source,
                 replaces,
             } => self.link(path, source, replaces),
+            Step::CopyIn {
+                path,
+                source,
+                replaces,
+                digest,
+            } => self.carry(source, path, replaces, digest),
+            Step::Save {
+                path,
+                source,
+                replaces,
+                digest,
+            } => self.save(path, source, replaces, digest),
+            Step::SetAside { source, stamp } => self.set_aside(source, *stamp),
             Step::WriteMachineId { path, id } => self.write_machine_id(path, id),
         };
         done.map_err(|failed| match failed {
@@ -72,6 +91,9 @@ fn doing(step: &Step) -> String {
         Step::Seed { source, .. } => format!("filling {}", Shown(source)),
         Step::Bind { source, .. } => format!("mounting {}", Shown(source)),
         Step::Link { source, .. } => format!("linking to {}", Shown(source)),
+        Step::CopyIn { source, .. } => format!("copying {}", Shown(source)),
+        Step::Save { path, .. } => format!("saving {}", Shown(path)),
+        Step::SetAside { source, .. } => format!("keeping {}", Shown(source)),
         Step::WriteMachineId { path, .. } => format!("writing {}", Shown(path)),
     }
 }
@@ -113,13 +135,20 @@ fn made(is_new: bool) -> Outcome {
 }
 
 impl<'a> Applier<'a> {
-    /// Applies steps to `machine`.
-    pub fn new(anchors: &'a Anchors, interrupt: &'a dyn Interrupt) -> Self {
+    /// Applies steps to the machine of `anchors`, at this time.
+    pub fn new(anchors: &'a Anchors, interrupt: &'a dyn Interrupt, now: DateTime<Utc>) -> Self {
         Self {
             anchors,
             interrupt,
+            now,
+            notes: Vec::new(),
             touched: BTreeSet::new(),
         }
+    }
+
+    /// What somebody should know beside what was done until now.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Waits until what was made in the stores is on the disk.

@@ -61,6 +61,8 @@ pub enum Method {
     Bind,
     /// A symlink into the store.
     Symlink,
+    /// A copy of the store's file, copied back into the store whenever it has changed.
+    Copy,
     /// The rule of `/etc/machine-id` alone: written into root before PID 1 reads it, and the id
     /// of a first boot brought back into the store. A bind mount there makes
     /// `systemd-machine-id-commit` fail at every boot.
@@ -197,10 +199,12 @@ impl Entry {
         };
         let method = match table.method {
             settings::Method::Symlink => Method::Symlink,
-            settings::Method::Bind if is_machine_id(&path) && kind == EntryKind::File => {
-                Method::MachineId
+            settings::Method::Copy if kind == EntryKind::Directory => {
+                return Err(ONLY_FILES_ARE_COPIED.into());
             }
+            _ if is_machine_id(&path) && kind == EntryKind::File => Method::MachineId,
             settings::Method::Bind => Method::Bind,
+            settings::Method::Copy => Method::Copy,
         };
         let mut mount_words = Vec::new();
         if method == Method::Bind {
@@ -281,6 +285,9 @@ impl Entry {
         parents.into_iter().rev()
     }
 }
+
+/// Why a directory has no copy in root.
+const ONLY_FILES_ARE_COPIED: &str = "is a directory, and only files are copied";
 
 /// Where the configuration is on the machine.
 pub const CONFIGURATION: &str = "/etc/state/state.toml";

@@ -6,6 +6,7 @@
 
 mod anchors;
 mod apply;
+mod copies;
 mod entry;
 mod load;
 mod plan;
@@ -18,12 +19,16 @@ pub mod utab;
 
 pub use anchors::Anchors;
 pub use apply::Applier;
+pub use copies::Agreed;
 pub use entry::{
     CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
 };
 pub use load::{load, users};
-pub use plan::{Verdict, plan};
-pub use seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
+pub use plan::{Verdict, When, plan};
+pub use seen::{
+    Copies, Digest, Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Print, Seen, Source,
+    Stamp,
+};
 pub use step::{Replaces, Step};
 pub use survey::{Blank, survey};
 pub use tree::{PersistTree, Problem, Problems, Unresolved};

@@ -10,6 +10,8 @@ use crate::settings::IfMissing;
 use state_api::{Plan, Refusal};
 use std::path::Path;
 
+mod copied;
+
 /// What is to be done about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -21,11 +23,23 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// Decides about one entry of `tree`. `is_early`: PID 1 of the machine has not begun yet.
-pub fn plan(tree: &PersistTree, entry: &Entry, seen: &Seen, is_early: bool) -> Verdict {
-    let planned = match &seen.machine_ids {
-        Some(ids) => machine_id(entry, seen, ids, is_early),
-        None => place(tree, entry, seen),
+/// When entries are put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In the initrd: PID 1 of the machine has not begun yet.
+    Early,
+    /// By `state mount`, at a boot or whenever somebody asks.
+    Asked,
+    /// Again and again while the machine runs: what is there is saved, and nothing replaced.
+    Watching,
+}
+
+/// Decides about one entry of `tree`.
+pub fn plan(tree: &PersistTree, entry: &Entry, seen: &Seen, when: When) -> Verdict {
+    let planned = match (&seen.machine_ids, &seen.copies) {
+        (Some(ids), _) => machine_id(entry, seen, ids, when == When::Early),
+        (None, Some(copies)) => copied::copied(tree, entry, seen, copies, when),
+        (None, None) => place(tree, entry, seen),
     };
     match planned {
         Ok(steps) => Verdict::Do(steps.into_iter().collect()),
@@ -47,28 +61,11 @@ fn refused<T>(fact: impl Into<String>, cure: impl Into<String>) -> Result<T, Out
 
 fn place(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Vec<Step>, Out> {
     let (path, source) = (&entry.path, entry.source());
-    let there = Shown(&source);
     let replaces = obstacles(tree, entry, seen)?;
     let mut steps = Vec::new();
-    let source_ownership = match &seen.source {
-        Source::Present(kind, ownership) if *kind == entry.kind => *ownership,
-        Source::Present(kind, _) => {
-            return refused(
-                format!("{there} is a {kind} where a {} is declared", entry.kind),
-                "correct the declaration, or move it out of the way",
-            );
-        }
-        Source::Missing => make_source(entry, seen, &source, &mut steps)?,
-        Source::Other(is) => {
-            return refused(
-                format!("{there} is {is} where a {} is declared", entry.kind),
-                "put the thing itself there",
-            );
-        }
-        Source::Behind(obstacle) => return refused(behind(obstacle), "make it a directory"),
-        Source::Unreadable(why) => {
-            return refused(format!("{there} cannot be looked at: {why}"), "see `dmesg`");
-        }
+    let source_ownership = match stored(entry, seen)? {
+        Some(ownership) => ownership,
+        None => make_source(entry, seen, &source, &mut steps)?,
     };
     if seen.live != Live::InPlace {
         make_parents(entry, seen, &mut steps);
@@ -78,7 +75,7 @@ fn place(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Vec<Step>, Ou
                 source: source.clone(),
                 replaces: replaces.clone(),
             }),
-            Method::Bind | Method::MachineId => {
+            Method::Bind | Method::Copy | Method::MachineId => {
                 if seen.live == Live::Missing {
                     let (path, ownership) = (path.clone(), source_ownership);
                     steps.push(match entry.kind {
@@ -99,6 +96,28 @@ fn place(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Vec<Step>, Ou
         }
     }
     Ok(steps)
+}
+
+/// The owner and mode of what is in the store, if the right kind of thing is, or nothing at all.
+fn stored(entry: &Entry, seen: &Seen) -> Result<Option<Ownership>, Out> {
+    let source = entry.source();
+    let there = Shown(&source);
+    match &seen.source {
+        Source::Present(kind, ownership) if *kind == entry.kind => Ok(Some(*ownership)),
+        Source::Present(kind, _) => refused(
+            format!("{there} is a {kind} where a {} is declared", entry.kind),
+            "correct the declaration, or move it out of the way",
+        ),
+        Source::Missing => Ok(None),
+        Source::Other(is) => refused(
+            format!("{there} is {is} where a {} is declared", entry.kind),
+            "put the thing itself there",
+        ),
+        Source::Behind(obstacle) => refused(behind(obstacle), "make it a directory"),
+        Source::Unreadable(why) => {
+            refused(format!("{there} cannot be looked at: {why}"), "see `dmesg`")
+        }
+    }
 }
 
 /// What a link would replace, if nothing at the entry's path speaks against it.
@@ -155,12 +174,12 @@ fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces,
         ),
         Live::Link(target) => {
             let is_ours = tree.stores().any(|(store, _)| target.starts_with(store));
-            if entry.method == Method::Symlink && is_ours {
+            if matches!(entry.method, Method::Symlink | Method::Copy) && is_ours {
                 return Ok(Replaces::Link(target.clone()));
             }
             let wanted = match entry.method {
                 Method::Symlink => format!("a link to {there}"),
-                Method::Bind | Method::MachineId => format!("a {}", entry.kind),
+                Method::Bind | Method::Copy | Method::MachineId => format!("a {}", entry.kind),
             };
             refused(
                 format!(

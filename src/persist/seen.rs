@@ -1,7 +1,7 @@
 //! What a survey tells of one entry: its path on the machine, its source in the store. Pure.
 
 use super::entry::{EntryKind, Ownership};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// All that was seen of one entry.
@@ -15,7 +15,33 @@ pub struct Seen {
     pub parents: Vec<Parent>,
     /// The two ids, for `/etc/machine-id`.
     pub machine_ids: Option<MachineIds>,
+    /// The two files, for a copied entry.
+    pub copies: Option<Copies>,
 }
+
+/// The two files of a copied entry, as far as they are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// The one on the machine.
+    pub live: Option<Print>,
+    /// The one in the store.
+    pub stored: Option<Print>,
+    /// What both were when they were last the same at this boot.
+    pub agreed: Option<Digest>,
+}
+
+/// What one file is, and what tells whether it still is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Print {
+    /// Its content and all that belongs to it but times.
+    pub digest: Digest,
+    /// When it was looked at.
+    pub stamp: Stamp,
+}
+
+/// A digest of a file's content, owner, mode, attributes and ACL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest(pub String);
 
 /// What is at an entry's path on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

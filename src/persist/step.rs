@@ -1,7 +1,7 @@
 //! The acts that put an entry in place. Pure.
 
 use super::entry::Ownership;
-use super::seen::Stamp;
+use super::seen::{Digest, Stamp};
 use crate::paths::{self, Shown};
 use serde::Serialize;
 use std::fmt;
@@ -52,6 +52,36 @@ pub enum Step {
         #[serde(skip)]
         replaces: Replaces,
     },
+    /// Copies the store's file to the entry's path, whole, in the place of what is there.
+    CopyIn {
+        #[serde(serialize_with = "paths::serialize")]
+        path: PathBuf,
+        #[serde(serialize_with = "paths::serialize")]
+        source: PathBuf,
+        #[serde(skip)]
+        replaces: Replaces,
+        #[serde(skip)]
+        digest: Digest,
+    },
+    /// Copies the machine's file into the store, whole, in the place of what is there.
+    Save {
+        #[serde(serialize_with = "paths::serialize")]
+        path: PathBuf,
+        #[serde(serialize_with = "paths::serialize")]
+        source: PathBuf,
+        #[serde(skip)]
+        replaces: Replaces,
+        #[serde(skip)]
+        digest: Digest,
+    },
+    /// Gives the store's file a second name in the store's quarantine: it changed as well, and
+    /// another takes its place.
+    SetAside {
+        #[serde(serialize_with = "paths::serialize")]
+        source: PathBuf,
+        #[serde(skip)]
+        stamp: Stamp,
+    },
     /// Writes a machine-id(5) file, on the machine or in the store.
     WriteMachineId {
         #[serde(serialize_with = "paths::serialize")]
@@ -91,6 +121,13 @@ impl fmt::Display for Step {
             Self::Link { path, source, .. } => {
                 write!(f, "link {} to {}", Shown(path), Shown(source))
             }
+            Self::CopyIn { path, source, .. } => {
+                write!(f, "copy {} to {}", Shown(source), Shown(path))
+            }
+            Self::Save { path, source, .. } => {
+                write!(f, "save {} to {}", Shown(path), Shown(source))
+            }
+            Self::SetAside { source, .. } => write!(f, "keep {} in quarantine", Shown(source)),
             Self::WriteMachineId { path, id } => write!(f, "write {id} to {}", Shown(path)),
         }
     }

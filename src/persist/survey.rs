@@ -2,7 +2,9 @@
 
 use super::anchors::Anchors;
 use super::entry::{Entry, EntryKind, Method, Ownership};
-use super::seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Seen, Source, Stamp};
+use super::seen::{
+    Copies, Hidden, Live, MachineId, MachineIds, Obstacle, Parent, Print, Seen, Source, Stamp,
+};
 use crate::anchor::Found;
 use crate::diff::{self, What};
 use crate::view;
@@ -87,9 +89,39 @@ pub fn survey(
         } else {
             Vec::new()
         },
+        copies: copies(anchors, entry, &at(&entry.path), (&live, &source)),
         live,
         source,
         machine_ids,
+    })
+}
+
+/// The two files of a copied entry, if there are such and no others. What cannot be read is told
+/// by `live` and `source`.
+fn copies(
+    anchors: &Anchors,
+    entry: &Entry,
+    at: &Path,
+    (live, source): (&Live, &Source),
+) -> Option<Copies> {
+    if entry.method != Method::Copy {
+        return None;
+    }
+    let is_file = |is: bool, path| -> io::Result<Option<Print>> {
+        match is {
+            true => super::copies::print(anchors, path),
+            false => Ok(None),
+        }
+    };
+    let is_live = matches!(
+        live,
+        Live::Empty(EntryKind::File, ..) | Live::Full(EntryKind::File, ..)
+    );
+    let is_stored = matches!(source, Source::Present(EntryKind::File, _));
+    Some(Copies {
+        live: is_file(is_live, at).ok()?,
+        stored: is_file(is_stored, &entry.source()).ok()?,
+        agreed: None,
     })
 }
 
@@ -179,7 +211,8 @@ fn live(
         Ok(Found::Behind(parent, kind)) => return Ok(Live::Behind(obstacle(at, &parent, kind))),
         Ok(Found::Here(_, stat)) => stat,
     };
-    if stored.is_some_and(|stored| stored.id == stat.id) && entry.method == Method::Bind {
+    let is_bound = matches!(entry.method, Method::Bind | Method::Copy);
+    if stored.is_some_and(|stored| stored.id == stat.id) && is_bound {
         return Ok(Live::InPlace);
     }
     if stat.is_mount_point && entry.method != Method::MachineId {

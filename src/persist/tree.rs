@@ -201,6 +201,11 @@ impl PersistTree {
         self.entries.values()
     }
 
+    /// Those that are copied, and saved when they change.
+    pub fn copied(&self) -> impl Iterator<Item = &Entry> {
+        self.entries().filter(|entry| entry.method == Method::Copy)
+    }
+
     /// What nobody can put in place, because a user is not known.
     pub fn unresolved(&self) -> &[Unresolved] {
         &self.unresolved

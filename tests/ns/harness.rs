@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Says to the re-executed test where its directory is.
 const INSIDE: &str = "STATE_NS_TEST_DIR";
@@ -112,6 +112,19 @@ impl Machine {
         state_linux::mount::attach(tmpfs, rustix::fs::CWD, &self.at(at)).unwrap();
     }
 
+    /// Mounts a tmpfs that holds no more than so many bytes.
+    pub(crate) fn mount_small_tmpfs(&self, at: &str, bytes: u64) {
+        fs::create_dir_all(self.at(at)).unwrap();
+        let bytes = bytes.to_string();
+        let options = [
+            ("mode", Some(OsStr::new("0755"))),
+            ("size", Some(OsStr::new(&bytes))),
+        ];
+        let attributes = state_linux::mount::Attributes::empty();
+        let tmpfs = state_linux::mount::tmpfs(&options, attributes).unwrap();
+        state_linux::mount::attach(tmpfs, rustix::fs::CWD, &self.at(at)).unwrap();
+    }
+
     /// Writes the configuration, and mounts a tmpfs at each of `stores`.
     pub(crate) fn configure(&self, stores: &[&str], text: &str) {
         for store in stores {
@@ -189,15 +202,27 @@ impl Machine {
 
     /// Runs `state` with these arguments.
     pub(crate) fn state<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_state"))
+        self.said(self.command(arguments).output().unwrap())
+    }
+
+    /// `state` with these arguments, to be run.
+    pub(crate) fn command<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+        command
             .arg("--root")
             .arg(self.root())
             .arg("--config")
             .arg(self.dir.join("state.toml"))
             .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// What a program said.
+    pub(crate) fn said(&self, output: Output) -> Said {
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).expect("what is printed is UTF-8");
             text.replace(self.root().to_str().unwrap(), "")

@@ -13,7 +13,7 @@ fn apply(machine: &Machine, step: &Step) -> Result<Outcome, String> {
     let settings = state::config::parse_text(Path::new("state.toml"), TEXT).unwrap();
     let tree = PersistTree::resolve(&settings, &Users::default()).unwrap();
     let anchors = Anchors::open(&machine.root(), &tree, false, BTreeMap::new()).unwrap();
-    let mut applier = Applier::new(&anchors, &Never);
+    let mut applier = Applier::new(&anchors, &Never, chrono::Utc::now());
     let outcome = applier.apply(step);
     applier.finish().unwrap();
     outcome.map_err(|error| match error {

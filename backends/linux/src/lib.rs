@@ -16,3 +16,4 @@ pub mod stat;
 pub mod swap;
 pub mod tree;
 pub mod users;
+pub mod watch;

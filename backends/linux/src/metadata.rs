@@ -51,7 +51,10 @@ impl Metadata {
     }
 
     /// Attributes and ACLs of an open file.
-    pub(crate) fn read_open(file: impl AsFd) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_open(file: impl AsFd) -> io::Result<Self> {
         Self::read(
             |buffer| flistxattr(&file, buffer),
             |name, buffer| fgetxattr(&file, name, buffer),

@@ -1,8 +1,12 @@
 //! Who uses a directory: mounts made from it or in it, and processes that are in it.
 
 use crate::mountinfo::{self, Mount};
+use crate::stat::FileId;
+use rustix::fs::OFlags;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// A mount or a process that would go on using a tree after it was exchanged.
@@ -70,6 +74,11 @@ fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
 }
 
 fn processes_in(path: &Path) -> io::Result<Vec<User>> {
+    processes(|process| is_in(process, path))
+}
+
+/// The other processes of which `is_user` says so, by their directory in `/proc`.
+fn processes(is_user: impl Fn(&Path) -> bool) -> io::Result<Vec<User>> {
     let mut users = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let dir = entry?.path();
@@ -77,7 +86,7 @@ fn processes_in(path: &Path) -> io::Result<Vec<User>> {
         let Some(pid) = pid.filter(|pid| *pid != std::process::id()) else {
             continue;
         };
-        if is_in(&dir, path) && !is_unborn(&dir) {
+        if is_user(&dir) && !is_unborn(&dir) {
             let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
             users.push(User::Process {
                 pid,
@@ -97,6 +106,50 @@ fn is_in(process: &Path, path: &Path) -> bool {
         .any(|link| shows(process.join(link)))
         || fs::read_dir(process.join("fd"))
             .is_ok_and(|fds| fds.flatten().any(|fd| shows(fd.path())))
+}
+
+/// The processes that have the file `file` open for writing, this process left out: what is in it
+/// need not be whole. Sees what root sees.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn writers(file: FileId) -> io::Result<Vec<User>> {
+    writers_where(&|fd| {
+        let id = |is: fs::Metadata| FileId {
+            device: is.dev(),
+            inode: is.ino(),
+        };
+        fs::metadata(fd).is_ok_and(|is| id(is) == file)
+    })
+}
+
+/// The processes that have a file in the directory `path` (absolute, without symlinks) open for
+/// writing, this process left out.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn writers_in(path: &Path) -> io::Result<Vec<User>> {
+    writers_where(&|fd| {
+        fs::read_link(fd).is_ok_and(|to| to.starts_with(path))
+            && fs::metadata(fd).is_ok_and(|is| is.is_file())
+    })
+}
+
+/// The processes with a descriptor that may write and of which `is_meant` says so, by its link in
+/// `/proc`.
+fn writers_where(is_meant: &dyn Fn(&Path) -> bool) -> io::Result<Vec<User>> {
+    let may_write = |process: &Path, number: &OsStr| {
+        let info = fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & (OFlags::WRONLY | OFlags::RDWR).bits() != 0)
+    };
+    processes(|process| {
+        fs::read_dir(process.join("fd")).is_ok_and(|fds| {
+            fds.flatten()
+                .any(|fd| is_meant(&fd.path()) && may_write(process, &fd.file_name()))
+        })
+    })
 }
 
 /// Whether this is a program that we are just starting: until its `exec` it is a copy of us, with
@@ -143,9 +196,15 @@ mod tests {
             .spawn()
             .unwrap();
         let users = processes_in(&path).unwrap();
+        let id = crate::stat::Stat::of(rustix::fs::CWD, path.join("file")).map(|stat| stat.id);
+        let id = id.unwrap();
+        let (writing, writing_in) = (writers(id).unwrap(), writers_in(&path).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
         let pid = child.id();
+        // It was opened by a name that may write.
+        assert_eq!((writing, writing_in), (users.clone(), users.clone()));
+        assert_eq!(writers(id).unwrap(), []);
         // Between fork and exec it still has our name.
         let [User::Process { pid: found, .. }] = &users[..] else {
             panic!("{users:?}");

@@ -5,7 +5,7 @@ use super::{Facts, Finding, Severity};
 use crate::context::Context;
 use crate::ops::look::{Place, Placed};
 use crate::paths::Shown;
-use crate::persist::{self, PersistTree};
+use crate::persist::{self, Method, PersistTree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -120,6 +120,47 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         )
         .cure("make the user, or take the entries out")
     }));
+    Some(findings)
+}
+
+/// Files that programs replace, which a mount forbids and a link does not survive.
+const REPLACED: &[&str] = &[
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/subuid",
+    "/etc/subgid",
+];
+
+/// Copied files are saved, and files that should be copied are.
+pub(super) fn watch(facts: &Facts) -> Option<Vec<Finding>> {
+    let tree = facts.tree.as_ref()?;
+    let mut findings = Vec::new();
+    if facts.unwatched > 0 {
+        let fact = match facts.unwatched {
+            1 => "the changes of one copied file are not saved: nobody watches it".to_owned(),
+            n => format!("the changes of {n} copied files are not saved: nobody watches them"),
+        };
+        findings.push(Finding::new("watch", Severity::Bad, fact).cure(
+            "`systemctl restart state-watch.service`; `state init --install-boot` installs it",
+        ));
+    }
+    for path in REPLACED {
+        let entry = tree.entry(Path::new(path));
+        if entry.is_some_and(|entry| matches!(entry.method, Method::Bind | Method::Symlink)) {
+            findings.push(
+                Finding::new(
+                    "watch",
+                    Severity::Warn,
+                    format!(
+                        "programs replace {path} by a new file, which its method does not let them"
+                    ),
+                )
+                .cure("method = \"copy\" on the entry"),
+            );
+        }
+    }
     Some(findings)
 }
 

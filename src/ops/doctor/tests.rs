@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ops::look::{Place, Placed, Space};
+use crate::persist;
 use crate::record::Outcome;
 use chrono::{DateTime, TimeDelta};
 use state_api::{Error, Leftover, PastRoot, Refusal};
@@ -93,6 +94,23 @@ fn each_fault_is_found() {
         (
             |facts| facts.lock_holder = Some(42),
             &["lock Note: another run of state is changing something (pid 42)"],
+        ),
+        (
+            |facts| facts.unwatched = 2,
+            &["watch Bad: the changes of 2 copied files are not saved: nobody watches them"],
+        ),
+        (
+            |facts| {
+                let text = "[persist.\"/persist\"]\nfiles = [\"/etc/shadow\", \
+                            { path = \"/etc/passwd\", method = \"copy\" }]";
+                let users = persist::Users::default();
+                let tree = PersistTree::resolve(&text.parse().unwrap(), &users).unwrap();
+                facts.tree = Some(tree);
+                facts.precious = Vec::new();
+            },
+            &[
+                "watch Warn: programs replace /etc/shadow by a new file, which its method does not let them",
+            ],
         ),
         (
             |facts| facts.modes = vec![("/persist/var/lib/private".into(), 0o755)],
