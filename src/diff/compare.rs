@@ -5,7 +5,7 @@
 
 use super::change::{Aspect, Change, What};
 use rustix::io::read;
-use state_api::{Error, Interrupt, Result, View};
+use state_api::{Changes, Error, Interrupt, Result, View};
 use state_linux::stat::{Kind, Stat, Time};
 use state_linux::tree::{Boundary, Entry, Unreadable, Walk};
 use std::cmp::Ordering;
@@ -37,8 +37,47 @@ pub fn compare(
     leave_out: &dyn Fn(&Path) -> bool,
     interrupt: &dyn Interrupt,
 ) -> Result<Comparison> {
-    let mut olds = Side::new(old);
-    let mut news = Side::new(Some(new));
+    beside(
+        Side::new(old.map(Walk::new)),
+        Side::new(Some(Walk::new(new))),
+        leave_out,
+        interrupt,
+    )
+}
+
+/// The same comparison, of these places only: where an engine can tell that nothing else may
+/// differ, the answer is the same, at the cost of what changed.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_at(
+    places: &Changes,
+    old: &View,
+    new: &View,
+    leave_out: &dyn Fn(&Path) -> bool,
+    interrupt: &dyn Interrupt,
+) -> Result<Comparison> {
+    // A walk of everything does not get below what is left out.
+    let mut seen = Changes::none();
+    for (path, extent) in places.places() {
+        if !path.ancestors().any(leave_out) {
+            seen.add(path.to_owned(), extent);
+        }
+    }
+    beside(
+        Side::new(Some(Walk::over(old, &seen))),
+        Side::new(Some(Walk::over(new, &seen))),
+        leave_out,
+        interrupt,
+    )
+}
+
+fn beside(
+    mut olds: Side<'_>,
+    mut news: Side<'_>,
+    leave_out: &dyn Fn(&Path) -> bool,
+    interrupt: &dyn Interrupt,
+) -> Result<Comparison> {
     let mut found = Found::default();
     loop {
         if interrupt.is_set() {
@@ -91,11 +130,8 @@ struct Side<'v> {
 }
 
 impl<'v> Side<'v> {
-    fn new(view: Option<&'v View>) -> Self {
-        Self {
-            walk: view.map(Walk::new),
-            next: None,
-        }
+    fn new(walk: Option<Walk<'v>>) -> Self {
+        Self { walk, next: None }
     }
 
     fn look(&mut self, unreadable: &mut Vec<Unreadable>) {
@@ -165,7 +201,10 @@ impl Found {
             }
             Err(unreadable) => self.unreadable.push(unreadable),
         }
-        self.note_boundary(new);
+        // What stands for a volume is as empty in one as in the other.
+        if !(old.is_hollow() && new.is_hollow()) {
+            self.note_boundary(new);
+        }
     }
 
     fn link(&mut self, entry: &Entry) -> Option<PathBuf> {

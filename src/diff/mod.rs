@@ -6,5 +6,5 @@ mod compare;
 mod quiet;
 
 pub use change::{Aspect, Change, Quiet, What, word};
-pub use compare::{Comparison, compare, same_bytes};
+pub use compare::{Comparison, compare, compare_at, same_bytes};
 pub use quiet::Filter;

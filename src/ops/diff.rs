@@ -3,14 +3,14 @@
 use super::mount;
 use super::reset::no_root;
 use crate::context::Context;
-use crate::diff::{self, Aspect, Change, Filter, What};
+use crate::diff::{self, Aspect, Change, Comparison, Filter, What};
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::wanted::Wanted;
 use crate::{config, engine, paths, view};
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::{Error, PastRootName, Refusal, RootBackend, RootFacts, Source, View};
+use state_api::{Changes, Error, PastRootName, Refusal, RootBackend, RootFacts, Source, View};
 use state_linux::mountinfo;
 use state_linux::stat::Kind;
 use std::collections::BTreeSet;
@@ -118,7 +118,20 @@ fn report<B: RootBackend>(
     let tree = mount::tree(cx, settings)?;
     let filter = Filter::new(tree, mount_points(&cx.root_dir)?, &settings.diff.ignore)
         .context("reading [diff] ignore")?;
-    let mut report = compare(cx, old.as_ref(), &new, &filter, options)?;
+    let places = match &old {
+        // Whatever keeps the engine from telling, a walk finds out.
+        Some(_) => {
+            let new = past_root.clone().map(Source::Past);
+            on.changes(&Source::Blank, new.as_ref()).unwrap_or_default()
+        }
+        None => None,
+    };
+    let trees = Trees {
+        old: old.as_ref(),
+        new: &new,
+        places,
+    };
+    let mut report = compare(cx, &trees, &filter, options)?;
     report.past_root = past_root;
     report.blank = facts.blank.map(|blank| blank.name);
     Ok(report)
@@ -146,10 +159,32 @@ fn mount_points(root_dir: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
         .collect())
 }
 
+/// What is compared.
+struct Trees<'v> {
+    /// Blank; `None`: everything is new.
+    old: Option<&'v View>,
+    new: &'v View,
+    /// Where they may differ, if the engine can tell.
+    places: Option<Changes>,
+}
+
+impl Trees<'_> {
+    fn compare(
+        &self,
+        cx: &Context,
+        leave_out: &dyn Fn(&Path) -> bool,
+    ) -> state_api::Result<Comparison> {
+        let (new, interrupt) = (self.new, cx.interrupt);
+        match (&self.places, self.old) {
+            (Some(places), Some(old)) => diff::compare_at(places, old, new, leave_out, interrupt),
+            _ => diff::compare(self.old, new, leave_out, interrupt),
+        }
+    }
+}
+
 fn compare(
     cx: &Context,
-    old: Option<&View>,
-    new: &View,
+    trees: &Trees<'_>,
     filter: &Filter,
     options: &Options,
 ) -> anyhow::Result<Report> {
@@ -160,13 +195,13 @@ fn compare(
     };
     let is_apart = |path: &Path| !path.starts_with(&wanted) && !wanted.starts_with(path);
     let leave_out = |path: &Path| is_apart(path) || filter.leaves_out(path);
-    let mut found = diff::compare(old, new, &leave_out, cx.interrupt).context("comparing")?;
+    let mut found = trees.compare(cx, &leave_out).context("comparing")?;
     filter.judge(&mut found.changes);
     found
         .changes
         .retain(|change| change.path.starts_with(&wanted));
     if found.changes.is_empty() {
-        there_must_be_something(&wanted, old, new)?;
+        there_must_be_something(&wanted, trees)?;
     }
     let totals = totals(&found.changes);
     if !options.all {
@@ -182,10 +217,10 @@ fn compare(
 }
 
 /// A misspelt path must not look like one that did not change.
-fn there_must_be_something(path: &Path, old: Option<&View>, new: &View) -> Result<(), Error> {
+fn there_must_be_something(path: &Path, trees: &Trees<'_>) -> Result<(), Error> {
     use crate::anchor::Found;
     let is_there = |tree: &View| matches!(view::find(tree, path), Ok(Found::Here(..)));
-    if is_there(new) || old.is_some_and(is_there) {
+    if is_there(trees.new) || trees.old.is_some_and(is_there) {
         return Ok(());
     }
     let what = paths::Shown(&Path::new("/").join(path)).to_string();

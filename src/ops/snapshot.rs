@@ -383,7 +383,12 @@ fn diff_in(
         None => (None, store.engine.open_live()?),
     };
     let is_ours = |path: &Path| path == Path::new(".state");
-    let found = diff::compare(Some(&old), &new, &is_ours, cx.interrupt)?;
+    // Whatever keeps the engine from telling, a walk finds out.
+    let places = store.engine.changes(&from, to.as_ref());
+    let found = match places.unwrap_or_default() {
+        Some(places) => diff::compare_at(&places, &old, &new, &is_ours, cx.interrupt)?,
+        None => diff::compare(Some(&old), &new, &is_ours, cx.interrupt)?,
+    };
     Ok(Differences {
         store: store.path,
         from,

@@ -13,7 +13,7 @@ pub enum Extent {
 }
 
 /// The places where two trees may differ: everything that is not named here is the same in both,
-/// times included, and has the same path.
+/// the time of its last modification included, and has the same path.
 ///
 /// It may name too much, never too little: whoever asks looks at these places in the two trees'
 /// [`View`](crate::View)s, and nowhere else. Something that is in one tree only is named as a

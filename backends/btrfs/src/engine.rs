@@ -1,14 +1,15 @@
 //! The engine: looks, plans and acts through a [`Kernel`].
 
+use crate::changes::{self, Tree};
 use crate::layout::{Layout, RESERVED};
 use crate::shown::Shown;
 use crate::survey::{Found, FoundPast, Nested, Reading, identity};
-use crate::{Kernel, Node, Step, Survey, blank, delete, plan};
+use crate::{Kernel, Node, Step, Subvolume, Survey, blank, delete, plan};
 use state_api::{
-    BadName, Error, Outcome, PastRootName, Plan, Reset, Result, RootBackend, RootCapabilities,
-    RootFacts, Source, View,
+    BadName, Changes, Error, Outcome, PastRootName, Plan, Reset, Result, RootBackend,
+    RootCapabilities, RootFacts, Source, View,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where distributions keep their init, relative to root.
 const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
@@ -261,21 +262,44 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
     }
 
     fn open(&self, source: &Source) -> Result<View> {
-        let (at, what) = match source {
-            Source::Blank => (
-                self.layout.blank.clone(),
-                Shown(&self.layout.blank).to_string(),
-            ),
-            Source::Past(past) => (self.layout.past(past), format!("past root {past}")),
+        let (at, _) = self.source(source)?;
+        self.kernel.open(&at)
+    }
+
+    fn changes(&self, old: &Source, new: Option<&Source>) -> Result<Option<Changes>> {
+        let tree = |source: Option<&Source>| {
+            let (at, top) = match source {
+                Some(source) => self.source(source)?,
+                None => self.subvolume(self.layout.root.clone(), "root")?,
+            };
+            Tree::of(&self.kernel, &at, top.id)
         };
-        match self.kernel.node(&at)? {
-            Node::Subvolume(_) => self.kernel.open(&at),
-            _ => Err(Error::Missing { what }),
-        }
+        changes::between(&self.kernel, &tree(Some(old))?, &tree(new)?)
     }
 }
 
 impl<K: Kernel> Btrfs<K> {
+    /// Where blank or a past root is, and its subvolume.
+    fn source(&self, source: &Source) -> Result<(PathBuf, Subvolume)> {
+        match source {
+            Source::Blank => {
+                let at = self.layout.blank.clone();
+                let what = Shown(&at).to_string();
+                self.subvolume(at, &what)
+            }
+            Source::Past(past) => {
+                self.subvolume(self.layout.past(past), &format!("past root {past}"))
+            }
+        }
+    }
+
+    fn subvolume(&self, at: PathBuf, what: &str) -> Result<(PathBuf, Subvolume)> {
+        match self.kernel.node(&at)? {
+            Node::Subvolume(top) => Ok((at, top)),
+            _ => Err(Error::Missing { what: what.into() }),
+        }
+    }
+
     fn is_mounted(&self, survey: &Survey) -> bool {
         let reading = self.reading(survey);
         [&survey.root, &survey.staged, &survey.scratch]

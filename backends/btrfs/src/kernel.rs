@@ -7,7 +7,7 @@
 
 use crate::shown::lossy;
 use serde::Serialize;
-use state_api::{Outcome, Result, View};
+use state_api::{Changes, Outcome, Result, View};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +109,9 @@ pub trait Kernel {
     /// Where subvolumes or directories of this filesystem are mounted, our own private mount left
     /// out.
     fn mounts(&self) -> Result<Vec<Mounted>>;
+    /// Where the subvolume `new` may differ from the subvolume `old`, those inside left out;
+    /// `None` if they have no common ancestor, or too much changed to be looked up one by one.
+    fn changes(&self, old: &Path, new: &Path) -> Result<Option<Changes>>;
 
     /// Makes the subvolume `to` a snapshot of the subvolume `from`. `EEXIST` if `to` exists.
     fn snapshot(&mut self, from: &Path, to: &Path, read_only: bool) -> Result<()>;

@@ -4,6 +4,7 @@
 
 mod act;
 mod blank;
+mod changes;
 mod delete;
 mod engine;
 mod kernel;

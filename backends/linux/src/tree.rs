@@ -5,6 +5,8 @@
 //! may be longer than `PATH_MAX`. Entries come in component-wise byte order of their paths:
 //! every directory right before its content, names compared as bytes.
 
+mod places;
+
 use crate::metadata::{Metadata, PROC_FD};
 use crate::stat::{FileId, Kind, Stat};
 use rustix::fs::{Mode, OFlags, RawDir, fstatfs, openat, readlinkat};
@@ -18,6 +20,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use places::Places;
 
 /// How many directories a walk keeps open; above that, the outermost are closed and found again
 /// through `..` (and compared with what they were).
@@ -85,6 +89,14 @@ impl Entry {
     /// Its name; empty for the top.
     pub fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()
+    }
+
+    /// Whether this is the empty directory that stands for a nested volume in a snapshot.
+    pub fn is_hollow(&self) -> bool {
+        match &self.at {
+            At::Child(dir, _) => self.boundary.is_some() && is_hollow_volume(dir, &self.stat),
+            At::Top(_) => false,
+        }
     }
 
     /// Opens a regular file or directory for reading, without touching its access time where the
@@ -188,6 +200,8 @@ struct Frame {
     id: FileId,
     /// Whether `..` of this directory is not the directory above it in the walk.
     is_graft: bool,
+    /// Whether it is only on the way to a place, its other names passed over.
+    is_way: bool,
     path: PathBuf,
     names: std::vec::IntoIter<CString>,
 }
@@ -202,6 +216,8 @@ pub struct Walk<'v> {
     stack: Vec<Frame>,
     /// The directory yielded last: it is entered when the next entry is asked for.
     enter: Option<Entry>,
+    /// What is still to be visited, if not everything is.
+    places: Option<Places<'v>>,
 }
 
 impl<'v> Walk<'v> {
@@ -216,11 +232,17 @@ impl<'v> Walk<'v> {
             start: Some(view.dir.as_fd()),
             stack: Vec::new(),
             enter: None,
+            places: None,
         }
     }
 
     /// Does not go into the directory that was yielded last.
     pub fn prune(&mut self) {
+        if let Some(places) = &mut self.places
+            && let Some(last) = places.prune()
+        {
+            self.unreached.retain(|at| !at.starts_with(last));
+        }
         if let Some(entry) = self.enter.take() {
             self.unreached.retain(|at| !at.starts_with(&entry.path));
         }
@@ -257,6 +279,12 @@ impl<'v> Walk<'v> {
         }
         names.sort_unstable();
         names.dedup();
+        self.push(dir, entry, names);
+        Ok(())
+    }
+
+    /// Makes a directory the innermost; `names` is what is to be visited in it.
+    fn push(&mut self, dir: OwnedFd, entry: Entry, names: Vec<CString>) {
         if let Some(outer) = self.stack.len().checked_sub(OPEN_DIRECTORIES)
             && !self.stack.get(outer + 1).is_none_or(|inner| inner.is_graft)
         {
@@ -266,10 +294,10 @@ impl<'v> Walk<'v> {
             dir: Some(Arc::new(dir)),
             id: entry.stat.id,
             is_graft: matches!(entry.at, At::Top(_)),
+            is_way: false,
             path: entry.path,
             names: names.into_iter(),
         });
-        Ok(())
     }
 
     /// Leaves the innermost directory; opens the one above again if it had been closed.
@@ -305,6 +333,15 @@ impl<'v> Walk<'v> {
                 })
             }
         }
+    }
+
+    /// What has this name in the innermost directory; if it can be entered, it is next.
+    fn visit(&mut self, name: CString) -> Result<Entry, Unreadable> {
+        let entry = self.found(name)?;
+        if entry.stat.kind == Kind::Directory && entry.boundary.is_none() {
+            self.enter = Some(entry.clone());
+        }
+        Ok(entry)
     }
 
     fn found(&mut self, name: CString) -> Result<Entry, Unreadable> {
@@ -358,6 +395,9 @@ impl Iterator for Walk<'_> {
         {
             return Some(Err(error));
         }
+        if self.places.is_some() {
+            return self.next_of_places();
+        }
         while let Some(frame) = self.stack.last_mut() {
             let Some(name) = frame.names.next() else {
                 match self.leave() {
@@ -365,14 +405,7 @@ impl Iterator for Walk<'_> {
                     Err(error) => return Some(Err(error)),
                 }
             };
-            let found = self.found(name);
-            if let Ok(entry) = &found
-                && entry.stat.kind == Kind::Directory
-                && entry.boundary.is_none()
-            {
-                self.enter = Some(entry.clone());
-            }
-            return Some(found);
+            return Some(self.visit(name));
         }
         let lost = self.unreached.pop_first()?;
         Some(Err(Unreadable {

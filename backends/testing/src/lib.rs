@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod btrfs;
+pub mod edits;
 pub mod rig;
 pub mod store;
 pub mod suite;

@@ -222,3 +222,60 @@ fn one_inode_under_another_path_was_renamed() {
         ]
     );
 }
+
+#[test]
+fn a_comparison_of_places_looks_there_and_nowhere_else() {
+    use state_api::Extent::{Alone, Whole};
+    let (old, new) = alike(|dir| {
+        fs::create_dir_all(dir.join("a/deep/er")).unwrap();
+        fs::create_dir_all(dir.join("apart")).unwrap();
+        fs::write(dir.join("a/deep/file"), "same").unwrap();
+    });
+    for at in ["a/deep/er/new", "a/deep/file", "a b", "apart/new", "z"] {
+        fs::write(new.path().join(at), "something else").unwrap();
+    }
+    fs::write(old.path().join("a/gone"), "").unwrap();
+    for (places, expected) in [
+        (vec![], vec![]),
+        (
+            vec![("", Whole)],
+            vec![
+                "a/deep/er/new",
+                "a/deep/file",
+                "a/gone",
+                "a b",
+                "apart/new",
+                "z",
+            ],
+        ),
+        (vec![("", Alone), ("a", Alone), ("a/deep", Alone)], vec![]),
+        (
+            vec![("a/deep", Alone), ("a/deep/er", Whole), ("z", Whole)],
+            vec!["a/deep/er/new", "z"],
+        ),
+        (
+            vec![("a/deep/file", Alone), ("a/gone", Whole), ("a b", Alone)],
+            vec!["a/deep/file", "a/gone", "a b"],
+        ),
+        (
+            vec![("nothing/here", Whole), ("a b/nor/here", Whole)],
+            vec![],
+        ),
+        (
+            vec![("apart", Whole), ("left-out/x", Whole)],
+            vec!["apart/new"],
+        ),
+    ] {
+        let mut changes = Changes::none();
+        for (path, extent) in places {
+            changes.add(path.into(), extent);
+        }
+        let leave_out = |path: &Path| path == Path::new("left-out");
+        let (old, new) = (view(old.path()), view(new.path()));
+        let found = compare_at(&changes, &old, &new, &leave_out, &Never).unwrap();
+        assert!(found.unreadable.is_empty(), "{:?}", found.unreadable);
+        let told: Vec<_> = found.changes.iter().map(|change| &change.path).collect();
+        let expected: Vec<_> = expected.iter().map(Path::new).collect();
+        assert_eq!(told, expected, "{changes:?}");
+    }
+}

@@ -7,7 +7,7 @@ use rustix::fs::{
     renameat_with, statx, unlinkat,
 };
 use rustix::io::Errno;
-use state_api::{Error, Outcome, Result, View};
+use state_api::{Changes, Error, Outcome, Result, View};
 use state_linux::metadata::Place as Dressed;
 use state_linux::mount::{self, Attributes};
 use state_linux::stat::Stat;
@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+mod changes;
 mod look;
 
 use look::hyphenated;
@@ -239,6 +240,16 @@ impl Kernel for Live {
     fn mounts(&self) -> Result<Vec<Mounted>> {
         self.find_mounts()
             .map_err(|source| Error::os("reading the mounts of the filesystem", source))
+    }
+
+    fn changes(&self, old: &Path, new: &Path) -> Result<Option<Changes>> {
+        self.find_changes(old, new).map_err(|source| {
+            let (old, new) = (Shown(old), Shown(new));
+            Error::os(
+                format!("looking for what differs in {old} and {new}"),
+                source,
+            )
+        })
     }
 
     fn snapshot(&mut self, from: &Path, to: &Path, read_only: bool) -> Result<()> {

@@ -7,12 +7,13 @@
 mod set;
 mod volume;
 
+use crate::changes::{self, Tree};
 use crate::layout::{RESERVED, key};
 use crate::shown::Shown;
 use crate::{Kernel, Live, Node, Place, Subvolume};
 use state_api::{
-    Error, Identity, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
-    StoreCapabilities, StoreFacts, View,
+    Changes, Error, Identity, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName,
+    SnapshotStore, StoreCapabilities, StoreFacts, View,
 };
 use state_linux::mountinfo;
 use state_linux::users;
@@ -143,6 +144,20 @@ impl BtrfsStore {
             }
         }
         Ok(Some(identity(&all)))
+    }
+
+    /// The subvolume that holds the store, with those inside the store.
+    fn live_tree(&self) -> Result<Tree> {
+        let nested = self.nested()?.into_iter();
+        Ok(Tree {
+            top: self.place.subvolume.clone(),
+            nested: nested
+                .map(|(path, _)| {
+                    let at = join(&self.place.inside, &path);
+                    (at.clone(), join(&self.place.subvolume, &at))
+                })
+                .collect(),
+        })
     }
 
     fn mounts_below(&self) -> Result<Vec<PathBuf>> {
@@ -276,6 +291,16 @@ impl SnapshotStore for BtrfsStore {
         let mut view = self.kernel.open(&self.at())?;
         view.grafts.retain(|graft| !self.is_ours(&graft.at));
         Ok(view)
+    }
+
+    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+        let old = self.set_tree(old)?;
+        let new = match new {
+            Some(new) => self.set_tree(new)?,
+            None => self.live_tree()?,
+        };
+        let changes = changes::between(&self.kernel, &old, &new)?;
+        Ok(changes.map(|changes| changes.inside(&self.place.inside)))
     }
 
     fn stage(&mut self) -> Result<OwnedFd> {

@@ -7,6 +7,7 @@
 //! snapshot has: a set gets its name when it is complete and loses it before it is deleted.
 
 use super::{BtrfsStore, identity, join};
+use crate::changes::Tree;
 use crate::shown::Shown;
 use crate::{Kernel, Node, Subvolume};
 use rustix::io::Errno;
@@ -206,14 +207,30 @@ impl BtrfsStore {
         }
     }
 
-    pub(super) fn open_set(&self, name: &SnapshotName) -> Result<View> {
+    /// Where a set is, if there is one.
+    fn set(&self, name: &SnapshotName) -> Result<PathBuf> {
         let set = self.sets().join(name.as_str());
-        let top = set.join(TOP);
-        if self.subvolume(&top)?.is_none() {
-            return Err(Error::Missing {
+        match self.subvolume(&set.join(TOP))? {
+            Some(_) => Ok(set),
+            None => Err(Error::Missing {
                 what: format!("snapshot {name}"),
-            });
+            }),
         }
+    }
+
+    /// The snapshots of a set as one tree.
+    pub(super) fn set_tree(&self, name: &SnapshotName) -> Result<Tree> {
+        let set = self.set(name)?;
+        let members = self.members(&set)?.into_iter();
+        Ok(Tree {
+            top: set.join(TOP),
+            nested: members.map(|(at, path)| (path, at)).collect(),
+        })
+    }
+
+    pub(super) fn open_set(&self, name: &SnapshotName) -> Result<View> {
+        let set = self.set(name)?;
+        let top = set.join(TOP);
         let mut view = self.kernel.open(&join(&top, &self.place.inside))?;
         for (at, path) in self.members(&set)? {
             if let Ok(path) = path.strip_prefix(&self.place.inside) {

@@ -3,14 +3,23 @@
 //! Everything goes through descriptors and subvolume ids. Searches, lookups and deletions by id
 //! need CAP_SYS_ADMIN.
 
+mod inode;
+pub mod items;
+mod search;
+mod volume;
+
+pub use inode::{Inode, changed_inodes, entries, inode};
+pub use search::Searcher;
+pub use volume::{Reference, back_reference, default_subvolume, references, subvolume_by_uuid};
+
 use linux_raw_sys::btrfs as b;
 use linux_raw_sys::ioctl as ops;
 use rustix::fs::{fstatfs, statx};
 use rustix::io::Errno;
-use rustix::ioctl::{self, Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater};
-use std::ffi::{OsStr, OsString, c_char, c_void};
+use rustix::ioctl::{self, Getter, NoArg, Setter, Updater};
+use std::ffi::{OsStr, OsString, c_char};
 use std::io;
-use std::mem::{offset_of, zeroed};
+use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -21,8 +30,6 @@ const MAGIC: u64 = 0x9123_683E;
 pub const TOP_LEVEL: u64 = b::BTRFS_FS_TREE_OBJECTID as u64;
 /// The inode number of every subvolume's top directory.
 pub const TOP_INODE: u64 = b::BTRFS_FIRST_FREE_OBJECTID as u64;
-/// The tree of all trees' roots.
-const ROOT_TREE: u64 = b::BTRFS_ROOT_TREE_OBJECTID as u64;
 
 /// Whether a file is on btrfs.
 ///
@@ -301,166 +308,9 @@ pub fn directory_path(file: impl AsFd, tree: u64, inode: u64) -> io::Result<(u64
     Ok((args.treeid, PathBuf::from(OsString::from_vec(path))))
 }
 
-/// A subvolume's place in the one around it, from a ROOT_REF or ROOT_BACKREF item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
-    /// The subvolume at the other end: the child of a ROOT_REF, the parent of a ROOT_BACKREF.
-    pub id: u64,
-    /// The inode of the directory that the name is in, in the parent.
-    pub directory: u64,
-    /// The name.
-    pub name: OsString,
-}
-
-/// The subvolumes directly inside another, by id.
-///
-/// # Errors
-/// `EPERM` without CAP_SYS_ADMIN.
-pub fn references(file: impl AsFd, parent: u64) -> io::Result<Vec<Reference>> {
-    references_of(file, parent, b::BTRFS_ROOT_REF_KEY)
-}
-
-/// Where a subvolume lies; none for the top level and for one being deleted.
-///
-/// # Errors
-/// `EPERM` without CAP_SYS_ADMIN.
-pub fn back_reference(file: impl AsFd, child: u64) -> io::Result<Option<Reference>> {
-    Ok(references_of(file, child, b::BTRFS_ROOT_BACKREF_KEY)?.pop())
-}
-
-fn references_of(file: impl AsFd, of: u64, kind: u32) -> io::Result<Vec<Reference>> {
-    let mut found = Vec::new();
-    search(file, of, kind, |offset, data| {
-        let name_at = size_of::<b::btrfs_root_ref>();
-        if let (Some(directory), Some(name)) = (u64_at(data, 0), data.get(name_at..)) {
-            found.push(Reference {
-                id: offset,
-                directory,
-                name: OsStr::from_bytes(name).to_owned(),
-            });
-        }
-    })?;
-    Ok(found)
-}
-
-/// The id of the default subvolume.
-///
-/// # Errors
-/// `EPERM` without CAP_SYS_ADMIN.
-pub fn default_subvolume(file: impl AsFd) -> io::Result<u64> {
-    let directory = b::BTRFS_ROOT_TREE_DIR_OBJECTID.into();
-    let mut default = TOP_LEVEL;
-    search(file, directory, b::BTRFS_DIR_ITEM_KEY, |_, data| {
-        let name = data.get(size_of::<b::btrfs_dir_item>()..);
-        let location = offset_of!(b::btrfs_dir_item, location);
-        if let (Some(b"default"), Some(id)) = (name, u64_at(data, location)) {
-            default = id;
-        }
-    })?;
-    Ok(default)
-}
-
-fn u64_at(data: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*data.get(at..)?.first_chunk()?))
-}
-
-/// The room for what one search call answers. An item of the root tree fits many times.
-const BUFFER: usize = 16 << 10;
-
-#[repr(C, align(8))]
-struct SearchArgs {
-    key: b::btrfs_ioctl_search_key,
-    buf_size: u64,
-    buffer: [u8; BUFFER],
-}
-
-/// `BTRFS_IOC_TREE_SEARCH_V2`, whose argument is longer than its declared type.
-struct Search<'a>(&'a mut SearchArgs);
-
-// SAFETY: the kernel reads the key and `buf_size` and writes at most `buf_size` bytes behind
-// them, which is the length of `buffer`.
-unsafe impl Ioctl for Search<'_> {
-    type Output = ();
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        ops::BTRFS_IOC_TREE_SEARCH_V2
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        (&raw mut *self.0).cast()
-    }
-
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Calls `found` with offset and data of every item `(object, kind, *)` of the root tree.
-fn search(
-    file: impl AsFd,
-    object: u64,
-    kind: u32,
-    mut found: impl FnMut(u64, &[u8]),
-) -> io::Result<()> {
-    const HEADER: usize = size_of::<b::btrfs_ioctl_search_header>();
-    let mut args = Box::new(SearchArgs {
-        // SAFETY: the structure is plain integers, for which all zeros are a value.
-        key: unsafe { zeroed() },
-        buf_size: 0,
-        buffer: [0; BUFFER],
-    });
-    let mut next = Some(0);
-    while let Some(from) = next {
-        args.key.tree_id = ROOT_TREE;
-        (args.key.min_objectid, args.key.max_objectid) = (object, object);
-        (args.key.min_type, args.key.max_type) = (kind, kind);
-        (args.key.min_offset, args.key.max_offset) = (from, u64::MAX);
-        (args.key.min_transid, args.key.max_transid) = (0, u64::MAX);
-        args.key.nr_items = u32::MAX;
-        args.buf_size = BUFFER as u64;
-        // SAFETY: see `Search`.
-        unsafe { ioctl::ioctl(file.as_fd(), Search(&mut args)) }?;
-        let mut rest = args.buffer.as_slice();
-        next = None;
-        for _ in 0..args.key.nr_items {
-            let malformed = || io::Error::from(Errno::IO);
-            let (header, after) = rest.split_at_checked(HEADER).ok_or_else(malformed)?;
-            // SAFETY: the slice has the header's length, and any bytes are a value of it.
-            let header: b::btrfs_ioctl_search_header = unsafe {
-                header
-                    .as_ptr()
-                    .cast::<b::btrfs_ioctl_search_header>()
-                    .read_unaligned()
-            };
-            let (data, after) = after
-                .split_at_checked(header.len as usize)
-                .ok_or_else(malformed)?;
-            found(header.offset, data);
-            next = header.offset.checked_add(1);
-            rest = after;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn our_search_arguments_have_the_kernels_layout() {
-        assert_eq!(
-            offset_of!(SearchArgs, buf_size),
-            offset_of!(b::btrfs_ioctl_search_args_v2, buf_size)
-        );
-        assert_eq!(
-            offset_of!(SearchArgs, buffer),
-            offset_of!(b::btrfs_ioctl_search_args_v2, buf)
-        );
-        assert_eq!(size_of::<b::btrfs_root_ref>(), 18);
-        assert_eq!(size_of::<b::btrfs_dir_item>(), 30);
-    }
 
     #[test]
     fn names_that_no_subvolume_can_have_are_refused() {
