@@ -9,7 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A program that `state` may start.
@@ -31,6 +32,8 @@ pub enum Program {
     Modprobe,
     /// `nixos-version`, to record what system an archive is of.
     NixosVersion,
+    /// `ssh`, to reach targets at ssh servers.
+    Ssh,
     /// `update-initramfs`, the same on Debian.
     UpdateInitramfs,
     /// `zfs`
@@ -65,6 +68,7 @@ impl Program {
             Self::Mkinitcpio => "mkinitcpio",
             Self::Modprobe => "modprobe",
             Self::NixosVersion => "nixos-version",
+            Self::Ssh => "ssh",
             Self::UpdateInitramfs => "update-initramfs",
             Self::Zfs => "zfs",
             Self::Zpool => "zpool",
@@ -78,6 +82,7 @@ impl Program {
             Self::MkfsBtrfs => "btrfs-progs",
             Self::MkfsExt4 => "e2fsprogs",
             Self::Modprobe => "kmod",
+            Self::Ssh => "openssh-client",
             Self::Zfs | Self::Zpool => "zfsutils-linux",
             Self::AptGet
             | Self::Dracut
@@ -128,6 +133,70 @@ impl Program {
             .map(|arg| arg.as_ref().to_owned())
             .collect();
         run(self.name(), &path, args, by, doing, limit)
+    }
+}
+
+impl Program {
+    /// Starts it and talks to it through pipes.
+    ///
+    /// # Errors
+    /// It is not installed or cannot be started.
+    pub fn pipe<A: AsRef<OsStr>>(
+        self,
+        doing: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Piped> {
+        let path = self.find().ok_or_else(|| Error::Missing {
+            what: format!("the program {}", self.name()),
+        })?;
+        let failed = |error| Error::os(format!("{doing}: running {}", self.name()), error);
+        let mut child = Command::new(path)
+            .args(args)
+            .env("LC_ALL", "C")
+            .env("PATH", PATH)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0) // a Ctrl-C on the terminal reaches only us, who end it in order
+            .spawn()
+            .map_err(failed)?;
+        let stderr = child.stderr.take().expect("it is piped");
+        Ok(Piped {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: Some(std::thread::spawn(move || tail(stderr))),
+            child,
+        })
+    }
+}
+
+/// A program that runs and is talked to. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Piped {
+    /// What it reads.
+    pub stdin: Option<ChildStdin>,
+    /// What it writes.
+    pub stdout: Option<ChildStdout>,
+    stderr: Option<JoinHandle<io::Result<String>>>,
+    child: Child,
+}
+
+impl Piped {
+    /// Ends it; the end of what it wrote to stderr.
+    pub fn end(&mut self) -> String {
+        drop((self.stdin.take(), self.stdout.take()));
+        // It ends by itself once nobody talks to it; what it has to say comes before that.
+        if wait(&mut self.child, Duration::from_secs(2)).is_err() {
+            return String::new();
+        }
+        let said = self.stderr.take().and_then(|stderr| stderr.join().ok());
+        said.and_then(io::Result::ok).unwrap_or_default()
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

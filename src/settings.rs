@@ -4,10 +4,12 @@
 //! made of one list (see [`table`]), so no key is accepted that is not documented.
 
 pub mod node;
+mod rate;
 pub mod read;
 pub mod reference;
 mod table;
 
+pub use rate::Rate;
 pub use table::{Key, Keys};
 
 use node::{Node, Problem, Value};
@@ -283,10 +285,21 @@ table! {
 table! {
     /// `[target.NAME]`: a place where archives are published.
     pub struct Target {
-        /// The place: `file://` and an absolute directory.
+        /// The place: `file://` and an absolute directory, `sftp://USER@HOST:PORT/DIRECTORY`, or
+        /// `s3://BUCKET/PREFIX?endpoint=URL&region=NAME`. It holds no secret.
         url: String = required, example "\"file:///mnt/usb/state\"";
+        /// A file with `aws_access_key_id` and `aws_secret_access_key`, which only its
+        /// owner may read.
+        credentials: Option<PathBuf> = (None) "systemd's credential `state-NAME`, else `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` in the environment", example "\"/persist/secrets/b2\"";
+        /// The private key file.
+        key: Option<PathBuf> = (None) "those that `ssh` uses by itself", example "\"/etc/ssh/ssh_host_ed25519_key\"";
+        /// The file with the server's host key. A server that is not in it is
+        /// refused.
+        known_hosts: Option<PathBuf> = (None) "those that `ssh` uses by itself", example "\"/persist/etc/ssh/known_hosts\"";
+        /// The most that is sent to it.
+        bandwidth: Option<Rate> = (None) "no limit", example "\"5 MiB/s\"";
     }
-    later ["keep", "bandwidth"]
+    later ["keep"]
 }
 
 /// One entry: a path alone, or a table.

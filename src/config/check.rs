@@ -1,7 +1,7 @@
 //! What settings mean, checked without looking at the machine: contradictions, paths that cannot
 //! be, values out of range. Pure; every problem knows where it stands.
 
-use super::value::{bad_dataset, bad_snapshot, bad_url, is_tmpfs_size, path_problem};
+use super::value::{bad_dataset, bad_snapshot, bad_url, idle_keys, is_tmpfs_size, path_problem};
 use crate::paths::{self, Shown};
 use crate::persist::{self, EntryKind, PersistTree, Users};
 use crate::settings::node::{Problem, Span, Way};
@@ -346,6 +346,20 @@ impl Check<'_> {
             }
             if let Some((fact, hint)) = bad_url(&target.url) {
                 self.wrong(&way.key("url"), fact, hint);
+            }
+            for key in idle_keys(target) {
+                let fact = format!("`{key}` is of no use to a target of this kind");
+                self.wrong(&way.key(key), fact, "remove it");
+            }
+            for (key, path) in [
+                ("credentials", &target.credentials),
+                ("key", &target.key),
+                ("known-hosts", &target.known_hosts),
+            ] {
+                if path.as_ref().is_some_and(|path| path.is_relative()) {
+                    let fact = format!("the path of `{key}` is not absolute");
+                    self.wrong(&way.key(key), fact, "paths on the machine begin with `/`");
+                }
             }
         }
     }

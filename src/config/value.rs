@@ -1,6 +1,8 @@
 //! Single values: whether a text can be what it stands for. Pure; each says why not.
 
 use crate::paths::{self, Shown};
+use crate::settings::Target;
+use crate::target::place::Place;
 use std::path::Path;
 
 /// What a list of entries cannot hold, by what `paths` says of it.
@@ -52,23 +54,32 @@ pub(super) fn is_tmpfs_size(size: &str) -> bool {
 
 /// What is wrong with a target's address, and how one is written.
 pub(super) fn bad_url(url: &str) -> Option<(String, &'static str)> {
-    const AS: &str = "as in file:///mnt/usb/state";
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Some((format!("{url:?} is no address"), AS));
+    let why = match Place::parse(url) {
+        Err(why) => why,
+        Ok(Place::File(path)) => paths::normal(&path).err()?.to_owned(),
+        Ok(_) => return None,
     };
-    match scheme {
-        "file" => match rest.strip_prefix('/').map(|_| Path::new(rest)) {
-            None => Some((format!("{url:?} does not name an absolute directory"), AS)),
-            Some(path) => paths::normal(path)
-                .err()
-                .map(|why| (format!("{url:?} {why}"), AS)),
-        },
-        "s3" | "sftp" => Some((
-            format!("{scheme}:// targets are not in this version yet"),
-            AS,
-        )),
-        _ => Some((format!("{scheme}:// is not known"), AS)),
-    }
+    Some((format!("the address of a target: {why}"), Place::FORMS))
+}
+
+/// The keys of a target that its kind has no use for.
+pub(super) fn idle_keys(target: &Target) -> Vec<&'static str> {
+    let Ok(place) = Place::parse(&target.url) else {
+        return Vec::new();
+    };
+    let (is_s3, is_sftp) = (
+        matches!(place, Place::S3(_)),
+        matches!(place, Place::Sftp(_)),
+    );
+    let keys = [
+        ("credentials", target.credentials.is_some() && !is_s3),
+        ("key", target.key.is_some() && !is_sftp),
+        ("known-hosts", target.known_hosts.is_some() && !is_sftp),
+    ];
+    keys.into_iter()
+        .filter(|(_, is_idle)| *is_idle)
+        .map(|(key, _)| key)
+        .collect()
 }
 
 #[cfg(test)]

@@ -107,14 +107,12 @@ impl Signature {
 
 /// The text of an archive's signature, if it has one.
 fn signature(target: &dyn Target, label: &Label) -> Result<Option<Vec<u8>>> {
-    let source = match target.get(&name(label)) {
-        Ok(source) => source,
-        Err(Error::Missing { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
     // Whatever is cut off there was no signature.
-    let length = source.length().min(MOST_BYTES);
-    source.read(0, length as usize).map(Some)
+    match target.read(&name(label), MOST_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a small object and reads it back.
@@ -122,12 +120,10 @@ pub(crate) fn put(target: &dyn Target, name: &str, text: &str) -> Result<()> {
     let mut upload = target.put(name)?;
     upload
         .write_all(text.as_bytes())
-        .map_err(|e| Error::os(format!("writing {name}"), e))?;
+        .map_err(|e| crate::target::write_failure(name, e))?;
     upload.finish()?;
-    let source = target.get(name)?;
-    let is_same = source.length() == text.len() as u64
-        && source.read(0, text.len())?.as_slice() == text.as_bytes();
-    match is_same {
+    let found = target.read(name, text.len() as u64 + 1)?;
+    match found == text.as_bytes() {
         true => Ok(()),
         false => Err(Error::damaged(
             name,

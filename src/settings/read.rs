@@ -39,7 +39,7 @@ impl Reader {
     }
 
     /// The name of the last step, as a message says it.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self.way.0.last() {
             Some(Step::Key(key)) => format!("`{key}`"),
             Some(Step::Index(_)) => match self.way.0.iter().rev().find_map(|step| match step {

@@ -108,11 +108,30 @@ pub fn sections() -> Vec<Section> {
             Keep::keys(),
         ),
         section("`[archive]`", "How archives are made.", ["[archive]\n", "\n", "\n"], Archive::keys()),
+    ]);
+    let (at_ssh, others) = (Target::keys().into_iter())
+        .partition::<Vec<_>, _>(|key| ["key", "known-hosts"].contains(&key.name.as_str()));
+    let (at_s3, all) = others
+        .into_iter()
+        .partition(|key| key.name == "credentials");
+    sections.extend([
         section(
             "`[target.NAME]`",
-            "A place where archives are published.",
+            "A place where archives are published; `docs/targets.md` shows how each kind is set up.",
             ["[target.usb]\n", "\n", "\n"],
-            Target::keys(),
+            all,
+        ),
+        section(
+            "`[target.NAME]` at an ssh server",
+            "What else a target `sftp://…` may say.",
+            ["[target.nas]\nurl = \"sftp://backup@nas/srv/state\"\n", "\n", "\n"],
+            at_ssh,
+        ),
+        section(
+            "`[target.NAME]` in an object store",
+            "What else a target `s3://…` may say.",
+            ["[target.b2]\nurl = \"s3://bucket/prefix\"\n", "\n", "\n"],
+            at_s3,
         ),
     ]);
     sections

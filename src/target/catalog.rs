@@ -47,7 +47,7 @@ impl Catalog {
         for object in &objects {
             if let Some(stem) = object.name.strip_suffix(LABEL) {
                 labelled.insert(stem.to_owned());
-                match read_label(target, &object.name) {
+                match read_label(target, object) {
                     Ok(label) => catalog.labels.push(label),
                     Err(error) => catalog.unreadable.push((object.name.clone(), error)),
                 }
@@ -160,14 +160,15 @@ fn id_of(object: &str) -> Option<Id> {
     object.split_once('/')?.1.strip_suffix(LABEL)?.parse().ok()
 }
 
-fn read_label(target: &dyn Target, name: &str) -> Result<Label> {
-    let source = target.get(name)?;
+fn read_label(target: &dyn Target, object: &Object) -> Result<Label> {
+    let name = &object.name;
+    let source = target.get_listed(object)?;
     if source.length() > label::MOST_BYTES {
         return Err(Error::damaged(name, "a label of more than 64 KiB"));
     }
     let text = source.read(0, source.length() as usize)?;
     let label = Label::from_text(name, &text)?;
-    if label.name() == name {
+    if label.name() == *name {
         Ok(label)
     } else {
         Err(Error::damaged(name, "the label of another archive"))

@@ -17,7 +17,6 @@ use state_linux::stat::{Kind, Stat};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -34,44 +33,6 @@ pub struct FileTarget {
     always_named: bool,
 }
 
-/// The directory that a `file://` URL names.
-///
-/// # Errors
-/// It is no such URL.
-fn path_of(url: &str) -> Result<PathBuf> {
-    let wrong = |why: &str| Error::Target {
-        target: url.to_owned(),
-        why: why.to_owned(),
-        cure: "a target is a directory: file:///mnt/usb/state".into(),
-    };
-    let (scheme, path) = url.split_once("://").ok_or_else(|| wrong("not a URL"))?;
-    if scheme != "file" {
-        return Err(wrong("this kind of target is not supported"));
-    }
-    if !path.starts_with('/') {
-        return Err(wrong("file:// is followed by an absolute path"));
-    }
-    let mut bytes = Vec::new();
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next(), rest.next()];
-                let digit = |d: Option<u8>| char::from(d?).to_digit(16);
-                let (Some(high), Some(low)) = (digit(digits[0]), digit(digits[1])) else {
-                    return Err(wrong("a % is followed by two hexadecimal digits"));
-                };
-                (high << 4 | low) as u8
-            }
-            byte => byte,
-        });
-    }
-    if bytes.contains(&0) {
-        return Err(wrong("a path holds no NUL"));
-    }
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
-}
-
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
@@ -80,9 +41,8 @@ impl FileTarget {
     /// Opens the directory. It must exist: a disk that is not mounted is not written to.
     ///
     /// # Errors
-    /// It does not, or `url` is no such URL.
-    pub fn open(url: &str) -> Result<Self> {
-        let path = path_of(url)?;
+    /// It does not.
+    pub fn open(url: &str, path: PathBuf) -> Result<Self> {
         let dir = openat(CWD, &path, DIRECTORY, Mode::empty()).map_err(|errno| Error::Target {
             target: url.to_owned(),
             why: io::Error::from(errno).to_string(),

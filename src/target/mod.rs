@@ -4,13 +4,24 @@
 //! there whole or not at all. An archive is its data object and, published after it, its label.
 
 pub mod catalog;
+#[cfg(feature = "offsite")]
+mod credentials;
 mod file;
+mod pace;
+pub mod place;
+#[cfg(feature = "offsite")]
+mod s3;
+mod sftp;
 
 pub use file::FileTarget;
+#[cfg(feature = "offsite")]
+pub use s3::S3Target;
+pub use sftp::SftpTarget;
 
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
+use place::Place;
 use state_api::Outcome;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -47,6 +58,23 @@ pub trait Target {
     /// # Errors
     /// [`Error::Missing`] if there is none of that name.
     fn get(&self, name: &str) -> Result<Box<dyn Source + '_>>;
+
+    /// The same for an object that was just listed, which spares asking for its size.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it has gone meanwhile.
+    fn get_listed(&self, object: &Object) -> Result<Box<dyn Source + '_>> {
+        self.get(&object.name)
+    }
+
+    /// The whole of a small object, at most `most` bytes of it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none of that name.
+    fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
+        let source = self.get(name)?;
+        source.read(0, source.length().min(most) as usize)
+    }
 
     /// Deletes an object.
     ///
@@ -89,7 +117,8 @@ fn check_name(name: &str) -> Result<(&str, &str)> {
 /// # Errors
 /// There is none of that name, or it cannot be reached.
 pub fn open(settings: &Settings, name: &str) -> Result<Box<dyn Target>> {
-    let url = match settings.target.get(name) {
+    let configured = settings.target.get(name);
+    let url = match configured {
         Some(target) => target.url.as_str(),
         None if name.contains("://") => name,
         None => {
@@ -105,7 +134,44 @@ pub fn open(settings: &Settings, name: &str) -> Result<Box<dyn Target>> {
             });
         }
     };
-    Ok(Box::new(FileTarget::open(url)?))
+    let target = at(url, name, configured)?;
+    Ok(match configured.and_then(|target| target.bandwidth) {
+        Some(rate) => Box::new(pace::Paced::new(target, rate)),
+        None => target,
+    })
+}
+
+fn at(url: &str, name: &str, keys: Option<&settings::Target>) -> Result<Box<dyn Target>> {
+    match Place::open(url)? {
+        Place::File(path) => Ok(Box::new(FileTarget::open(url, path)?)),
+        Place::Sftp(place) => {
+            let key = keys.and_then(|keys| keys.key.as_deref());
+            let known_hosts = keys.and_then(|keys| keys.known_hosts.as_deref());
+            let target = SftpTarget::open(url, &place, key, known_hosts)?;
+            Ok(Box::new(target))
+        }
+        #[cfg(feature = "offsite")]
+        Place::S3(place) => {
+            let file = keys.and_then(|keys| keys.credentials.as_deref());
+            let env = |name: &str| std::env::var(name).ok();
+            let credentials = credentials::Credentials::find(url, name, file, &env)?;
+            Ok(Box::new(S3Target::open(url, place, credentials)?))
+        }
+        #[cfg(not(feature = "offsite"))]
+        Place::S3(_) => Err(Error::Target {
+            target: name.to_owned(),
+            why: "this build of state reaches no object stores".into(),
+            cure: "use a state that was built with the feature `offsite`".into(),
+        }),
+    }
+}
+
+/// The failure in what [`Write`] of an upload returned: its own, where it has said one.
+pub(crate) fn write_failure(name: &str, error: std::io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) => Error::os(format!("writing {name}"), error),
+    }
 }
 
 /// The targets that a verb without a choice works on: all that are configured.

@@ -3,7 +3,7 @@
 
 use crate::archive::manifest::Digest;
 use crate::archive::{Error, Result};
-use crate::target::{Target, Upload};
+use crate::target::{Target, Upload, write_failure};
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Write};
 
@@ -47,7 +47,7 @@ impl Write for Fan<'_> {
             if let Ok(open) = upload
                 && let Err(error) = open.write_all(bytes)
             {
-                *upload = Err(Error::os("writing to the target", error));
+                *upload = Err(write_failure("to the target", error));
             }
         }
         if self.is_lost() {

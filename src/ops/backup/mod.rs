@@ -320,6 +320,9 @@ fn make(
         }
         Err(error) => return Err(error.into()),
     };
+    if cx.interrupt.is_set() {
+        return Err(state_api::Error::Interrupted.into());
+    }
     let (bytes, sha256, outcomes) = fan.finish();
     label.is_complete = written.incomplete.is_empty();
     label.totals = written.totals;

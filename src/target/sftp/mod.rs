@@ -1,0 +1,437 @@
+//! `sftp://`: a directory of another machine, through its ssh server.
+//!
+//! The protocol is spoken here, over the system's `ssh`, because no client library at hand syncs
+//! what it wrote or names a file without replacing another. An object is written under a hidden
+//! name, synced (`fsync@openssh.com`), and renamed: the plain rename of the protocol fails where
+//! the name is taken, so an object is never replaced.
+
+mod packet;
+mod session;
+
+use super::place::Sftp;
+use super::{Object, Target, Upload, check_name};
+use crate::archive::read::Source;
+use crate::archive::{Error, Result};
+use packet::{Attributes, EOF, Entry, NO_SUCH_FILE, OK, Reply, Request};
+use session::Session;
+use state_api::Outcome;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+/// What the hidden names of unfinished objects end with.
+const PARTIAL: &str = ".partial";
+/// The most that every server takes in one request.
+const PIECE: usize = 32 << 10;
+/// So many requests are under way at once: 2 MiB, what an ssh channel holds.
+const WINDOW: usize = 64;
+
+const READ: u32 = 1;
+/// Write, create, and fail if it is there.
+const NEW: u32 = 2 | 8 | 32;
+
+/// A directory at an ssh server.
+pub struct SftpTarget {
+    url: String,
+    directory: String,
+    session: Mutex<Session>,
+}
+
+impl fmt::Debug for SftpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SftpTarget")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SftpTarget {
+    /// Connects. The directory must exist.
+    ///
+    /// # Errors
+    /// The server cannot be reached, is not the one that is known, or does not let us in.
+    pub fn open(
+        url: &str,
+        place: &Sftp,
+        key: Option<&Path>,
+        known_hosts: Option<&Path>,
+    ) -> Result<Self> {
+        let session = Session::open(url, place, key, known_hosts)?;
+        let target = Self {
+            url: url.to_owned(),
+            directory: place.directory.clone(),
+            session: Mutex::new(session),
+        };
+        match target.stat("")? {
+            Some(attributes) if attributes.is_directory() => Ok(target),
+            Some(_) => Err(target.refused("it is no directory", "correct the URL")),
+            None => Err(target.refused(
+                "there is no such directory at the server",
+                "make it there, or correct the URL",
+            )),
+        }
+    }
+
+    fn refused(&self, why: &str, cure: &str) -> Error {
+        Error::Target {
+            target: self.url.clone(),
+            why: why.to_owned(),
+            cure: cure.to_owned(),
+        }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn path(&self, name: &str) -> String {
+        match name {
+            "" => self.directory.clone(),
+            _ => format!("{}/{name}", self.directory.trim_end_matches('/')),
+        }
+    }
+
+    fn stat(&self, name: &str) -> Result<Option<Attributes>> {
+        let mut session = self.session();
+        match session.call(Request::new(Request::STAT).string(self.path(name)))? {
+            Reply::Attributes(attributes) => Ok(Some(attributes)),
+            Reply::Status(NO_SUCH_FILE, _) => Ok(None),
+            other => Err(session.failure(&format!("looking at {name}"), &other)),
+        }
+    }
+
+    /// The entries of a directory; none if it is not there.
+    fn entries(&self, name: &str) -> Result<Vec<Entry>> {
+        let doing = format!("listing {}", self.path(name));
+        let mut session = self.session();
+        let open = Request::new(Request::OPENDIR).string(self.path(name));
+        let Some(handle) = session.handle(&doing, open)? else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        let ended = loop {
+            match session.call(Request::new(Request::READDIR).string(&handle))? {
+                Reply::Names(names) => all.extend(names),
+                Reply::Status(EOF, _) => break Ok(()),
+                other => break Err(session.failure(&doing, &other)),
+            }
+        };
+        session.status(&doing, Request::new(Request::CLOSE).string(&handle))?;
+        ended.map(|()| all)
+    }
+
+    /// The machine's objects, unfinished ones included, by name.
+    fn files(&self, machine: &str) -> Result<Vec<(String, u64)>> {
+        let entries = self.entries(machine)?.into_iter();
+        let files = entries.filter(|entry| entry.attributes.is_file());
+        let mut files: Vec<_> = files
+            .filter_map(|entry| {
+                let name = String::from_utf8(entry.name).ok()?;
+                Some((name, entry.attributes.size?))
+            })
+            .collect();
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    fn remove(&self, name: &str) -> Result<Outcome> {
+        let mut session = self.session();
+        match session.call(Request::new(Request::REMOVE).string(self.path(name)))? {
+            Reply::Status(OK, _) => Ok(Outcome::Made),
+            Reply::Status(NO_SUCH_FILE, _) => Ok(Outcome::AlreadySo),
+            other => Err(session.failure(&format!("deleting {name}"), &other)),
+        }
+    }
+
+    /// The failure to write, or the reason for it that sftp has no word for.
+    fn write_failure(&self, doing: &str, reply: &Reply) -> Error {
+        let mut session = self.session();
+        if session.has("statvfs@openssh.com") {
+            let ask = Request::new(Request::EXTENDED)
+                .string("statvfs@openssh.com")
+                .string(&self.directory);
+            if let Ok(Reply::Extended(body)) = session.call(ask)
+                && packet::free_bytes(&body).is_some_and(|free| free < 1 << 20)
+            {
+                return Error::Target {
+                    target: self.url.clone(),
+                    why: format!("{doing}: no space is left there"),
+                    cure: "`state archives prune`, or make room at the server".into(),
+                };
+            }
+        }
+        session.failure(doing, reply)
+    }
+}
+
+impl Target for SftpTarget {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        let machines = match prefix.split_once('/') {
+            Some((machine, _)) => vec![machine.to_owned()],
+            None => {
+                let entries = self.entries("")?.into_iter();
+                let directories = entries.filter(|entry| entry.attributes.is_directory());
+                let mut names: Vec<String> = directories
+                    .filter_map(|entry| String::from_utf8(entry.name).ok())
+                    .filter(|name| !name.starts_with('.') && name.starts_with(prefix))
+                    .collect();
+                names.sort_unstable();
+                names
+            }
+        };
+        let mut objects = Vec::new();
+        for machine in machines {
+            for (file, bytes) in self.files(&machine)? {
+                let name = format!("{machine}/{file}");
+                if name.starts_with(prefix) && check_name(&name).is_ok() {
+                    objects.push(Object { name, bytes });
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    fn put(&self, name: &str) -> Result<Box<dyn Upload + '_>> {
+        let (machine, file) = check_name(name)?;
+        if self.stat(name)?.is_some() {
+            return Err(self.refused(&format!("{name} is there already"), "run the command again"));
+        }
+        if self.stat(machine)?.is_none() {
+            let make = Request::new(Request::MKDIR)
+                .string(self.path(machine))
+                .mode(0o700);
+            self.session().status(&format!("making {machine}"), make)?;
+        }
+        let partial = format!("{machine}/.{file}{PARTIAL}");
+        let doing = format!("writing {name}");
+        let open = Request::new(Request::OPEN)
+            .string(self.path(&partial))
+            .number(NEW)
+            .mode(0o600);
+        let reply = self.session().call(open)?;
+        let Reply::Handle(handle) = reply else {
+            return Err(self.write_failure(&doing, &reply));
+        };
+        Ok(Box::new(SftpUpload {
+            target: self,
+            name: name.to_owned(),
+            partial: Some(partial),
+            handle: Some(handle),
+            at: 0,
+            under_way: VecDeque::new(),
+        }))
+    }
+
+    fn get(&self, name: &str) -> Result<Box<dyn Source + '_>> {
+        check_name(name)?;
+        let missing = || Error::Missing {
+            what: format!("{name} at {}", self.url),
+        };
+        let attributes = self.stat(name)?.filter(|attributes| attributes.is_file());
+        let length = attributes
+            .and_then(|attributes| attributes.size)
+            .ok_or_else(missing)?;
+        let open = Request::new(Request::OPEN)
+            .string(self.path(name))
+            .number(READ)
+            .number(0);
+        let handle = self.session().handle(&format!("opening {name}"), open)?;
+        Ok(Box::new(SftpSource {
+            target: self,
+            name: format!("{name} at {}", self.url),
+            length,
+            handle: handle.ok_or_else(missing)?,
+        }))
+    }
+
+    fn delete(&self, name: &str) -> Result<Outcome> {
+        check_name(name)?;
+        self.remove(name)
+    }
+
+    fn sweep(&self, prefix: &str) -> Result<u64> {
+        let machine = prefix.split('/').next().unwrap_or_default();
+        let mut swept = 0;
+        for (file, _) in self.files(machine)? {
+            if file.starts_with('.') && file.ends_with(PARTIAL) {
+                self.remove(&format!("{machine}/{file}"))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+struct SftpUpload<'t> {
+    target: &'t SftpTarget,
+    name: String,
+    /// The hidden name, as long as it is there.
+    partial: Option<String>,
+    handle: Option<Vec<u8>>,
+    at: u64,
+    under_way: VecDeque<u32>,
+}
+
+impl SftpUpload<'_> {
+    /// Waits until at most `left` writes are under way.
+    fn settle(&mut self, left: usize) -> Result<()> {
+        while self.under_way.len() > left {
+            let id = self.under_way.pop_front().expect("there is one");
+            let reply = self.target.session().answer(id)?;
+            if !matches!(reply, Reply::Status(OK, _)) {
+                return Err(self
+                    .target
+                    .write_failure(&format!("writing {}", self.name), &reply));
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, piece: &[u8]) -> Result<()> {
+        self.settle(WINDOW - 1)?;
+        let handle = self
+            .handle
+            .as_ref()
+            .expect("it is open until it is finished");
+        let request = Request::new(Request::WRITE)
+            .string(handle)
+            .long(self.at)
+            .string(piece);
+        let id = self.target.session().ask(request)?;
+        self.under_way.push_back(id);
+        self.at += piece.len() as u64;
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        self.settle(0)?;
+        let doing = format!("publishing {}", self.name);
+        let handle = self.handle.take().expect("it is open until it is finished");
+        let mut session = self.target.session();
+        if session.has("fsync@openssh.com") {
+            let sync = Request::new(Request::EXTENDED)
+                .string("fsync@openssh.com")
+                .string(&handle);
+            session.status(&format!("syncing {}", self.name), sync)?;
+        }
+        session.status(&doing, Request::new(Request::CLOSE).string(&handle))?;
+        let partial = self
+            .partial
+            .as_ref()
+            .expect("it is there until it is finished");
+        let rename = Request::new(Request::RENAME)
+            .string(self.target.path(partial))
+            .string(self.target.path(&self.name));
+        session.status(&doing, rename)?;
+        self.partial = None;
+        Ok(())
+    }
+}
+
+impl Write for SftpUpload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        self.send(piece).map_err(io::Error::other)?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Upload for SftpUpload<'_> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.publish()
+    }
+}
+
+impl Drop for SftpUpload<'_> {
+    fn drop(&mut self) {
+        // If it cannot be removed, the next run sweeps it.
+        if let Some(handle) = self.handle.take() {
+            let close = Request::new(Request::CLOSE).string(&handle);
+            self.target.session().ask(close).map(drop).unwrap_or(());
+        }
+        if let Some(partial) = self.partial.take() {
+            self.target.remove(&partial).map(drop).unwrap_or(());
+        }
+    }
+}
+
+struct SftpSource<'t> {
+    target: &'t SftpTarget,
+    name: String,
+    length: u64,
+    handle: Vec<u8>,
+}
+
+impl Source for SftpSource<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        if at
+            .checked_add(length as u64)
+            .is_none_or(|end| end > self.length)
+        {
+            return Err(Error::damaged(&self.name, "it ends too early"));
+        }
+        let ask = |session: &mut Session, from: usize, to: usize| {
+            let piece = u32::try_from(to - from).expect("pieces are small");
+            let request = Request::new(Request::READ).string(&self.handle);
+            session.ask(request.long(at + from as u64).number(piece))
+        };
+        let mut session = self.target.session();
+        let mut bytes = vec![0; length];
+        let (mut asked, mut under_way) = (0, VecDeque::new());
+        loop {
+            while asked < length && under_way.len() < WINDOW {
+                let end = length.min(asked + PIECE);
+                under_way.push_back((ask(&mut session, asked, end)?, asked, end));
+                asked = end;
+            }
+            let Some((id, from, to)) = under_way.pop_front() else {
+                return Ok(bytes);
+            };
+            match session.answer(id)? {
+                Reply::Data(data) if !data.is_empty() && data.len() <= to - from => {
+                    let end = from + data.len();
+                    bytes[from..end].copy_from_slice(&data);
+                    // A server may give less than was asked for.
+                    if end < to {
+                        under_way.push_back((ask(&mut session, end, to)?, end, to));
+                    }
+                }
+                Reply::Status(EOF, _) => {
+                    return Err(Error::damaged(
+                        &self.name,
+                        "it became shorter while it was read",
+                    ));
+                }
+                other => return Err(session.failure(&format!("reading {}", self.name), &other)),
+            }
+        }
+    }
+}
+
+impl Drop for SftpSource<'_> {
+    fn drop(&mut self) {
+        // Its answer is never asked for; a handle that stays open is closed with the connection.
+        let close = Request::new(Request::CLOSE).string(&self.handle);
+        self.target.session().ask(close).map(drop).unwrap_or(());
+    }
+}
