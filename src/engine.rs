@@ -20,6 +20,8 @@ pub enum Root {
     Zfs(state_zfs::Zfs<state_zfs::Live>),
     /// Memory.
     Tmpfs(state_tmpfs::Tmpfs),
+    /// Layers above an installed system.
+    Overlay(state_overlay::Overlay<state_overlay::Live>),
 }
 
 /// Evaluates an expression that is generic over [`state_api::RootBackend`] on whichever engine it
@@ -30,10 +32,30 @@ macro_rules! on_root {
             $crate::engine::Root::Btrfs($on) => $body,
             $crate::engine::Root::Zfs($on) => $body,
             $crate::engine::Root::Tmpfs($on) => $body,
+            $crate::engine::Root::Overlay($on) => $body,
         }
     };
 }
 pub(crate) use on_root;
+
+impl Root {
+    /// Mounts what a reset cannot put under the name that the initrd mounts: the overlay above the
+    /// installed system. `None` for the other engines.
+    ///
+    /// # Errors
+    /// There are no layers to mount, or the kernel refuses them.
+    pub fn stack(&self) -> Result<Option<state_overlay::Stack>> {
+        match self {
+            Self::Overlay(overlay) => overlay.kernel().stack().map(Some),
+            Self::Btrfs(_) | Self::Zfs(_) | Self::Tmpfs(_) => Ok(None),
+        }
+    }
+}
+
+/// Whether this is an initrd, by the mark that systemd goes by (os-release(5)).
+pub fn is_initrd(cx: &Context) -> bool {
+    cx.rooted("/etc/initrd-release").exists()
+}
 
 /// The engine's name, as configurations and records write it.
 pub fn name(root: &settings::Root) -> &'static str {
@@ -41,15 +63,16 @@ pub fn name(root: &settings::Root) -> &'static str {
         settings::Root::Btrfs { .. } => "btrfs",
         settings::Root::Zfs { .. } => "zfs",
         settings::Root::Tmpfs { .. } => "tmpfs",
+        settings::Root::Overlay { .. } => "overlay",
     }
 }
 
 /// How long past roots are kept; `None` where the engine keeps none.
 pub fn past_roots(root: &settings::Root) -> Option<PastRoots> {
     match root {
-        settings::Root::Btrfs { past_roots, .. } | settings::Root::Zfs { past_roots, .. } => {
-            Some(*past_roots)
-        }
+        settings::Root::Btrfs { past_roots, .. }
+        | settings::Root::Zfs { past_roots, .. }
+        | settings::Root::Overlay { past_roots, .. } => Some(*past_roots),
         settings::Root::Tmpfs { .. } => None,
     }
 }
@@ -83,6 +106,14 @@ pub fn root(
             size.clone(),
             stores.keys().cloned().collect(),
         ))),
+        settings::Root::Overlay {
+            device, directory, ..
+        } => {
+            // In an initrd root is where systemd will switch to.
+            let at = cx.rooted(if is_initrd(cx) { "/sysroot" } else { "/" });
+            let kernel = state_overlay::Live::open(device, directory, &at, &cx.run_dir())?;
+            Ok(Root::Overlay(state_overlay::Overlay::new(kernel)))
+        }
         settings::Root::Zfs { dataset, blank, .. } => {
             let mut engine = state_zfs::Zfs::new(state_zfs::Live::new(), dataset, blank)
                 .map_err(Refusal::BadName)?;

@@ -18,6 +18,8 @@ pub enum Reason {
     Newest,
     /// The user pinned it.
     Pinned,
+    /// Something else that is kept cannot be seen without it.
+    Needed,
     /// It is one of the `last` newest.
     Last,
     /// It is younger than `days`.
@@ -47,6 +49,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Newest => "newest",
             Self::Pinned => "pinned",
+            Self::Needed => "needed by another",
             Self::Last => "last",
             Self::Days => "days",
             Self::Hourly => "hourly",
@@ -120,6 +123,7 @@ pub fn past_roots(
             }
         };
         keep(Reason::Pinned, root.is_pinned);
+        keep(Reason::Needed, !root.needed_by.is_empty());
         keep(Reason::NotOurs, root.rotated_at.is_none());
         if policy.last > 0 && root.rotated_at.is_some() {
             let last = usize::try_from(policy.last).unwrap_or(usize::MAX);

@@ -58,7 +58,7 @@ table! {
 }
 
 tagged! {
-    /// `[root]`: the volume that is erased, on one of three engines.
+    /// `[root]`: the volume that is erased, on one of four engines.
     pub enum Root by "backend" {
         /// A subvolume of a btrfs filesystem, beside its blank.
         Btrfs "btrfs" {
@@ -93,8 +93,20 @@ tagged! {
             size: Option<String> = (None) "the kernel's: half of the memory", example "\"25%\"";
         }
         later ["capture", "past-roots"]
+        /// An installed system that is never written, below a layer that is erased.
+        Overlay "overlay" {
+            /// The device of the filesystem that holds what is written: not the installed system's.
+            device: PathBuf = required, example "\"/dev/disk/by-uuid/8f1d2c3b-4a59-4c6d-9e7f-0a1b2c3d4e5f\"";
+            /// The directory on it that holds the layers, from the filesystem's top.
+            directory: PathBuf = ("state/layers".into()), example "\"layers\"";
+            /// How long past roots are kept.
+            past_roots: PastRoots = (PastRoots::default()), example "{ last = 10, days = 90 }";
+            /// What happens to the boot when a reset fails.
+            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
+        }
+        later []
     }
-    later ["overlay"]
+    later []
 }
 
 table! {

@@ -9,6 +9,7 @@ use std::path::Path;
 pub type Unit = (&'static str, String);
 
 const RESET: &str = include_str!("../../contrib/systemd/state-reset.service");
+const RESET_OVERLAY: &str = include_str!("../../contrib/systemd/state-reset-overlay.service");
 const RESET_TMPFS: &str = include_str!("../../contrib/systemd/state-reset-tmpfs.service");
 const MOUNT_EARLY: &str = include_str!("../../contrib/systemd/state-mount-early.service");
 const MOUNT: &str = include_str!("../../contrib/systemd/state-mount.service");
@@ -28,16 +29,20 @@ pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
     if let Some(root) = root
         && let Some(needs) = needs(root)
     {
+        let (text, stops) = match root {
+            Root::Overlay { .. } => (RESET_OVERLAY, "initrd-root-fs.target"),
+            _ => (RESET, "sysroot.mount"),
+        };
         let required_by = match on_failure(root) {
             OnFailure::BootUnwiped => "",
-            OnFailure::Emergency => "sysroot.mount",
+            OnFailure::Emergency => stops,
         };
         let blanks = [
             ("@PROGRAM@", IN_INITRD),
             ("@NEEDS@", &needs),
             ("@REQUIRED_BY@", required_by),
         ];
-        units.push(("state-reset.service", fill(RESET, &blanks)));
+        units.push(("state-reset.service", fill(text, &blanks)));
     }
     let stores = early_stores(tree);
     if !stores.is_empty() {
@@ -87,7 +92,9 @@ pub fn early_stores(tree: &PersistTree) -> Vec<&Path> {
 /// What happens to the boot when the reset fails.
 pub fn on_failure(root: &Root) -> OnFailure {
     match root {
-        Root::Btrfs { on_failure, .. } | Root::Zfs { on_failure, .. } => *on_failure,
+        Root::Btrfs { on_failure, .. }
+        | Root::Zfs { on_failure, .. }
+        | Root::Overlay { on_failure, .. } => *on_failure,
         Root::Tmpfs { .. } => OnFailure::default(),
     }
 }
@@ -96,7 +103,9 @@ pub fn on_failure(root: &Root) -> OnFailure {
 /// mounted.
 fn needs(root: &Root) -> Option<String> {
     match root {
-        Root::Btrfs { device, .. } => Some(format!("{}.device", escape_path(device))),
+        Root::Btrfs { device, .. } | Root::Overlay { device, .. } => {
+            Some(format!("{}.device", escape_path(device)))
+        }
         Root::Zfs { .. } => Some("zfs-import.target".to_owned()),
         Root::Tmpfs { .. } => None,
     }

@@ -110,6 +110,7 @@ mod tests {
             took_us: Some(us),
         };
         Report {
+            mounted_at: None,
             executed: true,
             backend: "btrfs",
             root: "/dev/vda2[root]".into(),

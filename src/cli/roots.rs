@@ -199,6 +199,19 @@ pub fn human_gc(report: &Gc, out: &mut Screen<'_>) -> io::Result<()> {
             (None, false) => writeln!(out, "stays  {name}  {FAINT}{}{FAINT:#}", reasons(kept_by))?,
         }
     }
+    if let Some(why) = &report.failure {
+        let why = super::exit::one_line(why);
+        writeln!(
+            out,
+            "{BAD}stays{BAD:#}  what resets gave up: it could not be deleted: {why}"
+        )?;
+    } else if !report.given_up.is_empty() {
+        let word = if report.executed { "gone" } else { "goes" };
+        writeln!(out, "{GOOD}{word}{GOOD:#}   what resets gave up")?;
+        if out.is_verbose() {
+            steps::print(&report.given_up, out)?;
+        }
+    }
     let stays = report.past_roots.len() - went;
     match (report.executed, went) {
         (_, 0) => writeln!(out, "nothing to delete: {stays} kept"),
@@ -221,6 +234,7 @@ mod tests {
                 name,
                 sequence: 1,
                 is_pinned: kept_by.contains(&Reason::Pinned),
+                needed_by: Vec::new(),
             },
             kept_by: kept_by.to_vec(),
         }
@@ -289,6 +303,8 @@ boot it    state.root=past/20261119T070000Z-6d3f20c1 on the kernel command line
                 ),
                 one("20261119T070000Z-c", &[Reason::Newest, Reason::Last], None),
             ],
+            given_up: vec![],
+            failure: None,
         };
         assert_eq!(
             Screen::text(None, |out| human_gc(&gc, out)),

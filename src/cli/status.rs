@@ -211,6 +211,7 @@ mod tests {
             rotated_at: Some(format!("2026-11-{day:02}T00:00:00Z").parse().unwrap()),
             sequence: day.into(),
             is_pinned: false,
+            needed_by: Vec::new(),
         }
     }
 

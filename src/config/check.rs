@@ -169,6 +169,24 @@ impl Check<'_> {
                     );
                 }
             }
+            Root::Overlay {
+                device, directory, ..
+            } => {
+                if !device.is_absolute() {
+                    self.wrong(
+                        &top.key("device"),
+                        "`device` is not an absolute path",
+                        "name it as /dev/disk/by-uuid/… or /dev/disk/by-partlabel/…",
+                    );
+                }
+                if let Err(why) = paths::normal_below(directory) {
+                    self.wrong(
+                        &top.key("directory"),
+                        format!("`directory` {why}"),
+                        "it is a path from the filesystem's top, without a leading slash: state/layers",
+                    );
+                }
+            }
             Root::Tmpfs { size } => {
                 if size.as_deref().is_some_and(|size| !is_tmpfs_size(size)) {
                     self.wrong(

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::ops::look;
 use crate::paths::{self, Shown};
 use crate::persist::PersistTree;
-use crate::settings::Settings;
+use crate::settings::{Root, Settings};
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::Error;
@@ -69,6 +69,12 @@ pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
             .into());
     }
     let maker = find_maker(cx, maker)?;
+    if matches!(settings.root, Some(Root::Overlay { .. })) && maker != Maker::Dracut {
+        let fact = format!("an overlay root needs an initrd of dracut's; this one is {maker}'s");
+        return Err(Failure::refused(fact)
+            .hint("`apt install dracut` or its like, then `state init --install-boot=dracut`")
+            .into());
+    }
     let program = find_program(cx)?;
     stores_reach_the_initrd(&machine, &tree, maker)?;
     let mut contents = files::system(unit::system(settings.root.as_ref(), &tree, &program));

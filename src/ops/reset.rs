@@ -4,11 +4,13 @@
 //! comes of it. See `docs/boot.md`.
 
 use super::act::{self, Act};
+use crate::boot::unit;
 use crate::cmdline::Words;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::record::{self, Outcome, Record, RecordedBlank};
+use crate::settings::OnFailure;
 use crate::{config, engine, settings};
 use anyhow::Context as _;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use state_api::{
     Blank, Error, PastRootName, Refusal, Reset, Retire, RootBackend, RootFacts, Source,
 };
 use std::io;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What a reset did, or would do.
@@ -37,6 +40,8 @@ pub struct Report {
     pub past_root: Option<PastRootName>,
     /// The plan.
     pub plan: Vec<Act>,
+    /// Where root was mounted, by an engine that has to do that itself.
+    pub mounted_at: Option<PathBuf>,
     /// The kernel command line says `state.debug`: more is to be told.
     pub debug: bool,
     /// What went wrong without making the reset a failure.
@@ -56,8 +61,28 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         let root = settings.root.as_ref().ok_or_else(no_root)?;
         draft.record.backend = Some(engine::name(root).to_owned());
         let mut engine = engine::root(cx, root, &settings.persist)?;
-        engine::on_root!(&mut engine, on => reset(cx, on, root, draft))
+        let report = engine::on_root!(&mut engine, on => reset(cx, on, root, draft));
+        let boots_on = unit::on_failure(root) == OnFailure::BootUnwiped;
+        if engine::is_initrd(cx) && !cx.dry_run && (report.is_ok() || boots_on) {
+            stack(&engine, report)
+        } else {
+            report
+        }
     })
+}
+
+/// Mounts root where the engine has to do that itself, also when the reset has failed and the boot
+/// is to go on with root as it is. The earlier failure is the one that is told.
+fn stack(engine: &engine::Root, report: anyhow::Result<Report>) -> anyhow::Result<Report> {
+    match (report, engine.stack()) {
+        (Ok(report), Ok(mounted)) => Ok(Report {
+            mounted_at: mounted.map(|stack| stack.at),
+            ..report
+        }),
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(failure), Ok(_)) => Err(failure),
+        (Err(failure), Err(error)) => Err(failure.context(format!("{error}; and before that"))),
+    }
 }
 
 /// Runs `attempt` under the lock, and writes the boot record whatever comes of it.
@@ -209,6 +234,7 @@ fn reset<B: RootBackend>(
         source: reset.source,
         blank: facts.blank,
         plan: acts,
+        mounted_at: None,
         debug: words.debug,
         warnings: words
             .unknown

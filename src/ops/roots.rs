@@ -10,7 +10,7 @@ use crate::wanted::Wanted;
 use crate::{config, engine};
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::{Error, Kind, Outcome, PastRoot, PastRootName, RootBackend};
+use state_api::{Error, Kind, Outcome, PastRoot, PastRootName, Plan, RootBackend};
 
 /// A past root and what the rules say about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -148,15 +148,18 @@ pub struct Gc {
     pub policy: PastRoots,
     /// Every past root, oldest first.
     pub past_roots: Vec<Collected>,
+    /// What resets had given up, and that was left for when there is time.
+    pub given_up: Vec<Act>,
+    /// Why that could not be deleted.
+    pub failure: Option<String>,
 }
 
 impl Gc {
     /// How many could not be deleted.
     pub fn failures(&self) -> usize {
-        self.past_roots
-            .iter()
-            .filter(|one| one.failure.is_some())
-            .count()
+        let past_roots = self.past_roots.iter();
+        let failed = past_roots.filter(|one| one.failure.is_some()).count();
+        failed + usize::from(self.failure.is_some())
     }
 }
 
@@ -178,7 +181,9 @@ fn gc_on<B: RootBackend>(cx: &Context, on: &mut B, root: &settings::Root) -> any
     let mut past_roots = Vec::new();
     for Verdict { name, kept_by } in verdicts {
         let (plan, failure) = if kept_by.is_empty() {
-            delete(cx, on, &name)?
+            delete(cx, on, &format!("past root {name}"), |on, survey| {
+                on.plan_delete(survey, &name)
+            })?
         } else {
             (Vec::new(), None)
         };
@@ -189,26 +194,32 @@ fn gc_on<B: RootBackend>(cx: &Context, on: &mut B, root: &settings::Root) -> any
             failure,
         });
     }
+    let (given_up, failure) = delete(cx, on, "what was given up", |on, survey| {
+        on.plan_tidy(survey)
+    })?;
     Ok(Gc {
         executed: !cx.dry_run,
         policy,
         past_roots,
+        given_up,
+        failure,
     })
 }
 
-/// Deletes one past root; its failure is a value, an interruption is an error.
+/// Deletes what `plan` says; a failure is a value, an interruption is an error.
 fn delete<B: RootBackend>(
     cx: &Context,
     on: &mut B,
-    name: &PastRootName,
+    what: &str,
+    plan: impl FnOnce(&B, &B::Survey) -> state_api::Result<Plan<B::Step>>,
 ) -> anyhow::Result<(Vec<Act>, Option<String>)> {
-    let doing = || format!("deleting past root {name}");
+    let doing = || format!("deleting {what}");
     if cx.interrupt.is_set() {
         return Err(Error::Interrupted).with_context(doing);
     }
     // Looked at afresh: the one deleted before may have changed what this one's plan relies on.
     let survey = on.survey().with_context(doing)?;
-    let plan = match on.plan_delete(&survey, name) {
+    let plan = match plan(on, &survey) {
         Ok(plan) => plan,
         Err(error) => return Ok((Vec::new(), Some(error.to_string()))),
     };

@@ -13,6 +13,7 @@ fn root(sequence: u64, name: &str) -> PastRoot {
         name,
         sequence,
         is_pinned: false,
+        needed_by: Vec::new(),
     }
 }
 

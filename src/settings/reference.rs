@@ -45,7 +45,11 @@ pub fn sections() -> Vec<Section> {
         let (frame, example) = match word {
             "btrfs" => (["[root]\nbackend = \"btrfs\"\n", "\n", "\n"], "\"btrfs\""),
             "zfs" => (["[root]\nbackend = \"zfs\"\n", "\n", "\n"], "\"zfs\""),
-            _ => (["[root]\nbackend = \"tmpfs\"\n", "\n", "\n"], "\"tmpfs\""),
+            "tmpfs" => (["[root]\nbackend = \"tmpfs\"\n", "\n", "\n"], "\"tmpfs\""),
+            _ => (
+                ["[root]\nbackend = \"overlay\"\n", "\n", "\n"],
+                "\"overlay\"",
+            ),
         };
         keys.insert(
             0,

@@ -14,8 +14,10 @@ pub struct RootCapabilities {
     pub erases: bool,
     /// Retired roots can be kept.
     pub past_roots: bool,
-    /// The engine has a blank snapshot of its own.
+    /// There is a blank that can be looked at.
     pub blank: bool,
+    /// The present root can become the blank.
+    pub takes_blank: bool,
 }
 
 /// The identity of a blank or a tree: equal text means unchanged content.
@@ -44,6 +46,8 @@ pub struct PastRoot {
     pub sequence: u64,
     /// Pinned by the user: never collected.
     pub is_pinned: bool,
+    /// What could not be seen any more without it, in words; it is not collected before that is.
+    pub needed_by: Vec<String>,
 }
 
 /// What an interrupted reset left behind. Confusing the two kinds loses data.
@@ -150,6 +154,14 @@ pub trait RootBackend: Apply {
     /// # Errors
     /// [`crate::Error::Missing`], or [`crate::Error::Refused`] if it is pinned.
     fn plan_delete(&self, survey: &Self::Survey, past: &PastRootName) -> Result<Plan<Self::Step>>;
+
+    /// Decides how to delete what resets have given up and left for when there is time. Pure.
+    ///
+    /// # Errors
+    /// [`crate::Error::Refused`] if nothing can be deleted now.
+    fn plan_tidy(&self, _: &Self::Survey) -> Result<Plan<Self::Step>> {
+        Ok(Plan::nothing())
+    }
 
     /// Decides how the present root becomes the blank; the previous blank, if any, is kept under
     /// the blank's name with `-previous` (one is kept, an older previous one goes last). Pure.

@@ -182,6 +182,7 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
             erases: true,
             past_roots: true,
             blank: true,
+            takes_blank: true,
         }
     }
 

@@ -325,6 +325,7 @@ impl<'a> Reading<'a> {
                     rotated_at: past.name.rotated_at(),
                     sequence: past.found.subvolume().map_or(0, |subvolume| subvolume.id),
                     is_pinned: past.is_pinned,
+                    needed_by: Vec::new(),
                 })
                 .collect(),
             leftovers,

@@ -1,6 +1,6 @@
 //! Simulated machines, and the suites that every engine has to pass.
 //!
-//! The simulators ([`SimBtrfs`], [`SimZfs`]) stand behind the engines' own kernel traits. They
+//! The simulators ([`SimBtrfs`], [`SimOverlay`], [`SimZfs`]) stand behind the engines' own kernel traits. They
 //! are complete, deterministic, stricter than the real filesystems, and remember every state a
 //! power cut can leave. [`sweep`] cuts, breaks and resumes every plan on them; [`suite`] is what
 //! any engine must do, on simulators and on real filesystems alike.
@@ -8,6 +8,7 @@
 
 pub mod btrfs;
 pub mod edits;
+pub mod overlay;
 pub mod rig;
 pub mod store;
 pub mod suite;
@@ -17,5 +18,6 @@ pub mod tree;
 pub mod zfs;
 
 pub use btrfs::SimBtrfs;
+pub use overlay::SimOverlay;
 pub use store::SimStore;
 pub use zfs::SimZfs;

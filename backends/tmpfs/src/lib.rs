@@ -75,6 +75,7 @@ impl RootBackend for Tmpfs {
             erases: false,
             past_roots: false,
             blank: false,
+            takes_blank: false,
         }
     }
 

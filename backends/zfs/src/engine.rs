@@ -257,6 +257,7 @@ impl<K: Kernel> RootBackend for Zfs<K> {
             erases: true,
             past_roots: true,
             blank: true,
+            takes_blank: true,
         }
     }
 

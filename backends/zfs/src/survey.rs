@@ -265,6 +265,7 @@ impl<'a> Reading<'a> {
                     rotated_at: name.rotated_at(),
                     sequence: d.createtxg,
                     is_pinned: is_pinned(d),
+                    needed_by: Vec::new(),
                     name,
                 })
                 .collect(),

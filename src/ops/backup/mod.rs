@@ -142,7 +142,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         root: settings
             .root
             .as_ref()
-            .map(|root| root_name(root).to_owned()),
+            .map(|root| crate::engine::name(root).to_owned()),
         stores: Vec::new(),
         config: config.clone(),
         nixos: sources::nixos(cx),
@@ -213,14 +213,6 @@ pub(crate) fn persist_tree(cx: &Context, settings: &Settings) -> anyhow::Result<
     let users = Users::parse(&text("/etc/passwd"), &text("/etc/group"));
     PersistTree::resolve(settings, &users)
         .map_err(|problems| Failure::usage(problems.to_string()).into())
-}
-
-fn root_name(root: &crate::settings::Root) -> &'static str {
-    match root {
-        crate::settings::Root::Btrfs { .. } => "btrfs",
-        crate::settings::Root::Zfs { .. } => "zfs",
-        crate::settings::Root::Tmpfs { .. } => "tmpfs",
-    }
 }
 
 fn random() -> anyhow::Result<u32> {

@@ -204,6 +204,9 @@ pub(super) fn configuration(root: &Root, entries: &str, target: &Path) -> String
         ),
         Root::Zfs { dataset, .. } => format!("backend = \"zfs\"\ndataset = \"{dataset}\"\n"),
         Root::Tmpfs { .. } => "backend = \"tmpfs\"\nsize = \"50%\"\n".to_owned(),
+        Root::Overlay { device, .. } => {
+            format!("backend = \"overlay\"\ndevice = \"{}\"\n", device.display())
+        }
     };
     format!(
         "[machine]\nname = \"demo\"\n\n[root]\n{root}\n{entries}\n[target.usb]\nurl = \"file://{}\"\n",

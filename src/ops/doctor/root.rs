@@ -1,6 +1,7 @@
 //! Root: it is what the configuration says, and a reset can run.
 
 use super::{Facts, Finding, Severity};
+use crate::engine;
 use crate::failure::message;
 use crate::machine::Machine;
 use crate::paths::Shown;
@@ -107,10 +108,7 @@ fn leftover(leftover: &Leftover) -> Finding {
 const MANY_DUE: usize = 3;
 
 fn piling_up(root: &Root, past: &[PastRoot], now: DateTime<Utc>) -> Option<Finding> {
-    let (Root::Btrfs { past_roots, .. } | Root::Zfs { past_roots, .. }) = root else {
-        return None;
-    };
-    let due = retention::past_roots(past, *past_roots, now)
+    let due = retention::past_roots(past, engine::past_roots(root)?, now)
         .iter()
         .filter(|verdict| !verdict.is_kept())
         .count();
@@ -143,6 +141,7 @@ fn is_another(root: &Root, machine: &Machine) -> Option<Finding> {
         Root::Btrfs { .. } => ("btrfs".into(), filesystem.into_owned()),
         Root::Zfs { .. } => ("zfs".into(), filesystem.into_owned()),
         Root::Tmpfs { .. } => ("tmpfs".into(), filesystem.into_owned()),
+        Root::Overlay { .. } => ("overlay".into(), filesystem.into_owned()),
     };
     (declared != mounted).then(|| {
         Finding::new(

@@ -242,6 +242,7 @@ fn past_roots_pile_up_when_nobody_collects_them() {
         rotated_at: Some(format!("2026-01-{day:02}T00:00:00Z").parse().unwrap()),
         sequence: day.into(),
         is_pinned: false,
+        needed_by: Vec::new(),
     };
     let with =
         |count: u32| found(|facts| engine(facts).past_roots = (1..=count).map(past).collect());

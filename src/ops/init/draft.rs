@@ -171,6 +171,15 @@ fn root(proposal: &Proposal, lines: &mut Vec<String>) {
             lines.push(format!("blank = {}", quoted(blank.as_str())));
             past_roots(lines);
         }
+        Ok(Root::Overlay {
+            device, directory, ..
+        }) => {
+            lines.push("[root]".into());
+            lines.push("backend = \"overlay\"".into());
+            lines.push(format!("device = {}", path(device)));
+            lines.push(format!("directory = {}", path(directory)));
+            past_roots(lines);
+        }
         Ok(Root::Tmpfs { size }) => {
             lines.push("[root]".into());
             lines.push("backend = \"tmpfs\"".into());

@@ -73,6 +73,9 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
 
     /// Somebody who uses a half-done root also makes it the new blank, and goes on using it.
     fn renewed(&mut self, way: &str, mut used: R, stakes: &Stakes) {
+        if !(self.open)(&used).capabilities().takes_blank {
+            return;
+        }
         let way = format!("{way} and taken it as blank");
         let before = used.world();
         let ran = self.run_take_blank(&way, &used);

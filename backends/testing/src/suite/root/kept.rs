@@ -88,6 +88,13 @@ pub(super) fn deleted<F: RootFixture>(f: &mut F) {
 }
 
 pub(super) fn new_blank<F: RootFixture>(f: &mut F) {
+    if !takes_blank(f) {
+        let backend = f.backend();
+        let survey = backend.survey().expect("surveying");
+        let unsupported = backend.plan_take_blank(&survey);
+        assert!(matches!(unsupported, Err(Error::Unsupported { .. })));
+        return;
+    }
     let old = tree_of(f, &Source::Blank);
     for n in 0..2 {
         f.write("installed", &format!("{n}"));
@@ -122,6 +129,9 @@ pub(super) fn init<F: RootFixture>(f: &mut F) {
         matches!(refused, Refusal::BlankWithoutInit { .. }),
         "{refused:?}"
     );
+    if !takes_blank(f) {
+        return;
+    }
     f.write("sbin/init", "#!");
     let mut backend = f.backend();
     let survey = backend.survey().expect("surveying");

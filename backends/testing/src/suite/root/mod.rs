@@ -79,6 +79,10 @@ fn facts<B: RootBackend>(backend: &B) -> RootFacts {
     backend.facts(&backend.survey().expect("surveying"))
 }
 
+fn takes_blank<F: RootFixture>(fixture: &F) -> bool {
+    fixture.backend().capabilities().takes_blank
+}
+
 fn root_of<F: RootFixture>(fixture: &F) -> Tree {
     tree::read(&fixture.backend().open_root().expect("opening root")).expect("reading root")
 }

@@ -34,7 +34,9 @@ pub(super) fn planning<F: RootFixture>(f: &mut F) {
         let first = backend.plan_reset(&survey, &reset).expect("planning");
         let second = backend.plan_reset(&survey, &reset).expect("planning again");
         assert_eq!(first, second);
-        backend.plan_take_blank(&survey).expect("planning a blank");
+        if takes_blank(f) {
+            backend.plan_take_blank(&survey).expect("planning a blank");
+        }
         backend.recheck(&survey).expect("nothing changed");
     }
     assert_eq!((root_of(f), facts(&f.backend())), before);
@@ -185,12 +187,11 @@ pub(super) fn interrupted<F: RootFixture>(f: &mut F) {
         let outgoing = root_of(f);
         let mut backend = f.backend();
         let plan = plan(&backend, Ask::Keep).expect("planning");
-        if n == plan.steps.len() {
-            assert!(n > 1, "a reset takes some steps");
-            return;
-        }
         let stop = After(Cell::new(n));
-        let failed = execute(&mut backend, &plan, &stop, |_| ()).expect_err("interrupted");
+        let Err(failed) = execute(&mut backend, &plan, &stop, |_| ()) else {
+            assert!(n > 0, "it was never asked");
+            return;
+        };
         assert!(matches!(failed.error, Error::Interrupted));
         drop(backend);
         f.reboot();
