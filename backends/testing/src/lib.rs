@@ -1,8 +1,8 @@
 //! Simulated machines, and the suites that every engine has to pass.
 //!
-//! The simulators ([`SimBtrfs`], [`SimOverlay`], [`SimZfs`]) stand behind the engines' own kernel traits. They
-//! are complete, deterministic, stricter than the real filesystems, and remember every state a
-//! power cut can leave. [`sweep`] cuts, breaks and resumes every plan on them; [`suite`] is what
+//! The simulators ([`SimBtrfs`], [`SimOverlay`], [`SimZfs`]) stand behind the engines' own kernel
+//! traits. They are complete, deterministic, stricter than the real filesystems, and remember
+//! every state a power cut can leave. [`sweep`] cuts, breaks and resumes every plan on them; [`suite`] is what
 //! any engine must do, on simulators and on real filesystems alike.
 #![forbid(unsafe_code)]
 
