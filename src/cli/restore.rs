@@ -183,7 +183,10 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
         }
         Some(Kept::At(path)) => {
             let path = crate::paths::Shown(path);
-            writeln!(out, "         {FAINT}what was there is at {path}{FAINT:#}")?;
+            writeln!(
+                out,
+                "         {FAINT}`state undo` puts back what was there; it is at {path}{FAINT:#}"
+            )?;
         }
     }
     const MOST: usize = 10;

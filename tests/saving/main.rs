@@ -12,6 +12,7 @@ mod owners;
 mod sealed;
 #[cfg(feature = "offsite")]
 mod signed;
+mod undo;
 
 use machine::{Machine, note};
 use state::ops::{archives, restore};

@@ -7,8 +7,10 @@ mod marker;
 mod owners;
 mod path;
 mod report;
+mod undo;
 
 pub use report::{Kept, Lost, Report, Restored};
+pub use undo::{Undone, undo};
 
 use super::archives::{self, Which};
 use crate::archive::compare;
@@ -16,7 +18,6 @@ use crate::archive::extract::{Job, Loss};
 use crate::archive::manifest::What;
 use crate::archive::owners::Owners;
 use crate::archive::read::Archive;
-use crate::config;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
@@ -118,6 +119,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             return Err(error);
         }
         report.stores[n].is_swapped = true;
+        undo::forget_paths(&tasks[n].into)?;
     }
     report.executed = true;
     Ok(report)
@@ -317,58 +319,4 @@ fn swap(task: &mut Task) -> anyhow::Result<()> {
             })
         }
     }
-}
-
-/// What `state undo` put back.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Undone {
-    /// The stores that are again what they were.
-    #[serde(serialize_with = "crate::paths::serialize_all")]
-    pub stores: Vec<PathBuf>,
-    /// Whether it was done; a dry run stops before.
-    pub executed: bool,
-}
-
-/// Puts back what the last restore replaced: in the store at `dir`, or in every store that has
-/// something to put back.
-///
-/// # Errors
-/// There is nothing to put back, or the store is in use.
-pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
-    let candidates: Vec<PathBuf> = match dir {
-        Some(dir) => vec![std::path::absolute(dir).context("resolving the directory")?],
-        None => {
-            let settings = config::load(cx)?;
-            settings
-                .persist
-                .keys()
-                .map(|store| cx.rooted(store))
-                .collect()
-        }
-    };
-    let mut stores = Vec::new();
-    for path in candidates {
-        let doing = || format!("looking at the store {}", path.display());
-        let engine = engine::store(&path).with_context(doing)?;
-        if engine.survey().with_context(doing)?.has_replaced {
-            stores.push((path, engine));
-        }
-    }
-    if stores.is_empty() {
-        return Err(Failure::refused("no restore has replaced anything that is still kept").into());
-    }
-    let undone = Undone {
-        stores: stores.iter().map(|(path, _)| path.clone()).collect(),
-        executed: !cx.dry_run,
-    };
-    if cx.dry_run {
-        return Ok(undone);
-    }
-    let _lock = cx.lock()?;
-    for (path, engine) in &mut stores {
-        engine
-            .exchange_back()
-            .with_context(|| format!("putting {} back", path.display()))?;
-    }
-    Ok(undone)
 }

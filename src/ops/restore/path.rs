@@ -2,6 +2,7 @@
 
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
+use super::undo::{BEFORE, Replaced};
 use super::{Options, merge, room};
 use crate::archive::extract::Job;
 use crate::archive::manifest::What;
@@ -127,19 +128,29 @@ pub(super) fn run(
     report.stores[0].losses = merge(losses, differences);
     rustix::fs::syncfs(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
 
-    let is_exchanged = put(stage.as_fd(), top.as_fd(), wanted)
-        .map_err(|e| state_api::Error::os(format!("putting {} in place", place.display()), e))?;
+    // First the name under which it stays: what is exchanged into it is never taken for a stage.
+    let before = format!("{BEFORE}{}", archive.label().id);
+    let kept = keep(&reserved, &before).map_err(|e| state_api::Error::os(doing(), e))?;
+    let is_exchanged = match put(stage.as_fd(), top.as_fd(), wanted) {
+        Ok(is_exchanged) => is_exchanged,
+        Err(errno) => {
+            // It is still a stage, for the next run to clear away.
+            renameat_with(&reserved, &kept, &reserved, STAGE, RenameFlags::NOREPLACE)
+                .map_err(|e| state_api::Error::os(format!("giving up {kept}"), e))?;
+            let doing = format!("putting {} in place", place.display());
+            return Err(state_api::Error::os(doing, errno).into());
+        }
+    };
     if is_exchanged {
-        // The stage now holds what was there: kept beside, under the archive's id.
-        let before = format!("before-{}", archive.label().id);
-        let kept = keep(&reserved, &before).map_err(|e| state_api::Error::os(doing(), e))?;
+        // It now holds what was there.
+        Replaced::note(cx, &stage, wanted).with_context(doing)?;
         let kept = into
             .join(RESERVED)
             .join(kept)
             .join(path.strip_prefix("/").unwrap_or(&path));
         report.stores[0].before = Some(Kept::At(kept));
     } else {
-        remove_tree(&reserved, OsStr::new(STAGE)).with_context(doing)?;
+        remove_tree(&reserved, OsStr::new(&kept)).with_context(doing)?;
     }
     rustix::fs::syncfs(&top).map_err(|e| state_api::Error::os(doing(), e))?;
     report.stores[0].is_swapped = true;
@@ -147,7 +158,7 @@ pub(super) fn run(
     Ok(report)
 }
 
-fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
+pub(super) fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
     if !place.exists() {
         return Ok(());
     }
@@ -164,7 +175,7 @@ fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
 }
 
 /// Opens the directory `name`, and makes it first if needed.
-fn directory(top: BorrowedFd<'_>, name: &str) -> state_api::Result<OwnedFd> {
+pub(super) fn directory(top: BorrowedFd<'_>, name: &str) -> state_api::Result<OwnedFd> {
     let os = |errno: Errno| state_api::Error::os(format!("making {name}"), errno);
     match mkdirat(top, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -174,18 +185,19 @@ fn directory(top: BorrowedFd<'_>, name: &str) -> state_api::Result<OwnedFd> {
     openat(top, name, flags, Mode::empty()).map_err(os)
 }
 
+/// Opens the directory at `path` below `dir`, never through a symlink.
+pub(super) fn beneath(dir: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if path.is_empty() {
+        return openat(dir, c".", flags, Mode::empty());
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(dir, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+}
+
 /// Moves `path` from the stage into the store, with those of its directories that are missing
 /// there. If something is there, exchanges the two and says so.
 fn put(stage: BorrowedFd<'_>, top: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<bool> {
-    let beneath = |dir: BorrowedFd<'_>, path: &[u8]| {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if path.is_empty() {
-            return openat(dir, c".", flags, Mode::empty());
-        }
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        openat2(dir, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
-    };
     let mut cut = 0;
     loop {
         let end = path[cut..]

@@ -65,7 +65,7 @@ pub struct Restored {
 pub enum Kept {
     /// With the store; `state undo` puts it back.
     ForUndo,
-    /// At this path.
+    /// At this path; `state undo` puts it back.
     At(#[serde(serialize_with = "crate::paths::serialize")] PathBuf),
 }
 
