@@ -80,10 +80,12 @@ impl Terminal {
         let mut stderr = self.0.stderr();
         write!(stderr, "{} ", one_line(question)).ok()?;
         stderr.flush().ok()?;
-        let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer).ok()?;
-        let line = answer.strip_suffix('\n').unwrap_or(&answer);
-        (read > 0).then(|| line.to_owned())
+        let mut stdin = io::stdin().lock();
+        // A terminal gives one line at a time, which control-C may end.
+        let answer = stdin.fill_buf().ok()?.to_vec();
+        stdin.consume(answer.len());
+        let line = String::from_utf8(answer).ok()?;
+        (!line.is_empty()).then(|| line.trim_end_matches('\n').to_owned())
     }
 }
 

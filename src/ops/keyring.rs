@@ -138,6 +138,14 @@ mod open {
         }
     }
 
+    impl Opened {
+        /// Whether one of the keys is of a recipient that the label names.
+        fn should_open(&self, label: &Label) -> bool {
+            let mut own = self.identities.recipients().iter();
+            own.any(|key| label.recipients.contains(key))
+        }
+    }
+
     fn read(file: &std::path::Path, name: &str, ask: &dyn Ask) -> Result<Vec<u8>, EncryptionError> {
         let open = std::fs::File::open(file)?;
         let is_shared = open.metadata()?.mode() & 0o077 != 0;
@@ -171,6 +179,11 @@ mod open {
                 Ok(sealed) => Ok(Box::new(sealed)),
                 Err(EncryptionError::Io(error)) => Err(failure(&name, error)),
                 Err(EncryptionError::Decrypt(error)) => Err(Error::damaged(name, error)),
+                Err(EncryptionError::NoMatchingKey) if opened.should_open(label) => {
+                    // The label is what was signed, not the header of the data.
+                    let why = "a key that it was encrypted to does not open it: it was changed";
+                    Err(Error::damaged(name, why))
+                }
                 Err(EncryptionError::NoMatchingKey) => {
                     let files: Vec<_> = self.files.iter().map(|f| Shown(f).to_string()).collect();
                     let why = match &opened.hindered[..] {

@@ -1,5 +1,7 @@
 //! Backup, archives and restore as a person meets them, on a machine below a directory.
 
+#[cfg(feature = "offsite")]
+mod asked;
 mod bad;
 mod filesystems;
 #[path = "../archive/hostile.rs"]

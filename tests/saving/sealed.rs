@@ -25,7 +25,7 @@ const EVE: [&str; 2] = [
 ];
 
 /// A machine that encrypts to these, with everybody's private keys beside it.
-fn encrypting(to: &[&str]) -> Machine {
+pub(crate) fn encrypting(to: &[&str]) -> Machine {
     let machine = Machine::new();
     machine.configure(&format!("[archive]\nencrypt-to = {to:?}\n"));
     for (name, [secret, _]) in [("ann", ANN), ("bob", BOB), ("eve", EVE)] {
@@ -183,6 +183,130 @@ fn recipients_that_cannot_be_used_are_found_before_anything_is_written() {
         assert_eq!((exit(&error), error.to_string()), (code, wanted.to_owned()));
         assert_eq!(machine.objects(), Vec::<String>::new());
     }
+}
+
+/// Refused, and nothing was touched.
+fn is_refused(machine: &Machine, code: u8, wanted: &str) {
+    let before = note(&machine.store());
+    let error = restored(machine, &["ann"]).unwrap_err();
+    let said = format!("{error:#}");
+    assert!(exit(&error) == code && said.contains(wanted), "{said}");
+    assert_eq!(
+        before.differences(&note(&machine.store())),
+        Vec::<String>::new()
+    );
+    assert!(!machine.store().join(".state").exists());
+}
+
+#[test]
+fn a_damaged_or_exchanged_object_is_refused_whoever_could_encrypt_it() {
+    let machine = encrypting(&[ANN[1]]);
+    let saved = |machine: &Machine| {
+        let id = machine.backup().unwrap().id.unwrap();
+        machine.path(&format!("usb/blitzar/{id}.tar.zst.age"))
+    };
+    let (first, second) = (saved(&machine), saved(&machine));
+    let [one, two] = [&first, &second].map(|path| fs::read(path).unwrap());
+    let put = |bytes: &[u8]| fs::write(&second, bytes).unwrap();
+    // The label is not signed here, and says what a liar likes: what is behind it is looked at.
+    let label = second.with_file_name(format!("{}.txt", machine.list().archives[1].id));
+    let text = fs::read_to_string(&label).unwrap();
+    let put_with_length = |bytes: &[u8]| {
+        let length = |bytes: &[u8]| format!("data-bytes: {}\n", bytes.len());
+        let lie = text.replace(&length(&two), &length(bytes));
+        fs::write(&label, lie).unwrap();
+        put(bytes);
+    };
+    // The data of another archive, encrypted to the same key.
+    put_with_length(&one);
+    is_refused(&machine, 13, "it is another archive than its label says");
+    // Encrypted to somebody else under the same label.
+    let other = encrypting(&[BOB[1]]);
+    put_with_length(&fs::read(saved(&other)).unwrap());
+    is_refused(
+        &machine,
+        13,
+        "a key that it was encrypted to does not open it: it was changed",
+    );
+    // Cut off, longer, nothing at all.
+    put_with_length(&two[..two.len() - 1]);
+    is_refused(
+        &machine,
+        13,
+        "it does not decrypt: it was cut off or changed",
+    );
+    put_with_length(&two);
+    put(&two[..two.len() - 1]);
+    is_refused(&machine, 13, "bytes long, not");
+    put(&[&two[..], b"x"].concat());
+    is_refused(&machine, 13, "bytes long, not");
+    put(b"");
+    is_refused(&machine, 13, "bytes long, not");
+    // One bit of the header, and one of each of the first, a middle and the last byte after it.
+    let header = two.windows(5).position(|end| end == b"\n--- ").unwrap() + 5 + 43 + 1;
+    for at in (0..header + 20).chain([two.len() / 2, two.len() - 1]) {
+        let mut changed = two.clone();
+        changed[at] ^= 1 << (at % 8);
+        put(&changed);
+        is_refused(&machine, 13, "");
+    }
+    put(&two);
+    restored(&machine, &["ann"]).unwrap();
+}
+
+#[test]
+fn identity_files_that_cannot_be_used_are_named() {
+    let machine = encrypting(&[ANN[1]]);
+    let id = machine.backup().unwrap().id.unwrap();
+    for (content, wanted) in [
+        ("", "there is no identity in it"),
+        (ANN[1], "it is no file of age identities (AGE-SECRET-KEY-…)"),
+        (
+            "AGE-PLUGIN-NOBODY-1QYPQXNRCRF6",
+            "the program age-plugin-nobody is not in $PATH",
+        ),
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n",
+            "an SSH key opens no archive, an age key does",
+        ),
+    ] {
+        machine.write("keys/odd", content);
+        let wanted = format!(
+            "the archive {id}: it is encrypted to {}: DIRkeys/odd: {wanted}",
+            ANN[1]
+        );
+        is_locked(&machine, &["odd"], &wanted);
+        // Beside one that opens it, it hinders nobody.
+        let which = archives::Which {
+            keyring: keyring(&machine, &["odd", "ann"]),
+            ..Default::default()
+        };
+        archives::show(&machine.context(&Never), &which, "latest").unwrap();
+    }
+}
+
+/// Keys were changed: each archive is opened by the keys of its day, a lost key opens none.
+#[test]
+fn keys_can_be_changed_and_archives_keep_theirs() {
+    let machine = encrypting(&[ANN[1]]);
+    let old = machine.backup().unwrap().id.unwrap();
+    machine.configure(&format!("[archive]\nencrypt-to = [{:?}]\n", BOB[1]));
+    let new = machine.backup().unwrap().id.unwrap();
+    let opens = |name: &str, id: &str| {
+        let which = archives::Which {
+            keyring: keyring(&machine, &[name]),
+            ..Default::default()
+        };
+        archives::show(&machine.context(&Never), &which, id).is_ok()
+    };
+    assert!(opens("ann", &old) && !opens("ann", &new));
+    assert!(opens("bob", &new) && !opens("bob", &old));
+    let listed = machine.list().archives;
+    let to: Vec<_> = listed.iter().map(|a| a.encrypted_to.as_slice()).collect();
+    assert_eq!(to, [[ANN[1].to_owned()], [BOB[1].to_owned()]]);
+    // A file with both keys opens both.
+    machine.write("keys/both", &format!("{}\n{}\n", ANN[0], BOB[0]));
+    assert!(opens("both", &old) && opens("both", &new));
 }
 
 #[test]

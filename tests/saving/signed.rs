@@ -26,10 +26,10 @@ BfssWqybWDf4+66t/0v8AAAABW90aGVy
 -----END OPENSSH PRIVATE KEY-----
 ";
 
-const SIGN: &str = "[archive]\nsign-with = \"/etc/ssh/key\"\n";
+pub(crate) const SIGN: &str = "[archive]\nsign-with = \"/etc/ssh/key\"\n";
 const TRUST: &str = "trusted-signers = \"/etc/state/allowed_signers\"\n";
 
-fn signer(key: &str) -> Signer {
+pub(crate) fn signer(key: &str) -> Signer {
     Signer::from_openssh(key).unwrap()
 }
 

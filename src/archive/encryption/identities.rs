@@ -4,7 +4,7 @@ use super::EncryptionError;
 use crate::ask::Ask;
 use age::armor::ArmoredReader;
 use age::secrecy::SecretString;
-use age::{Callbacks, DecryptError, Decryptor, IdentityFile, scrypt};
+use age::{Callbacks, DecryptError, Decryptor, IdentityFile, scrypt, x25519};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::sync::Arc;
@@ -18,11 +18,15 @@ pub(crate) const MOST_BYTES: u64 = 1 << 20;
 
 /// The private keys that open archives.
 #[derive(Default)]
-pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+pub struct Identities {
+    keys: Vec<Box<dyn age::Identity + Send + Sync>>,
+    /// The recipients of those that are no plugin's.
+    recipients: Vec<String>,
+}
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identities").field(&self.0.len()).finish()
+        f.debug_tuple("Identities").field(&self.keys.len()).finish()
     }
 }
 
@@ -62,8 +66,16 @@ impl Identities {
         if identities.is_empty() {
             return Err(bad("there is no identity in it"));
         }
-        self.0.extend(identities);
+        self.keys.extend(identities);
+        let lines = std::str::from_utf8(text).unwrap_or_default().lines();
+        let native = lines.filter_map(|line| line.parse::<x25519::Identity>().ok());
+        (self.recipients).extend(native.map(|key| key.to_public().to_string()));
         Ok(())
+    }
+
+    /// The recipients that these are the keys of, as far as that is known without a plugin.
+    pub fn recipients(&self) -> &[String] {
+        &self.recipients
     }
 
     /// A reader of what `input` holds encrypted. It seeks if the input does; the end of the
@@ -73,7 +85,7 @@ impl Identities {
     /// None of the keys opens it, or it is no age file.
     pub fn decrypt<R: BufRead>(&self, input: R) -> Result<Decrypting<R>, EncryptionError> {
         let decryptor = Decryptor::new_buffered(input).map_err(refused)?;
-        let keys = self.0.iter().map(|key| &**key as &dyn age::Identity);
+        let keys = self.keys.iter().map(|key| &**key as &dyn age::Identity);
         decryptor.decrypt(keys).map(Decrypting).map_err(refused)
     }
 }

@@ -6,7 +6,7 @@ use crate::archive::{Error, Result};
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A header that is longer is not read: it is not one of ours, and every line of it costs work.
 const MOST_HEADER_BYTES: u64 = 64 << 10;
@@ -27,6 +27,8 @@ pub struct Sealed<'s> {
     /// Where the header ends in the stored object.
     payload: u64,
     length: u64,
+    /// Whether the end is known to be the end it was given.
+    has_end: OnceLock<()>,
     stream: Mutex<Decrypting<Stored<'s>>>,
 }
 
@@ -37,11 +39,10 @@ impl fmt::Debug for Sealed<'_> {
 }
 
 impl<'s> Sealed<'s> {
-    /// Opens the object. That its end is the end it was given is authenticated here, so that
-    /// what stands at the end can be looked for there.
+    /// Opens the object: its header is read here, and keys are needed here and never again.
     ///
     /// # Errors
-    /// None of the keys opens it; it was cut off or changed; it cannot be read.
+    /// None of the keys opens it; its header was changed; it cannot be read.
     pub fn open(
         source: Box<dyn Source + 's>,
         keys: &Identities,
@@ -51,16 +52,32 @@ impl<'s> Sealed<'s> {
             at: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
         });
-        let mut stream = keys.decrypt(Stored::open(Arc::clone(&shared))?)?;
+        let stream = keys.decrypt(Stored::open(Arc::clone(&shared))?)?;
         let payload = shared.at.load(Relaxed);
-        // age decrypts the last piece as the last one to answer this.
-        let length = stream.seek(SeekFrom::End(0))?;
+        // As the stored length says; nothing is believed of it before `end` has been there.
+        let sealed = shared.source.length() - payload;
+        let tags = sealed.div_ceil(SEALED_PIECE_BYTES) * (SEALED_PIECE_BYTES - PIECE_BYTES);
+        let length = sealed.checked_sub(tags);
         Ok(Self {
             shared,
             payload,
-            length,
+            length: length.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?,
+            has_end: OnceLock::new(),
             stream: Mutex::new(stream),
         })
+    }
+
+    /// Makes sure that the end is the end it was given, before the first byte is handed out: what
+    /// stands at the end is looked for there.
+    fn end(&self, stream: &mut Decrypting<Stored<'s>>) -> io::Result<()> {
+        if self.has_end.get().is_none() {
+            // age decrypts the last piece, as the last one, to answer this.
+            if stream.seek(SeekFrom::End(0))? != self.length {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.has_end.get_or_init(|| ());
+        }
+        Ok(())
     }
 }
 
@@ -94,7 +111,8 @@ impl Source for Sealed<'_> {
         self.shared
             .ahead
             .store(self.payload + pieces * SEALED_PIECE_BYTES, Relaxed);
-        (stream.seek(SeekFrom::Start(at)))
+        self.end(&mut stream)
+            .and_then(|()| stream.seek(SeekFrom::Start(at)))
             .and_then(|_| stream.read_exact(&mut bytes))
             .map_err(|error| failure(self.name(), error))?;
         Ok(bytes)
@@ -117,7 +135,8 @@ struct Shared<'s> {
 /// The object as it is stored, in the pieces in which it is asked for at the target.
 struct Stored<'s> {
     shared: Arc<Shared<'s>>,
-    /// Begin and end, which are needed again and again, and what was read last.
+    /// The beginning, the end once it was asked for, and what was read last. The first two are
+    /// needed again and again.
     windows: [Window; 3],
 }
 
@@ -125,6 +144,14 @@ struct Stored<'s> {
 struct Window {
     at: u64,
     bytes: Vec<u8>,
+}
+
+impl Window {
+    fn read(shared: &Shared<'_>, at: u64, bytes: u64) -> io::Result<Self> {
+        let bytes = shared.source.read(at, bytes as usize);
+        let bytes = bytes.map_err(|error| io::Error::other(Stray(error)))?;
+        Ok(Self { at, bytes })
+    }
 }
 
 /// An error of our own on its way through a library that knows only those of the system.
@@ -135,25 +162,16 @@ struct Stray(Error);
 impl<'s> Stored<'s> {
     fn open(shared: Arc<Shared<'s>>) -> io::Result<Self> {
         let length = shared.source.length();
-        let read = |at: u64, length: u64| -> io::Result<Window> {
-            let bytes = shared.source.read(at, length as usize);
-            let bytes = bytes.map_err(|error| io::Error::other(Stray(error)))?;
-            Ok(Window { at, bytes })
-        };
         let head = match length <= HEAD_BYTES + TAIL_BYTES {
-            true => read(0, length)?,
-            false => read(0, HEAD_BYTES)?,
+            true => Window::read(&shared, 0, length)?,
+            false => Window::read(&shared, 0, HEAD_BYTES)?,
         };
         let header = &head.bytes[..head.bytes.len().min(MOST_HEADER_BYTES as usize)];
         if !header.windows(5).any(|end| end == b"\n--- ") {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let tail = match head.bytes.len() as u64 == length {
-            true => Window::default(),
-            false => read(length - TAIL_BYTES, TAIL_BYTES)?,
-        };
         Ok(Self {
-            windows: [head, tail, Window::default()],
+            windows: [head, Window::default(), Window::default()],
             shared,
         })
     }
@@ -176,13 +194,13 @@ impl BufRead for Stored<'_> {
             return Ok(&[]);
         }
         if self.window(at).is_none() {
+            let tail = length.saturating_sub(TAIL_BYTES);
             let wanted = shared.ahead.load(Relaxed).saturating_sub(at);
-            let bytes = wanted
-                .clamp(SEALED_PIECE_BYTES, MOST_READ_BYTES)
-                .min(length - at);
-            let bytes = shared.source.read(at, bytes as usize);
-            let bytes = bytes.map_err(|error| io::Error::other(Stray(error)))?;
-            self.windows[2] = Window { at, bytes };
+            let wanted = wanted.clamp(SEALED_PIECE_BYTES, MOST_READ_BYTES);
+            match at >= tail {
+                true => self.windows[1] = Window::read(shared, tail, length - tail)?,
+                false => self.windows[2] = Window::read(shared, at, wanted.min(length - at))?,
+            }
         }
         let (n, skip) = self.window(at).expect("it was just read");
         Ok(&self.windows[n].bytes[skip..])
