@@ -11,7 +11,7 @@ use std::iter::Peekable;
 pub const DELETED: &[u8] = b".state/deleted";
 
 /// Records of a manifest, in order.
-pub type Older<'a> = Box<dyn Iterator<Item = Result<Record>> + 'a>;
+pub type Older<'a> = Box<dyn Iterator<Item = Result<Record>> + Send + 'a>;
 
 /// The older manifest beside a newer tree whose paths come in order.
 ///
@@ -25,16 +25,22 @@ pub struct Base<'a> {
     /// The last path noted.
     top: Option<Vec<u8>>,
     gone: Vec<u8>,
+    /// Whether a record is gone that the newer tree has not come to.
+    is_gone: &'a dyn Fn(&Record) -> bool,
 }
 
 impl<'a> Base<'a> {
     /// At the beginning of both.
-    pub fn new(older: Older<'a>) -> Self {
+    ///
+    /// `is_gone` is asked of what the newer tree does not come to: a walk of a part of it leaves
+    /// out what is the same.
+    pub fn new(older: Older<'a>, is_gone: &'a dyn Fn(&Record) -> bool) -> Self {
         Self {
             older: older.peekable(),
             here: Vec::new(),
             top: None,
             gone: Vec::new(),
+            is_gone,
         }
     }
 
@@ -75,6 +81,13 @@ impl<'a> Base<'a> {
         self.here.iter().find(|record| record.store == store)
     }
 
+    /// Whether other stores than these had something at `path`, the path that was asked for last,
+    /// and have it no longer.
+    pub fn has_others(&self, path: &[u8], stores: &[usize]) -> bool {
+        let is_other = |r: &&Record| r.path == path && !stores.contains(&r.store);
+        self.here.iter().filter(is_other).any(|r| (self.is_gone)(r))
+    }
+
     /// There is nothing more in the newer tree.
     ///
     /// # Errors
@@ -94,7 +107,9 @@ impl<'a> Base<'a> {
     }
 
     fn skip(&mut self) -> Result<()> {
-        if let Some(older) = self.older.next().transpose()? {
+        if let Some(older) = self.older.next().transpose()?
+            && (self.is_gone)(&older)
+        {
             self.note(&older.path);
         }
         Ok(())
@@ -162,7 +177,7 @@ mod tests {
     }
 
     fn gone(older: &[(&str, bool)], newer: &[(&str, bool)]) -> Vec<String> {
-        let mut base = Base::new(Box::new(older.iter().map(record)));
+        let mut base = Base::new(Box::new(older.iter().map(record)), &|_| true);
         for (path, is_directory) in newer {
             base.go(path.as_bytes(), *is_directory).unwrap();
             base.go(path.as_bytes(), *is_directory).unwrap();

@@ -164,6 +164,11 @@ impl Spool {
         &mut self.chunk
     }
 
+    /// The frames that were cut.
+    pub(super) fn into_frames(self) -> Vec<Packed> {
+        self.frames
+    }
+
     /// The length of the frames that were cut.
     pub(super) fn length(&self) -> u64 {
         self.length

@@ -108,6 +108,7 @@ pub(crate) fn write(
         machine,
         inputs: &inputs,
         incomplete: Vec::new(),
+        since: None,
     };
     draft.write(out, interrupt, &mut |_| {})
 }
@@ -115,6 +116,17 @@ pub(crate) fn write(
 /// An archive of everything in these directories, each the store of that name.
 pub(crate) fn archive(stores: &[(&str, &Path)]) -> Made {
     archive_by(0, stores)
+}
+
+/// A full archive of everything in `dir`, the only store of `machine`.
+pub(crate) fn archive_named(machine: &Machine, dir: &Path) -> Made {
+    let mut data = Vec::new();
+    let written = write(0, machine, &[&view(dir)], &mut data, &Never).unwrap();
+    Made {
+        label: label(machine, &data, &written),
+        data: Memory(data),
+        written,
+    }
 }
 
 /// The same, made by so many threads.

@@ -2,6 +2,7 @@
 
 mod common;
 mod damage;
+mod history;
 mod hostile;
 mod malicious;
 mod memory;

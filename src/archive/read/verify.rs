@@ -34,7 +34,7 @@ impl Archive<'_> {
         };
         let mut base = before.as_ref().map(|before| {
             let records = before.records().map(|record| Ok(record?.0));
-            Base::new(Box::new(records))
+            Base::new(Box::new(records), &|_| true)
         });
         let (mut gone, mut gone_bytes) = (Sha256::new(), 0);
         let mut sums = Sha256::new();

@@ -1,8 +1,9 @@
 //! The manifest as it grows, our own members, and the end of the archive.
 
+use super::entry::OWN;
 use super::plan::Walked;
 use super::unit::Made;
-use super::{MANIFEST, Progress, SUMS, Writer, Written};
+use super::{Frames, MANIFEST, Progress, SUMS, Writer, Written};
 use crate::archive::frame::MOST_LAST_BYTES;
 use crate::archive::manifest::{
     BLOCK_BYTES, Block, Bytes, Digest, Head, Index, Missing, Part, Record, What, order, push_line,
@@ -26,7 +27,10 @@ impl Writer<'_, '_> {
             if self.interrupt.is_set() {
                 return Err(state_api::Error::Interrupted.into());
             }
-            record.offset += begin;
+            if record.archive == OWN {
+                record.archive = self.parents.len();
+                record.offset += begin;
+            }
             self.record(&record)?;
             (self.watch)(Progress {
                 entries: self.totals.entries,
@@ -117,7 +121,12 @@ impl Writer<'_, '_> {
         })
     }
 
-    pub(super) fn finish(mut self, machine: Part, walked: Walked) -> Result<Written> {
+    pub(super) fn finish(
+        mut self,
+        machine: Part,
+        deleted: Option<Part>,
+        walked: Walked,
+    ) -> Result<Written> {
         self.notes.append(walked.notes);
         // In the order of the entries, whoever noted them.
         let in_order = |a: &Missing, b: &Missing| order(&a.path.0, &b.path.0);
@@ -147,7 +156,7 @@ impl Writer<'_, '_> {
             totals: self.totals,
             head,
             machine,
-            deleted: None,
+            deleted,
             sums,
             incomplete: std::mem::take(&mut self.notes.missing),
             left_out: std::mem::take(&mut self.notes.left_out),
@@ -184,6 +193,10 @@ impl Writer<'_, '_> {
         self.tar.whole_frame(&end)?;
 
         let manifest_sha256 = self.manifest.digest_with(&text);
+        let first = self.tar.pack(&head_line)?;
+        let last = self.tar.pack(&text)?;
+        let frames = [first].into_iter().chain(self.manifest.into_frames());
+        let manifest = frames.chain([last]).map(|packed| packed.frame).collect();
         self.tar.finish()?;
         Ok(Written {
             totals: index.totals,
@@ -191,6 +204,7 @@ impl Writer<'_, '_> {
             left_out: index.left_out,
             absent: walked.absent,
             orphans: walked.orphans,
+            manifest: Frames(manifest),
             manifest_sha256,
             index_sha256: Digest::of(&text),
         })
@@ -200,7 +214,7 @@ impl Writer<'_, '_> {
         Head {
             format: FORMAT,
             id: self.machine.id.clone(),
-            parents: Vec::new(),
+            parents: self.parents.to_vec(),
             stores: self.machine.stores.iter().map(|s| s.path.clone()).collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::large::Buffer;
 use super::pool::Pool;
-use super::unit::{Item, Made, Task, Unit, Way};
+use super::unit::{Item, Made, Piece, Task, Unit, Way};
 use crate::archive::frame::{FRAME_BYTES, Packer};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing, Record, What};
@@ -79,11 +79,14 @@ impl<'p> Maker<'p> {
         self.buffer.clear();
         match task.unit {
             Unit::Entries(items) => {
-                for item in items {
+                for piece in items {
                     if self.pool.is_stopped() {
                         return Err(state_api::Error::Interrupted.into());
                     }
-                    self.entry(item, &mut made)?;
+                    match piece {
+                        Piece::Entry(item) => self.entry(item, &mut made)?,
+                        Piece::Kept(record) => made.records.push(record),
+                    }
                 }
                 self.cut(&mut made)?;
             }
@@ -132,11 +135,13 @@ impl<'p> Maker<'p> {
             (stat::Kind::Directory, way) => {
                 let extra = extra(&entry, None, &mut made.notes);
                 if let (Way::Shared, Some(last)) = (way, made.records.last()) {
-                    let offset = last.offset;
+                    let (archive, offset) = (last.archive, last.offset);
                     let member = self.member(&entry, &path, Kind::Directory, 0, extra, made);
                     let what = What::Directory;
-                    made.records
-                        .push(record(store, &entry, path, what, member.extra, offset));
+                    made.records.push(Record {
+                        archive,
+                        ..record(store, &entry, path, what, member.extra, offset)
+                    });
                     return Ok(());
                 }
                 (Kind::Directory, What::Directory, extra)
@@ -378,6 +383,9 @@ pub(super) fn encode(member: &Member) -> Result<Vec<u8>> {
     (member.encode()).map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))
 }
 
+/// The place in the chain of the archive that is being written: the writer knows it.
+pub(super) const OWN: usize = usize::MAX;
+
 pub(super) fn record(
     store: usize,
     entry: &Entry,
@@ -396,14 +404,14 @@ pub(super) fn record(
         modified: time(entry.stat.modified),
         extra,
         has_links: entry.stat.links > 1 && entry.stat.kind != stat::Kind::Directory,
-        archive: 0,
+        archive: OWN,
         offset,
         inode: entry.stat.id.inode,
         changed: time(entry.stat.changed),
     }
 }
 
-fn time(time: stat::Time) -> Time {
+pub(super) fn time(time: stat::Time) -> Time {
     Time {
         seconds: time.seconds,
         nanoseconds: time.nanoseconds,

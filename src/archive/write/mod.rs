@@ -9,21 +9,27 @@
 
 mod end;
 mod entry;
+mod kept;
 mod large;
 mod plan;
 mod pool;
+mod since;
 mod unit;
 mod walk;
 
+use super::base::DELETED;
 use super::machine::{self, Machine};
-use super::manifest::{Block, Digest, Missing, Totals};
+use super::manifest::{Block, Digest, Missing, Parent, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
 use super::{Result, sums};
 use entry::Notes;
+use plan::Plan;
 use sha2::{Digest as _, Sha256};
+pub use since::{Before, Since};
 use state_api::{Interrupt, View};
 use std::collections::HashMap;
+use std::fmt;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -55,6 +61,8 @@ pub struct Draft<'a> {
     pub inputs: &'a [Input<'a>],
     /// What is known beforehand to be missing.
     pub incomplete: Vec<Missing>,
+    /// The archive that it builds on, and what changed since; else it is a full one.
+    pub since: Option<(&'a Before<'a>, &'a Since)>,
 }
 
 /// How far the writing has come.
@@ -81,10 +89,22 @@ pub struct Written {
     pub absent: Vec<PathBuf>,
     /// Paths of the stores that nobody declared; what lies below them is not counted.
     pub orphans: Vec<PathBuf>,
+    /// The manifest.
+    pub manifest: Frames,
     /// The digest of the manifest.
     pub manifest_sha256: Digest,
     /// The digest of its index.
     pub index_sha256: Digest,
+}
+
+/// A text in zstd frames.
+#[derive(Clone, Default)]
+pub struct Frames(pub Vec<Vec<u8>>);
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Frames").field(&self.0.len()).finish()
+    }
 }
 
 impl Draft<'_> {
@@ -102,6 +122,7 @@ impl Draft<'_> {
         let mut writer = Writer {
             tar: Tar::new(out, self.level)?,
             machine: self.machine,
+            parents: self.since.map_or(&[], |(before, _)| &before.parents),
             interrupt,
             watch,
             sums: Spool::default(),
@@ -121,9 +142,20 @@ impl Draft<'_> {
         let machine_part = writer.part(machine::PATH, &text)?;
         sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
 
+        let deleted = self
+            .since
+            .map(|(_, since)| writer.part(DELETED, &since.deleted));
+        let deleted = deleted.transpose()?;
+
         let pool = pool::Pool::new(self.workers, self.level, self.machine);
-        let walked = pool.run(self.inputs, interrupt, &mut |made| writer.take(made))?;
-        writer.finish(machine_part, walked)
+        let plan = Plan::new(&pool, self.inputs, self.since)?;
+        let mut walked = pool.run(plan, interrupt, &mut |made| writer.take(made))?;
+        if let Some((_, since)) = self.since {
+            // This walk was not everywhere.
+            walked.absent.clone_from(&since.absent);
+            walked.orphans.clone_from(&since.orphans);
+        }
+        writer.finish(machine_part, deleted, walked)
     }
 }
 
@@ -131,6 +163,7 @@ impl Draft<'_> {
 struct Writer<'w, 'c> {
     tar: Tar<'w>,
     machine: &'c Machine,
+    parents: &'c [Parent],
     interrupt: &'c dyn Interrupt,
     watch: &'c mut dyn FnMut(Progress<'_>),
     sums: Spool,

@@ -4,12 +4,14 @@
 
 use super::Input;
 use super::entry::Notes;
+use super::kept::Keeping;
 use super::large::Large;
 use super::pool::{Job, Pool};
-use super::unit::{Item, Made, Task, Unit, Way};
-use super::walk::Stored;
+use super::unit::{Item, Made, Piece, Task, Unit, Way};
+use super::walk::{Stored, next};
+use super::{Before, Since};
 use crate::archive::frame::FRAME_BYTES;
-use crate::archive::manifest::order;
+use crate::archive::manifest::{Record, What};
 use crate::archive::member::{BLOCK, padded};
 use crate::archive::{MOST_SPARSE_BYTES, NAME_MAX, PATH_MAX, Result};
 use state_linux::stat::{FileId, Kind};
@@ -25,6 +27,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 const UNIT_BYTES: u64 = FRAME_BYTES as u64 - (64 << 10);
 /// Headers of a member: ustar, and a pax header with its block of records for the time.
 const HEADERS: u64 = 3 * BLOCK as u64;
+/// The most that a unit lists: what is kept takes no room in the tar.
+const UNIT_PIECES: usize = 4096;
 /// The most that the entries of a unit keep open: their directories, and files opened beforehand.
 const UNIT_DESCRIPTORS: usize = 256;
 
@@ -39,10 +43,10 @@ pub(super) struct Walked {
 }
 
 /// The walk, and the unit that grows.
-pub(super) struct Plan<'p> {
-    pool: &'p Pool<'p>,
+pub(super) struct Plan<'w, 'p> {
+    pool: &'w Pool<'w>,
     stores: Vec<Stored<'p>>,
-    items: Vec<Item>,
+    items: Vec<Piece>,
     bytes: u64,
     descriptors: usize,
     /// The directory of the last item.
@@ -53,6 +57,8 @@ pub(super) struct Plan<'p> {
     links: HashMap<(usize, FileId), Vec<u8>>,
     /// The sizes of the files with holes.
     sparse_bytes: u64,
+    /// What is kept of the archive that this one builds on.
+    keeping: Option<Keeping<'p>>,
     notes: Notes,
 }
 
@@ -65,11 +71,21 @@ struct Ends {
 /// Nobody takes any more: the run was stopped.
 struct Stopped;
 
-impl<'p> Plan<'p> {
-    pub(super) fn new(pool: &'p Pool<'p>, inputs: &[Input<'p>]) -> Self {
-        Self {
+impl<'w, 'p> Plan<'w, 'p> {
+    pub(super) fn new(
+        pool: &'w Pool<'w>,
+        inputs: &[Input<'p>],
+        since: Option<(&'p Before<'p>, &'p Since)>,
+    ) -> Result<Self> {
+        let only = since.map(|(_, since)| &since.changes);
+        let keeping = since.map(|(before, since)| Keeping::new(before, since, inputs.len()));
+        Ok(Self {
+            keeping: keeping.transpose()?,
             pool,
-            stores: inputs.iter().map(Stored::new).collect(),
+            stores: inputs
+                .iter()
+                .map(|input| Stored::new(input, only))
+                .collect(),
             items: Vec::new(),
             bytes: 0,
             descriptors: 0,
@@ -78,7 +94,7 @@ impl<'p> Plan<'p> {
             links: HashMap::new(),
             sparse_bytes: 0,
             notes: Notes::default(),
-        }
+        })
     }
 
     pub(super) fn run(
@@ -110,20 +126,19 @@ impl<'p> Plan<'p> {
 
     fn walk(&mut self, ends: &Ends) -> Result<(), Stopped> {
         loop {
-            // The next path over all stores; of equal ones the first store's.
-            for stored in &mut self.stores {
-                stored.look_ahead(&mut self.notes);
-            }
-            let next = (self.stores.iter().enumerate())
-                .filter_map(|(n, stored)| Some((stored.next.as_ref()?.path.as_os_str(), n)))
-                .min_by(|(a, n), (b, m)| order(a.as_bytes(), b.as_bytes()).then(n.cmp(m)));
-            let Some((_, n)) = next else { return Ok(()) };
+            let n = next(&mut self.stores, &mut self.notes);
+            let coming = n.and_then(|n| Some((self.stores[n].next.as_ref()?.path.clone(), n)));
+            self.keep_until(coming.as_ref(), ends)?;
+            let Some(n) = n else { return Ok(()) };
             let entry = self.stores[n].next.take().expect("it was just looked at");
             let path = entry.path.as_os_str().as_bytes().to_vec();
             let is_directory = entry.stat.kind == Kind::Directory;
             match self.way(n, &entry, &path) {
                 Some(way) => {
                     self.last = Some((is_directory, path.clone()));
+                    if let (Some(keeping), true) = (&mut self.keeping, is_directory) {
+                        keeping.enter(n, &path);
+                    }
                     let item = Item {
                         store: n,
                         entry,
@@ -136,6 +151,48 @@ impl<'p> Plan<'p> {
                 None => {}
             }
         }
+    }
+
+    /// Keeps what comes before the next entry, or all that is left.
+    fn keep_until(
+        &mut self,
+        coming: Option<&(PathBuf, usize)>,
+        ends: &Ends,
+    ) -> Result<(), Stopped> {
+        let Some(mut keeping) = self.keeping.take() else {
+            return Ok(());
+        };
+        while let Some(record) = keeping.next(coming, &mut self.notes).transpose() {
+            match record {
+                Ok(record) => self.keep(record, ends)?,
+                Err(error) => {
+                    let (to, made) = mpsc::sync_channel(1);
+                    // The writer learns of it in its turn, and stops everything.
+                    to.send(Err(error)).map_err(|_| Stopped)?;
+                    ends.order.send(made).map_err(|_| Stopped)?;
+                    return Err(Stopped);
+                }
+            }
+        }
+        self.keeping = Some(keeping);
+        Ok(())
+    }
+
+    fn keep(&mut self, record: Record, ends: &Ends) -> Result<(), Stopped> {
+        if let What::File {
+            size,
+            is_sparse: true,
+            ..
+        } = record.what
+        {
+            self.sparse_bytes = self.sparse_bytes.saturating_add(size);
+        }
+        self.last = Some((record.what == What::Directory, record.path.clone()));
+        if self.items.len() >= UNIT_PIECES {
+            self.cut(ends)?;
+        }
+        self.items.push(Piece::Kept(record));
+        Ok(())
     }
 
     /// How an entry gets into the archive; `None`: it does not, and it was noted why.
@@ -179,6 +236,9 @@ impl<'p> Plan<'p> {
                 return Some(Way::Member);
             }
             Kind::File | Kind::Symlink | Kind::Fifo => {}
+        }
+        if let Some(first) = self.keeping.as_ref().and_then(|k| k.first_of(store, path)) {
+            return Some(Way::Link(first));
         }
         let inode = (store, entry.stat.id);
         if let Some(first) = self.links.get(&inode) {
@@ -254,7 +314,7 @@ impl<'p> Plan<'p> {
             usize::from(parent != self.directory) + usize::from(matches!(item.way, Way::Opened(_)));
         self.directory = parent;
         self.bytes += bytes;
-        self.items.push(item);
+        self.items.push(Piece::Entry(item));
         Ok(())
     }
 

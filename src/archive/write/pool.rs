@@ -3,10 +3,10 @@
 //! Whatever happens, every thread has ended when [`Pool::run`] returns: an error or an interrupt
 //! sets `stop`, which all of them look at, and closes the channels that they wait for.
 
+use super::Machine;
 use super::entry::Maker;
 use super::plan::{Plan, Walked};
 use super::unit::{Made, Task};
-use super::{Input, Machine};
 use crate::archive::{Error, Result};
 use state_api::Interrupt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,11 +53,10 @@ impl<'p> Pool<'p> {
     /// Walks, works, and hands over what was made in order.
     pub(super) fn run(
         &self,
-        inputs: &[Input<'_>],
+        plan: Plan<'_, '_>,
         interrupt: &dyn Interrupt,
         take: &mut dyn FnMut(Made) -> Result<()>,
     ) -> Result<Walked> {
-        let plan = Plan::new(self, inputs);
         // Units ahead of the writer: each is a few frames at most.
         let (order, ordered) = mpsc::sync_channel(2 * self.workers + 4);
         let (work, queue) = mpsc::channel::<Job>();

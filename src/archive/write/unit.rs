@@ -12,9 +12,17 @@ use std::sync::Arc;
 /// What one worker turns into whole frames.
 pub(super) enum Unit {
     /// Entries that are together about as large as a frame.
-    Entries(Vec<Item>),
+    Entries(Vec<Piece>),
     /// One frame's worth of a large file, by number.
     Part(Arc<Large>, u64),
+}
+
+/// What the manifest lists.
+pub(super) enum Piece {
+    /// An entry.
+    Entry(Item),
+    /// What is as it was: its record, and no member.
+    Kept(Record),
 }
 
 /// One entry.
@@ -50,8 +58,8 @@ pub(super) struct Task {
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) frames: Vec<Packed>,
-    /// The records that are complete with it; their offsets count from the unit's begin, less
-    /// `back`.
+    /// The records that are complete with it; the offsets of those that are not kept count from
+    /// the unit's begin, less `back`.
     pub(super) records: Vec<Record>,
     /// How far before the unit the member begins that ends in it.
     pub(super) back: u64,

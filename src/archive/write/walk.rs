@@ -2,10 +2,13 @@
 
 use super::Input;
 use super::entry::Notes;
+use crate::archive::manifest::order;
 use crate::archive::select::{Choice, Selection};
+use state_api::Changes;
 use state_linux::stat;
 use state_linux::tree::{Entry, Walk};
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// One store's walk, reduced to what is selected.
@@ -21,9 +24,13 @@ pub(super) struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn new(input: &Input<'a>) -> Self {
+    /// `only` limits the walk to these places.
+    pub(super) fn new(input: &Input<'a>, only: Option<&'a Changes>) -> Self {
         Self {
-            walk: Walk::new(input.view),
+            walk: match only {
+                Some(only) => Walk::over(input.view, only),
+                None => Walk::new(input.view),
+            },
             selection: input.selection,
             next: None,
             absent: input.selection.declared().clone(),
@@ -65,4 +72,15 @@ impl<'a> Stored<'a> {
             }
         }
     }
+}
+
+/// The store whose entry comes next over all stores; of those with the same path the first.
+pub(super) fn next(stores: &mut [Stored<'_>], notes: &mut Notes) -> Option<usize> {
+    for stored in &mut *stores {
+        stored.look_ahead(notes);
+    }
+    let next = (stores.iter().enumerate())
+        .filter_map(|(n, stored)| Some((stored.next.as_ref()?.path.as_os_str(), n)))
+        .min_by(|(a, n), (b, m)| order(a.as_bytes(), b.as_bytes()).then(n.cmp(m)));
+    next.map(|(_, n)| n)
 }

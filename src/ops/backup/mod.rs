@@ -296,6 +296,7 @@ fn make(
         machine: &head,
         inputs: &inputs,
         incomplete,
+        since: None,
     };
     let mut sink = encryption.sink(&mut fan)?;
     let written = draft.write(&mut sink, cx.interrupt, &mut |now| {

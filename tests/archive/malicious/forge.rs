@@ -263,6 +263,7 @@ impl Forge {
             left_out: Vec::new(),
             absent: Vec::new(),
             orphans: Vec::new(),
+            manifest: Default::default(),
             manifest_sha256: Digest::of(&[line, block, text.clone()].concat()),
             index_sha256: Digest::of(&text),
         };
