@@ -2,7 +2,8 @@
 //! through a symlink: what is found cannot be moved elsewhere by whoever owns a part of the way.
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat,
+    AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Uid, fchmod, fchown,
+    mkdirat, openat, statx,
 };
 use rustix::io::Errno;
 use state_linux::stat::{Kind, Stat};
@@ -323,6 +324,14 @@ impl Anchor {
 
 /// The largest file that is ever written under the unfinished name.
 const MACHINE_ID_LENGTH: u64 = 33;
+
+/// Which mount something was reached through.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn mount_id(of: impl AsFd) -> io::Result<u64> {
+    Ok(statx(of, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
 
 /// Makes a new file, open for writing to whoever makes it alone.
 ///

@@ -91,8 +91,12 @@ pub fn replace(
     }
 }
 
-/// Makes the copy in a staging directory, and has `place` move it from there.
-fn stage(
+/// Copies what is at `path` in `from` into a staging directory in `staging`, and has `place` move
+/// it from there, by that directory and its name in it. What it does not move is discarded.
+///
+/// # Errors
+/// As [`bring`], and those of `place`.
+pub fn stage(
     from: &View,
     path: &Path,
     staging: &Anchor,

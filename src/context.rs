@@ -27,6 +27,17 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The same surroundings, of a run that only plans.
+    pub fn planning(&self) -> Self {
+        Self {
+            root_dir: self.root_dir.clone(),
+            config_file: self.config_file.clone(),
+            boot_id: self.boot_id.clone(),
+            dry_run: true,
+            ..*self
+        }
+    }
+
     /// `path` (absolute on the machine) below the root directory.
     pub fn rooted(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();

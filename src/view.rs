@@ -2,7 +2,9 @@
 
 use crate::anchor::{Anchor, Found};
 use state_api::{Graft, View};
+use state_linux::stat::Stat;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The open directory of `view` that holds `path`, a nested volume's if it lies in one, and the
@@ -32,6 +34,18 @@ pub fn anchor(view: &View, path: &Path) -> io::Result<(Anchor, PathBuf)> {
 pub fn find(view: &View, path: &Path) -> io::Result<Found> {
     let (anchor, rest) = anchor(view, path)?;
     anchor.find(&rest)
+}
+
+/// What is at `path` below an open directory, if anything is.
+///
+/// # Errors
+/// It cannot be looked at, or a component before the last is no directory.
+pub fn here(anchor: &Anchor, path: &Path) -> io::Result<Option<(OwnedFd, Stat)>> {
+    match anchor.find(path)? {
+        Found::Here(fd, stat) => Ok(Some((fd, stat))),
+        Found::Missing => Ok(None),
+        Found::Behind(..) => Err(io::ErrorKind::NotADirectory.into()),
+    }
 }
 
 /// The directory at `path` as a view of its own, nested volumes below it included.

@@ -15,6 +15,8 @@ const GROUND: &[&str] = &[
     "src/archive/member.rs",
     "src/archive/pax.rs",
     "src/archive/sums.rs",
+    "src/config/edit.rs",
+    "src/ops/keep/step.rs",
     "src/paths.rs",
     "src/persist/entry.rs",
     "src/persist/plan",

@@ -10,9 +10,11 @@ pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod drop;
 pub mod exit;
 pub mod init;
 pub mod install_boot;
+pub mod keep;
 pub mod man;
 pub mod mount;
 pub mod output;
@@ -72,6 +74,8 @@ verbs! {
     Blank => blank,
     Mount => mount,
     Diff => diff,
+    Keep => keep,
+    Drop => drop,
     Snapshot => snapshot,
     Backup => backup,
     Archives => archives,

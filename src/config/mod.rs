@@ -1,6 +1,7 @@
 //! Finding, reading and checking `state.toml`; its errors name file, line and column.
 
 mod check;
+pub mod edit;
 mod excerpt;
 mod find;
 mod value;
@@ -108,6 +109,27 @@ pub fn read(cx: &Context) -> Result<Config, Error> {
         settings,
         files: sources.into_iter().map(|source| source.path).collect(),
     })
+}
+
+/// Reads the configuration as it would be with `text` in the place of what `file` says, or with
+/// that file added to those that are merged.
+///
+/// # Errors
+/// What would be wrong with it.
+pub fn read_with(config: &Config, file: &Path, text: &str) -> Result<Config, Error> {
+    let mut files = config.files.clone();
+    if !files.iter().any(|known| known == file) {
+        files.push(file.to_owned());
+    }
+    let sources = files.iter().map(|known| match known == file {
+        true => Ok(Source {
+            path: file.to_owned(),
+            text: text.to_owned(),
+        }),
+        false => source(known),
+    });
+    let settings = parse(&sources.collect::<Result<Vec<_>, _>>()?)?;
+    Ok(Config { settings, files })
 }
 
 /// Reads a text as a configuration of its own. `name` is what errors call it.

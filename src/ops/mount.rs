@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 
 /// What is asked of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Which entries.
-    pub which: Which,
+    pub which: Which<'a>,
 }
 
 /// Which entries are put in place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Which {
+pub enum Which<'a> {
     /// All.
     #[default]
     All,
@@ -34,14 +34,17 @@ pub enum Which {
     Early,
     /// The copied ones: what is saved while the machine runs.
     Copied,
+    /// The one at this path.
+    One(&'a Path),
 }
 
-impl Options {
+impl Options<'_> {
     fn concerns(self, entry: &Entry) -> bool {
         match self.which {
             Which::All => true,
             Which::Early => entry.is_early,
             Which::Copied => entry.method == Method::Copy,
+            Which::One(path) => entry.path == path,
         }
     }
 }
@@ -133,7 +136,7 @@ impl Report {
 /// # Errors
 /// The configuration is wrong, another run holds the lock, or the run was interrupted. What
 /// becomes of one entry is part of the report and stops no other.
-pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, options: Options<'_>) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let tree = tree(cx, &settings)?;
     let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
@@ -155,20 +158,34 @@ pub fn run(cx: &Context, options: Options) -> anyhow::Result<Report> {
 pub fn look(cx: &Context, settings: &Settings) -> anyhow::Result<Report> {
     let tree = tree(cx, settings)?;
     let blank = Blank::new(|| blank(cx, settings));
-    let dry = Context {
-        root_dir: cx.root_dir.clone(),
-        config_file: cx.config_file.clone(),
-        boot_id: cx.boot_id.clone(),
-        dry_run: true,
-        ..*cx
-    };
     Ok(place_all(
-        &dry,
+        &cx.planning(),
         settings,
         &tree,
         &blank,
         (Options::default(), BTreeMap::new()),
     )?)
+}
+
+/// Puts the entry at `path` in place, or says what that would be.
+///
+/// # Errors
+/// As [`place_all`].
+pub fn place_one(
+    cx: &Context,
+    settings: &Settings,
+    tree: &PersistTree,
+    path: &Path,
+) -> Result<Report> {
+    let blank = Blank::new(|| blank(cx, settings));
+    let which = Which::One(path);
+    place_all(
+        cx,
+        settings,
+        tree,
+        &blank,
+        (Options { which }, BTreeMap::new()),
+    )
 }
 
 /// The persist tree that the settings declare, on the machine below the root directory.
@@ -244,7 +261,7 @@ pub fn place_all(
     settings: &Settings,
     tree: &PersistTree,
     blank: &Blank<'_>,
-    (options, unfit): (Options, BTreeMap<PathBuf, String>),
+    (options, unfit): (Options<'_>, BTreeMap<PathBuf, String>),
 ) -> Result<Report> {
     // A root that is erased must not hold the stores: the machine would boot empty, look fine,
     // and write into what the next boot throws away.
@@ -283,8 +300,10 @@ pub fn place_all(
         trouble = trouble.or(written.map(|error| error.to_string()));
     }
     placed?;
-    if options.which == Which::All {
-        entries.extend(unknown_users(tree));
+    if matches!(options.which, Which::All | Which::One(_)) {
+        if options.which == Which::All {
+            entries.extend(unknown_users(tree));
+        }
         if let (Some(table), false) = (words_table(&cx.root_dir), cx.dry_run)
             && let Err(error) = persist::utab::note(table, tree.entries())
         {
@@ -304,7 +323,7 @@ struct Placer<'a> {
     tree: &'a PersistTree,
     anchors: &'a Anchors,
     blank: &'a Blank<'a>,
-    options: Options,
+    options: Options<'a>,
     applier: Applier<'a>,
     agreed: Agreed,
     /// Whether that is worth writing down.
@@ -367,7 +386,7 @@ impl<'a> Placer<'a> {
             }
         }
         let when = match self.options.which {
-            Which::All => When::Asked,
+            Which::All | Which::One(_) => When::Asked,
             Which::Early => When::Early,
             Which::Copied => When::Watching,
         };

@@ -1,8 +1,7 @@
 //! The machine on which entries are put in place: its root and its stores, as open directories.
 
 use super::PersistTree;
-use crate::anchor::Anchor;
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use crate::anchor::{Anchor, mount_id};
 use state_api::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,7 +74,7 @@ impl Anchors {
     ///
     /// # Errors
     /// The path lies in a store that cannot be used.
-    pub(super) fn locate<'p>(&self, path: &'p Path) -> Result<(&Anchor, &'p Path)> {
+    pub fn locate<'p>(&self, path: &'p Path) -> Result<(&Anchor, &'p Path)> {
         for above in path.ancestors() {
             if let Some(anchor) = self.stores.get(above) {
                 let rest = path.strip_prefix(above).expect("it is above");
@@ -89,15 +88,15 @@ impl Anchors {
         Ok((&self.root, path.strip_prefix("/").unwrap_or(path)))
     }
 
+    /// Whether a path on the machine lies in a store.
+    pub fn is_in_store(&self, path: &Path) -> bool {
+        (self.stores.keys().chain(self.missing.keys())).any(|store| path.starts_with(store))
+    }
+
     /// The stores, opened.
-    pub(super) fn stores(&self) -> impl Iterator<Item = (&Path, &Anchor)> {
+    pub fn stores(&self) -> impl Iterator<Item = (&Path, &Anchor)> {
         self.stores
             .iter()
             .map(|(path, anchor)| (path.as_path(), anchor))
     }
-}
-
-/// Which mount an open directory was reached through.
-fn mount_id(dir: &Anchor) -> std::io::Result<u64> {
-    Ok(statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }

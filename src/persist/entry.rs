@@ -342,6 +342,23 @@ fn is_needed_early(path: &Path) -> bool {
     })
 }
 
+/// Files that programs replace by a new one, which a mount forbids and a link does not survive.
+pub const REPLACED_BY_PROGRAMS: &[&str] = &[
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/subuid",
+    "/etc/subgid",
+];
+
+/// Whether programs replace the file at `path` by a new one.
+pub fn is_replaced_by_programs(path: &Path) -> bool {
+    REPLACED_BY_PROGRAMS
+        .iter()
+        .any(|known| path == Path::new(known))
+}
+
 /// Modes of paths that are harmful, or refused by their programs, with any other.
 fn well_known_mode(path: &Path) -> Option<u32> {
     let bytes = path.as_os_str().as_bytes();

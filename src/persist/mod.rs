@@ -21,7 +21,8 @@ pub use anchors::Anchors;
 pub use apply::Applier;
 pub use copies::Agreed;
 pub use entry::{
-    CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, below, parse_mode,
+    CONFIGURATION, Declared, Entry, EntryKind, Home, Id, Method, Ownership, REPLACED_BY_PROGRAMS,
+    below, is_replaced_by_programs, parse_mode,
 };
 pub use load::{load, users};
 pub use plan::{Verdict, When, plan};

@@ -135,7 +135,7 @@ fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces,
         Live::Full(kind, Hidden::Nowhere { example, count }, _) => {
             let fact = match (kind, entry.method) {
                 (EntryKind::File, Method::Symlink) => {
-                    "a file stands in place of the link, with content that exists nowhere else"
+                    "detached: a file stands in place of the link, with content that exists nowhere else"
                         .to_owned()
                 }
                 (EntryKind::File, _) => "its content exists nowhere else".to_owned(),
@@ -148,8 +148,8 @@ fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces,
             };
             let cure = match kind {
                 EntryKind::File => format!(
-                    "keep this one with `cp -a {here} {there}` or the store's with `rm {here}`, \
-                     then run `state mount`"
+                    "keep this one with `state keep {here}`, or the store's with `rm {here}` and \
+                     `state mount`"
                 ),
                 EntryKind::Directory => format!(
                     "merge it into the store with `cp -anT {here} {there}`, compare the two, \

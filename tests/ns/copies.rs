@@ -3,7 +3,7 @@
 use crate::harness::{Machine, ns};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ONE: &str =
@@ -33,16 +33,6 @@ fn reboot(machine: &Machine) {
     fs::remove_dir_all(machine.at("/run")).unwrap();
 }
 
-fn quarantined(machine: &Machine) -> Vec<String> {
-    let Ok(batches) = fs::read_dir(machine.at("/persist/.state/quarantine")) else {
-        return Vec::new();
-    };
-    let content = |batch: fs::DirEntry| batch.path().join("content/etc/f");
-    batches
-        .map(|batch| fs::read_to_string(content(batch.unwrap())).unwrap())
-        .collect()
-}
-
 /// A watch that runs; ended by force if nobody ends it well.
 struct Watching(Child);
 
@@ -63,13 +53,14 @@ impl Watching {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    fn stop(mut self, machine: &Machine) -> crate::harness::Said {
+    fn stop(self, machine: &Machine) -> crate::harness::Said {
         self.signal(rustix::process::Signal::TERM);
-        let mut child = std::mem::replace(
-            &mut self.0,
-            std::process::Command::new("true").spawn().unwrap(),
-        );
-        child.stdin.take();
+        self.ended(machine)
+    }
+
+    fn ended(mut self, machine: &Machine) -> crate::harness::Said {
+        let nobody = Command::new("true").spawn().unwrap();
+        let child = std::mem::replace(&mut self.0, nobody);
         machine.said(child.wait_with_output().unwrap())
     }
 }
@@ -168,7 +159,7 @@ ns! {
         replace(&machine, "in use");
         assert_eq!(machine.mount(&[]), in_place("done"));
         assert_eq!(both(&machine), same("in use"));
-        assert_eq!(quarantined(&machine), ["restored again"]);
+        assert_eq!(machine.quarantined("/etc/f"), ["restored again"]);
         assert_eq!(machine.ownership("/persist/.state/quarantine"), "0:0 0700");
     }
 
@@ -225,10 +216,9 @@ ns! {
         // Too late to be noticed before the end.
         watching.signal(rustix::process::Signal::STOP);
         replace(&machine, "last");
-        let pid = rustix::process::Pid::from_child(&watching.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        watching.signal(rustix::process::Signal::TERM);
         watching.signal(rustix::process::Signal::CONT);
-        let said = watching.stop(&machine);
+        let said = watching.ended(&machine);
         assert_eq!(both(&machine), same("last"), "{said:?}");
     }
 

@@ -3,6 +3,7 @@
 //! ordinary user.
 
 use serde_json::Value;
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -65,6 +66,7 @@ pub(crate) fn enter(path: &str) -> Option<Machine> {
 #[derive(Debug)]
 pub(crate) struct Machine {
     dir: PathBuf,
+    config: RefCell<PathBuf>,
 }
 
 /// What one run of `state` said.
@@ -79,6 +81,7 @@ impl Machine {
     fn new(dir: &Path) -> Self {
         let machine = Self {
             dir: dir.to_owned(),
+            config: dir.join("state.toml").into(),
         };
         fs::create_dir(machine.root()).unwrap();
         machine.mount_tmpfs("/");
@@ -112,6 +115,16 @@ impl Machine {
         state_linux::mount::attach(tmpfs, rustix::fs::CWD, &self.at(at)).unwrap();
     }
 
+    /// The configuration's file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.config.borrow().clone()
+    }
+
+    /// From now on the file at this path of the machine is the configuration.
+    pub(crate) fn use_config(&self, path: &str) {
+        self.config.replace(self.at(path));
+    }
+
     /// Mounts a tmpfs that holds no more than so many bytes.
     pub(crate) fn mount_small_tmpfs(&self, at: &str, bytes: u64) {
         fs::create_dir_all(self.at(at)).unwrap();
@@ -142,6 +155,19 @@ impl Machine {
 
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.at(path)).unwrap_or_else(|error| format!("{path}: {error}"))
+    }
+
+    /// What the store holds in quarantine of the file at `path`.
+    pub(crate) fn quarantined(&self, path: &str) -> Vec<String> {
+        let Ok(batches) = fs::read_dir(self.at("/persist/.state/quarantine")) else {
+            return Vec::new();
+        };
+        let content = |batch: fs::DirEntry| batch.path().join(format!("content{path}"));
+        let mut found: Vec<String> = batches
+            .filter_map(|batch| fs::read_to_string(content(batch.unwrap())).ok())
+            .collect();
+        found.sort();
+        found
     }
 
     /// Makes a directory of this mode, with its parents.
@@ -215,7 +241,7 @@ impl Machine {
             .arg("--root")
             .arg(self.root())
             .arg("--config")
-            .arg(self.dir.join("state.toml"))
+            .arg(self.config())
             .args(arguments)
             .stdin(Stdio::null());
         command

@@ -4,6 +4,7 @@ mod blank;
 mod copies;
 mod diff;
 mod harness;
+mod keep;
 mod methods;
 mod mount;
 mod refusals;

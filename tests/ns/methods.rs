@@ -39,16 +39,17 @@ ns! {
         assert_eq!(said.code, 1);
         assert_eq!(
             said.err,
-            "error: putting /etc/f in place: a file stands in place of the link, with content that \
-             exists nowhere else\n\
-             hint: keep this one with `cp -a /etc/f /persist/etc/f` or the store's with `rm \
-             /etc/f`, then run `state mount`\n"
+            "error: putting /etc/f in place: detached: a file stands in place of the link, with \
+             content that exists nowhere else\n\
+             hint: keep this one with `state keep /etc/f`, or the store's with `rm /etc/f` and \
+             `state mount`\n"
         );
         assert_eq!((machine.read("/etc/f"), machine.read("/persist/etc/f")), ("newer".into(), "old".into()));
 
         // The cure it names.
-        fs::write(machine.at("/persist/etc/f"), "newer").unwrap();
-        assert_eq!(machine.mount(&[]), (0, vec!["/etc/f: done".to_owned()]));
+        assert_eq!(machine.state(["keep", "/etc/f"]).code, 0);
+        assert_eq!(machine.read("/persist/etc/f"), "newer");
+        assert_eq!(machine.quarantined("/etc/f"), ["old"]);
         assert_eq!(fs::read_link(machine.at("/etc/f")).unwrap(), Path::new("/persist/etc/f"));
     }
 

@@ -123,16 +123,6 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
     Some(findings)
 }
 
-/// Files that programs replace, which a mount forbids and a link does not survive.
-const REPLACED: &[&str] = &[
-    "/etc/passwd",
-    "/etc/shadow",
-    "/etc/group",
-    "/etc/gshadow",
-    "/etc/subuid",
-    "/etc/subgid",
-];
-
 /// Copied files are saved, and files that should be copied are.
 pub(super) fn watch(facts: &Facts) -> Option<Vec<Finding>> {
     let tree = facts.tree.as_ref()?;
@@ -146,7 +136,7 @@ pub(super) fn watch(facts: &Facts) -> Option<Vec<Finding>> {
             "`systemctl restart state-watch.service`; `state init --install-boot` installs it",
         ));
     }
-    for path in REPLACED {
+    for path in persist::REPLACED_BY_PROGRAMS {
         let entry = tree.entry(Path::new(path));
         if entry.is_some_and(|entry| matches!(entry.method, Method::Bind | Method::Symlink)) {
             findings.push(

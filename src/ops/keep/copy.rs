@@ -1,0 +1,133 @@
+//! Bringing what is kept into the store.
+
+use super::step::MakeDirectory;
+use crate::anchor::Anchor;
+use crate::bring::{self, Expects};
+use crate::context::Context;
+use crate::copy::Copied;
+use crate::inventory;
+use crate::paths::Shown;
+use crate::persist::Anchors;
+use crate::quarantine::{Batch, DAYS, Why};
+use crate::view;
+use rustix::fs::{RenameFlags, fsync, renameat_with};
+use state_api::{Error, Interrupt, Never, Result, View};
+use state_linux::stat::Kind;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+/// Makes a directory in a store.
+pub(super) fn make_directory(anchors: &Anchors, made: &MakeDirectory) -> Result<()> {
+    let making = |error| Error::os(format!("making {}", Shown(&made.path)), error);
+    let (anchor, rest) = anchors.locate(&made.path)?;
+    let (parent, name) = anchor.parent(rest).map_err(making)?;
+    let is = made.ownership;
+    parent
+        .make_directory(name, is.uid, is.gid, is.mode)
+        .map_err(making)?;
+    fsync(parent.as_fd()).map_err(|errno| making(errno.into()))
+}
+
+/// Moves what the store holds at `source` into its quarantine, and says so.
+pub(super) fn quarantine(cx: &Context, anchors: &Anchors, source: &Path) -> Result<String> {
+    let (store, rest) = anchors.locate(source)?;
+    let batch = Batch::begin(store, (cx.now, DAYS, Why::Orphan), vec![rest.to_owned()])?;
+    batch.take(store, rest)?;
+    let name = &batch.name;
+    Ok(format!(
+        "what the store held there is in its quarantine {name} (`state orphans`)"
+    ))
+}
+
+/// What is called `name` in `dir`, noted down. The flags of inodes are left out by the caller.
+fn noted(dir: &Anchor, name: &OsStr, interrupt: &dyn Interrupt) -> Result<inventory::Inventory> {
+    let opening = |error| Error::os("opening what was copied", error);
+    let dir = dir.directory(Path::new("")).map_err(opening)?;
+    let is_other = |path: &Path| path.iter().next().is_some_and(|first| first != name);
+    inventory::take(&View::live(dir.into()), &is_other, interrupt)
+}
+
+/// In what the two things of one name differ.
+fn differences(
+    (a, b): (&Anchor, &Anchor),
+    name: &OsStr,
+    interrupt: &dyn Interrupt,
+) -> Result<Vec<String>> {
+    let mut differences = noted(a, name, interrupt)?.differences(&noted(b, name, interrupt)?);
+    // A directory of the store may hand flags down: they say how things are stored, not what.
+    differences.retain(|line| !line.ends_with(": flags"));
+    Ok(differences)
+}
+
+/// Whether the store holds exactly what is at `path`.
+pub(super) fn is_same(anchors: &Anchors, path: &Path, source: &Path) -> Result<bool> {
+    let looking = |error| Error::os(format!("comparing {}", Shown(path)), error);
+    let (live, stored) = (anchors.locate(path)?, anchors.locate(source)?);
+    let (live, name) = live.0.parent(live.1).map_err(looking)?;
+    let (stored, _) = stored.0.parent(stored.1).map_err(looking)?;
+    Ok(differences((&live, &stored), name, &Never)?.is_empty())
+}
+
+/// Copies what is at `path` to `source`, where nothing is. It appears there once it is whole, on
+/// the disk, and the same as what is at `path` then.
+pub(super) fn bring_in(
+    cx: &Context,
+    anchors: &Anchors,
+    path: &Path,
+    source: &Path,
+) -> Result<Copied> {
+    let opening = |error| Error::os(format!("opening {}", Shown(path)), error);
+    let (root, rest) = anchors.locate(path)?;
+    let view = View::live(root.directory(Path::new("")).map_err(opening)?.into());
+    let (live, _) = root.parent(rest).map_err(opening)?;
+    let (store, below) = anchors.locate(source)?;
+    let (to, name) = store.parent(below).map_err(opening)?;
+    bring::stage(&view, rest, &to, cx.interrupt, &|made, name_of_it| {
+        let found = differences((&live, made), name_of_it, cx.interrupt);
+        if let Some(first) = found.map_err(io::Error::other)?.first() {
+            let why = format!("it changed while it was copied: {first}");
+            return Err(io::Error::other(why));
+        }
+        renameat_with(made, name_of_it, &to, name, RenameFlags::NOREPLACE)?;
+        Ok(fsync(to.as_fd())?)
+    })
+}
+
+/// Copies the file at `path` to `source` in the place of the file that is there, which gets a
+/// second name in the quarantine first.
+pub(super) fn replace(
+    cx: &Context,
+    anchors: &Anchors,
+    path: &Path,
+    source: &Path,
+) -> Result<(Copied, String)> {
+    let opening = |error| Error::os(format!("opening {}", Shown(path)), error);
+    let (root, rest) = anchors.locate(path)?;
+    let view = View::live(root.directory(Path::new("")).map_err(opening)?.into());
+    let (live, _) = root.parent(rest).map_err(opening)?;
+    let (store, below) = anchors.locate(source)?;
+    let (to, name) = store.parent(below).map_err(opening)?;
+    let Some((_, was)) = view::here(store, below).map_err(opening)? else {
+        let what = Shown(source).to_string();
+        return Err(Error::Stale { what });
+    };
+    let batch = Batch::begin(store, (cx.now, DAYS, Why::Replaced), vec![below.to_owned()])?;
+    batch.link(store, below)?;
+    let is_whole = |made: &Anchor, name: &OsStr| {
+        let found = differences((&live, made), name, cx.interrupt);
+        Ok(found.map_err(io::Error::other)?.is_empty())
+    };
+    let is_replaceable = |now: &state_linux::stat::Stat| now.kind == Kind::File && now.id == was.id;
+    let expects = Expects {
+        is_whole: &is_whole,
+        is_replaceable: &is_replaceable,
+    };
+    let copied = bring::replace(&view, rest, (&to, name), &expects, cx.interrupt)?;
+    let note = format!(
+        "the store's older one is in its quarantine {} (`state orphans`)",
+        batch.name
+    );
+    Ok((copied, note))
+}
