@@ -83,17 +83,22 @@ pub struct Time {
 /// A decimal fraction of seconds without needless zeros: `1700000000.5`, `-0.25`, `7`.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut seconds, mut nanoseconds) = (i128::from(self.seconds), self.nanoseconds);
-        if seconds < 0 && nanoseconds > 0 {
+        let (mut seconds, mut fraction) = (self.seconds, self.nanoseconds);
+        if seconds < 0 && fraction > 0 {
             seconds += 1;
-            nanoseconds = 1_000_000_000 - nanoseconds;
+            fraction = 1_000_000_000 - fraction;
             if seconds == 0 {
                 f.write_str("-")?;
             }
         }
         write!(f, "{seconds}")?;
-        if nanoseconds > 0 {
-            write!(f, ".{}", format!("{nanoseconds:09}").trim_end_matches('0'))?;
+        if fraction > 0 {
+            let mut digits = 9;
+            while fraction % 10 == 0 {
+                fraction /= 10;
+                digits -= 1;
+            }
+            write!(f, ".{fraction:0digits$}")?;
         }
         Ok(())
     }

@@ -12,11 +12,24 @@ pub struct Bytes(pub Vec<u8>);
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string can be written to");
-        text
-    })
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    let digits = bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]);
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(digits);
+    text
+}
+
+/// Appends bytes as [`Bytes`] are written in JSON. Nearly all need no escapes.
+pub(super) fn push_json(to: &mut Vec<u8>, bytes: Bytes) {
+    let is_plain = |b: &u8| (b' '..=b'~').contains(b) && !b"\"\\".contains(b);
+    if bytes.0.iter().all(is_plain) {
+        to.push(b'"');
+        to.extend(bytes.0);
+        to.push(b'"');
+    } else {
+        serde_json::to_writer(to, &bytes).expect("bytes are JSON, and a vector takes them");
+    }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

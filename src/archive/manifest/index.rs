@@ -197,7 +197,7 @@ impl Index {
 /// Appends a record to a block's text. `is_first` says whether it is the manifest's first.
 pub fn push_line(block: &mut Vec<u8>, record: &Record, is_first: bool) {
     block.push(if is_first { b' ' } else { b',' });
-    block.extend_from_slice(record.to_line().as_bytes());
+    record.push_line(block);
     block.push(b'\n');
 }
 

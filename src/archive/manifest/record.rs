@@ -1,10 +1,13 @@
 //! One record of a manifest: everything about one path of one store.
 
+use super::bytes::push_json;
 use super::{Bytes, Digest};
 use crate::archive::member::{Extra, Kind, MOST_STORED, Member, name, path_of};
 use crate::archive::pax::{self, Time};
 use crate::archive::{Bad, NAME_MAX, XATTR_MAX};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use std::fmt::Display;
+use std::io::Write;
 
 /// Everything about one path of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,49 +69,39 @@ pub enum What {
     Fifo,
 }
 
-/// A record as it is written: one line of JSON.
-#[derive(Serialize, Deserialize)]
+/// A record as it is read: one line of JSON. [`Record::push_line`] writes it.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Line {
+struct Line<'a> {
     path: Bytes,
     #[serde(rename = "type")]
     what: Type,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     store: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<Bytes>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<Digest>,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     sparse: bool,
-    mode: String,
+    mode: &'a str,
     uid: u32,
     gid: u32,
-    mtime: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mtime: &'a str,
     acl: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     default_acl: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     xattrs: Vec<(Bytes, Bytes)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     flags: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     links: bool,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     archive: usize,
     offset: u64,
     inode: u64,
-    ctime: String,
+    ctime: &'a str,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Type {
     Directory,
@@ -119,61 +112,78 @@ enum Type {
 }
 
 impl Record {
-    /// The record as one line of JSON, without the line feed.
-    pub fn to_line(&self) -> String {
-        let mut line = Line {
-            path: Bytes(name(&self.path)),
-            what: Type::Directory,
-            store: self.store,
-            target: None,
-            size: None,
-            sha256: None,
-            sparse: false,
-            mode: format!("{:04o}", self.mode),
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.modified.to_string(),
-            acl: self.extra.access_acl.clone(),
-            default_acl: self.extra.default_acl.clone(),
-            xattrs: (self.extra.xattrs.iter())
-                .map(|(name, value)| (Bytes(name.clone()), Bytes(value.clone())))
-                .collect(),
-            flags: self.extra.flags.clone(),
-            links: self.has_links,
-            archive: self.archive,
-            offset: self.offset,
-            inode: self.inode,
-            ctime: self.changed.to_string(),
+    /// Appends the record as one line of JSON, without the line feed. By hand, because there are
+    /// hundreds of thousands.
+    pub fn push_line(&self, line: &mut Vec<u8>) {
+        let mut to = Keys(line);
+        to.bytes("{\"path\":", name(&self.path));
+        let kind = match &self.what {
+            What::Directory => "directory",
+            What::File { .. } => "file",
+            What::Symlink { .. } => "symlink",
+            What::Link { .. } => "link",
+            What::Fifo => "fifo",
         };
+        to.text(",\"type\":", kind);
+        if self.store != 0 {
+            to.plain(",\"store\":", self.store);
+        }
         match &self.what {
-            What::Directory => {}
+            What::Directory | What::Fifo => {}
             What::File {
                 size,
                 sha256,
                 is_sparse,
             } => {
-                line.what = Type::File;
-                line.size = Some(*size);
-                line.sha256 = Some(*sha256);
-                line.sparse = *is_sparse;
+                to.plain(",\"size\":", size);
+                to.text(",\"sha256\":", sha256);
+                if *is_sparse {
+                    to.plain(",\"sparse\":", true);
+                }
             }
-            What::Symlink { target } => {
-                line.what = Type::Symlink;
-                line.target = Some(Bytes(target.clone()));
-            }
-            What::Link { target } => {
-                line.what = Type::Link;
-                line.target = Some(Bytes(name(target)));
-            }
-            What::Fifo => line.what = Type::Fifo,
+            What::Symlink { target } => to.bytes(",\"target\":", target.clone()),
+            What::Link { target } => to.bytes(",\"target\":", name(target)),
         }
-        serde_json::to_string(&line).expect("a record is JSON")
+        to.text(",\"mode\":", format_args!("{:04o}", self.mode));
+        to.plain(",\"uid\":", self.uid);
+        to.plain(",\"gid\":", self.gid);
+        to.text(",\"mtime\":", self.modified);
+        let extra = &self.extra;
+        for (key, text) in [
+            (",\"acl\":", &extra.access_acl),
+            (",\"default-acl\":", &extra.default_acl),
+        ] {
+            if let Some(text) = text {
+                to.bytes(key, text.as_bytes().to_vec());
+            }
+        }
+        for (n, (name, value)) in extra.xattrs.iter().enumerate() {
+            to.bytes(if n == 0 { ",\"xattrs\":[[" } else { ",[" }, name.clone());
+            to.bytes(",", value.clone());
+            to.0.push(b']');
+        }
+        if !extra.xattrs.is_empty() {
+            to.0.push(b']');
+        }
+        if let Some(flags) = &extra.flags {
+            to.bytes(",\"flags\":", flags.as_bytes().to_vec());
+        }
+        if self.has_links {
+            to.plain(",\"links\":", true);
+        }
+        if self.archive != 0 {
+            to.plain(",\"archive\":", self.archive);
+        }
+        to.plain(",\"offset\":", self.offset);
+        to.plain(",\"inode\":", self.inode);
+        to.text(",\"ctime\":", self.changed);
+        to.0.push(b'}');
     }
 
     /// Reads a line back.
     ///
     /// # Errors
-    /// It is not what [`Record::to_line`] writes.
+    /// It is not what [`Record::push_line`] writes.
     pub fn from_line(text: &str) -> Result<Self, Bad> {
         let line: Line =
             serde_json::from_str(text).map_err(|e| Bad(format!("a bad record: {e}")))?;
@@ -201,10 +211,10 @@ impl Record {
             path: path_of(&line.path.0)?.to_vec(),
             store: line.store,
             what,
-            mode: u32::from_str_radix(&line.mode, 8).map_err(|_| "a mode that is not octal")?,
+            mode: u32::from_str_radix(line.mode, 8).map_err(|_| "a mode that is not octal")?,
             uid: line.uid,
             gid: line.gid,
-            modified: time(&line.mtime)?,
+            modified: time(line.mtime)?,
             extra: Extra {
                 xattrs: line.xattrs.into_iter().map(|(k, v)| (k.0, v.0)).collect(),
                 access_acl: line.acl,
@@ -215,13 +225,15 @@ impl Record {
             archive: line.archive,
             offset: line.offset,
             inode: line.inode,
-            changed: time(&line.ctime)?,
+            changed: time(line.ctime)?,
         };
         if record.mode > 0o7777 {
             return Err("a mode with unknown bits".into());
         }
         record.check_limits()?;
-        (record.to_line() == text)
+        let mut again = Vec::with_capacity(text.len());
+        record.push_line(&mut again);
+        (again == text.as_bytes())
             .then_some(record)
             .ok_or_else(|| "a record in another form than the one of this format".into())
     }
@@ -282,5 +294,24 @@ impl Record {
             && self.uid == member.uid
             && self.gid == member.gid
             && self.modified == member.modified
+    }
+}
+
+/// Keys and values of a line.
+struct Keys<'a>(&'a mut Vec<u8>);
+
+impl Keys<'_> {
+    fn bytes(&mut self, key: &str, value: Vec<u8>) {
+        self.0.extend_from_slice(key.as_bytes());
+        push_json(self.0, Bytes(value));
+    }
+
+    /// A value that needs quotes and no escapes.
+    fn text(&mut self, key: &str, value: impl Display) {
+        write!(self.0, "{key}\"{value}\"").expect("a vector takes everything");
+    }
+
+    fn plain(&mut self, key: &str, value: impl Display) {
+        write!(self.0, "{key}{value}").expect("a vector takes everything");
     }
 }
