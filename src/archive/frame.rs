@@ -169,6 +169,13 @@ impl SeekTable {
         (n < self.frames.len()).then_some(n)
     }
 
+    /// Whether a frame begins at `offset` of the tar.
+    pub fn is_cut(&self, offset: u64) -> bool {
+        self.frames
+            .binary_search_by_key(&offset, |frame| frame.offset)
+            .is_ok()
+    }
+
     /// The table as the last, skippable frame.
     pub fn encode(&self) -> Vec<u8> {
         let body = self.frames.len() * ENTRY + FOOTER;

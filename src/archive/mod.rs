@@ -7,6 +7,7 @@
 pub mod base;
 pub mod chain;
 mod compare;
+mod crew;
 #[cfg(feature = "offsite")]
 pub mod encryption;
 mod error;

@@ -372,12 +372,10 @@ fn verify_one(
     let parents = Parents::of(keys, target, label)?;
     let source = keys.data(target, label)?;
     let archive = parents.open(source.as_ref(), label)?;
-    Ok(archive.verify(cx.interrupt, &mut |record| {
-        if let crate::archive::manifest::What::File { size, .. } = record.what
-            && record.archive as u64 == label.position
-        {
-            progress.advance(size);
-        }
+    let mut seen = 0;
+    Ok(archive.verify(cx.interrupt, &mut |now| {
+        progress.advance(now.bytes - seen);
+        seen = now.bytes;
     })?)
 }
 

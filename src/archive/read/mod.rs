@@ -12,7 +12,7 @@ mod verify;
 pub use chain::Members;
 pub use records::Records;
 pub use stream::Reader;
-pub use verify::digest;
+pub use verify::{Progress, digest};
 
 use super::label::Label;
 use super::machine::{self, Machine};

@@ -3,12 +3,47 @@
 use super::stream::Reader;
 use super::{Archive, Digest, Error, Result, Source, stored};
 use crate::archive::base::{Base, DELETED, is_deletable};
+use crate::archive::crew::{Crew, cores};
 use crate::archive::manifest::{Part, Record, What};
 use crate::archive::member::Kind;
 use crate::archive::write::SUMS;
 use crate::archive::{PATH_MAX, machine, sums};
 use sha2::{Digest as _, Sha256};
 use state_api::Interrupt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+/// How far the verifying has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Records seen.
+    pub entries: u64,
+    /// Bytes of content read.
+    pub bytes: u64,
+    /// The path at work.
+    pub path: &'a [u8],
+}
+
+/// What is hashed sooner than a thread is made.
+const SMALL: u64 = 1 << 20;
+/// As many members go to a worker at once, however small they are.
+const MOST_RECORDS: usize = 4096;
+
+/// Members that lie one behind the other: those of a few frames.
+struct Stretch {
+    records: Vec<Record>,
+    begin: u64,
+    end: u64,
+    /// What comes behind them.
+    next: Vec<u8>,
+}
+
+/// The members that are yet to be given out.
+struct Stretches<'c> {
+    crew: &'c Crew<Stretch>,
+    records: Vec<Record>,
+    begin: u64,
+}
 
 impl Archive<'_> {
     /// Reads every byte and compares everything with everything else. Of the archives it builds
@@ -16,18 +51,63 @@ impl Archive<'_> {
     ///
     /// # Errors
     /// Something is not as it must be, or the run was interrupted.
-    pub fn verify(&self, interrupt: &dyn Interrupt, watch: &mut dyn FnMut(&Record)) -> Result<()> {
-        let found = digest(stored(self.object.source), interrupt)?;
-        if found != self.label.data_sha256 {
-            let why = "its digest is not the one its label names";
-            return Err(self.damaged(why));
+    pub fn verify(
+        &self,
+        interrupt: &dyn Interrupt,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        let bytes = AtomicU64::new(0);
+        let object = stored(self.object.source);
+        let altered = || self.damaged("its digest is not the one its label names");
+        let is_small = object.length() <= SMALL;
+        if is_small && digest(object, interrupt)? != self.label.data_sha256 {
+            return Err(altered());
         }
+        thread::scope(|scope| {
+            let whole = || digest(object, &Stop(&stop));
+            let whole = (!is_small).then(|| scope.spawn(whole));
+            let begin = || {
+                let mut reader = self.reader();
+                let (stop, bytes) = (&stop, &bytes);
+                move |stretch| self.verify_stretch(&mut reader, &stretch, stop, bytes)
+            };
+            let verified = Crew::run(cores(), &stop, begin, |crew| {
+                self.verify_tree(crew, interrupt, watch, &bytes)
+            });
+            if matches!(verified, Err(Error::Other(state_api::Error::Interrupted))) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            let Some(whole) = whole else { return verified };
+            let whole = whole.join();
+            let whole = whole.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // That it was altered says more than where it shows.
+            match (whole, verified) {
+                (Ok(found), _) if found != self.label.data_sha256 => Err(altered()),
+                (Err(error), Ok(())) => Err(error),
+                (_, verified) => verified,
+            }
+        })
+    }
+
+    fn verify_tree(
+        &self,
+        crew: &Crew<Stretch>,
+        interrupt: &dyn Interrupt,
+        watch: &mut dyn FnMut(Progress<'_>),
+        bytes: &AtomicU64,
+    ) -> Result<()> {
         let mut reader = self.reader();
         self.verify_part(&mut reader, machine::PATH, &self.parts.index.machine)?;
         if let Some(deleted) = &self.parts.index.deleted {
             self.verify_deleted(deleted)?;
             self.verify_part(&mut reader, DELETED, deleted)?;
         }
+        let mut stretches = Stretches {
+            crew,
+            records: Vec::new(),
+            begin: reader.position(),
+        };
         let before = match self.position() {
             0 => None,
             position => Some(self.at(position - 1)?),
@@ -42,11 +122,22 @@ impl Archive<'_> {
         let mut line = Vec::new();
         sums::push_line(&mut line, self.parts.index.machine.sha256, machine::PATH);
         let mut records = self.records();
-        while let Some((record, has_member)) = records.next().transpose()? {
-            if interrupt.is_set() {
-                return Err(state_api::Error::Interrupted.into());
+        let mut entries = 0;
+        let mut meanwhile = |path: &[u8], entries| {
+            let bytes = bytes.load(Ordering::Relaxed);
+            watch(Progress {
+                entries,
+                bytes,
+                path,
+            });
+            match interrupt.is_set() {
+                true => Err(state_api::Error::Interrupted.into()),
+                false => Ok(()),
             }
-            watch(&record);
+        };
+        while let Some((record, has_member)) = records.next().transpose()? {
+            entries += 1;
+            meanwhile(&record.path, entries)?;
             if let Some(base) = &mut base {
                 base.go(&record.path, record.what == What::Directory)?;
                 let lines = base.gone();
@@ -58,25 +149,20 @@ impl Archive<'_> {
                     return Err(Error::member(&record.path, why));
                 }
             }
-            if has_member && record.archive == self.position() {
-                if reader.position() != record.offset {
-                    return Err(Error::member(&record.path, "it is not where it should be"));
-                }
-                reader.entry(
-                    &record,
-                    &self.parts.machine,
-                    &mut |_, _| match interrupt.is_set() {
-                        true => Err(state_api::Error::Interrupted.into()),
-                        false => Ok(()),
-                    },
-                )?;
-            }
             if let Some(sha256) = records.order.digest(&record) {
                 sums::push_line(&mut line, sha256, &record.path);
             }
             sums.update(&line);
             sums_bytes += line.len() as u64;
             line.clear();
+            if has_member && record.archive == self.position() {
+                let is_cut = self.object.table.is_cut(record.offset);
+                if is_cut || stretches.records.len() >= MOST_RECORDS {
+                    let next = (record.offset, record.path.as_slice());
+                    stretches.end(next, &mut || meanwhile(&record.path, entries))?;
+                }
+                stretches.records.push(record);
+            }
         }
         if let (Some(mut base), Some(part)) = (base, &self.parts.index.deleted) {
             base.end()?;
@@ -89,12 +175,15 @@ impl Archive<'_> {
                 return Err(self.damaged("./.state/deleted contradicts the manifest"));
             }
         }
+        let part = &self.parts.index.sums;
+        let mut meanwhile = || meanwhile(SUMS, entries);
+        stretches.end((part.offset, SUMS), &mut meanwhile)?;
         sums.update(&line);
         sums_bytes += line.len() as u64;
-        let part = &self.parts.index.sums;
         if Digest::from(sums) != part.sha256 || sums_bytes != part.size {
             return Err(self.damaged("./.state/SHA256SUMS contradicts the manifest"));
         }
+        reader.seek(part.offset)?;
         self.verify_part(&mut reader, SUMS, part)?;
         if reader.position() != self.parts.index.head.offset {
             return Err(self.damaged("there is more in it than its manifest lists"));
@@ -108,7 +197,34 @@ impl Archive<'_> {
         if Digest::from(whole) != self.label.manifest_sha256 {
             return Err(self.damaged("its manifest is not the one its label names"));
         }
-        Ok(())
+        crew.finish(&mut meanwhile)
+    }
+
+    fn verify_stretch(
+        &self,
+        reader: &mut Reader<'_>,
+        stretch: &Stretch,
+        stop: &AtomicBool,
+        bytes: &AtomicU64,
+    ) -> Result<()> {
+        let misplaced = |path: &[u8]| Error::member(path, "it is not where it should be");
+        reader.seek(stretch.begin)?;
+        for record in &stretch.records {
+            if reader.position() != record.offset {
+                return Err(misplaced(&record.path));
+            }
+            reader.entry(record, &self.parts.machine, &mut |_, piece| {
+                bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                match stop.load(Ordering::Relaxed) {
+                    true => Err(state_api::Error::Interrupted.into()),
+                    false => Ok(()),
+                }
+            })?;
+        }
+        match reader.position() == stretch.end {
+            true => Ok(()),
+            false => Err(misplaced(&stretch.next)),
+        }
     }
 
     /// Whether the list of what is gone can be acted upon.
@@ -152,6 +268,35 @@ impl Archive<'_> {
             return Err(Error::member(path, "its digest is not the one announced"));
         }
         Ok(())
+    }
+}
+
+impl Stretches<'_> {
+    /// Gives out what there is. It ends where the next member begins, at the offset of that path.
+    fn end(
+        &mut self,
+        (end, next): (u64, &[u8]),
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        if self.records.is_empty() && self.begin == end {
+            return Ok(());
+        }
+        let stretch = Stretch {
+            records: std::mem::take(&mut self.records),
+            begin: std::mem::replace(&mut self.begin, end),
+            end,
+            next: next.to_vec(),
+        };
+        self.crew.give(stretch, meanwhile)
+    }
+}
+
+/// An interrupt of a thread by another.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Interrupt for Stop<'_> {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -3,9 +3,9 @@
 
 use super::entry::{Content, Maker, Notes, check_same, encode, extra, kind, member, read, record};
 use super::hash_zeros;
-use super::pool::TICK;
 use super::unit::{Item, Made, Way};
 use crate::archive::Result;
+use crate::archive::crew::TICK;
 use crate::archive::frame::FRAME_BYTES;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Digest, Record, What};

@@ -7,16 +7,13 @@ use super::Machine;
 use super::entry::Maker;
 use super::plan::{Plan, Walked};
 use super::unit::{Made, Task};
+use crate::archive::crew::{TICK, cores};
 use crate::archive::{Error, Result};
 use state_api::Interrupt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
-
-/// How long a thread waits before it looks around.
-pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Descriptors that units may keep open for each other to finish.
 const MOST_HELD: usize = 4096;
@@ -34,7 +31,6 @@ pub(super) type Job = (Task, SyncSender<Result<Made>>);
 
 impl<'p> Pool<'p> {
     pub(super) fn new(workers: usize, level: i32, machine: &'p Machine) -> Self {
-        let cores = || thread::available_parallelism().map_or(1, Into::into);
         let workers = if workers == 0 { cores() } else { workers };
         Self {
             machine,
