@@ -1,7 +1,7 @@
 //! `state init`
 
 use super::output::{GOOD, HEADER, WARN};
-use super::{Exit, Globals, Screen, install_boot};
+use super::{Exit, Globals, Screen, install_boot, migrate};
 use crate::ops::init::{Options, Origin, Report, run as init};
 use crate::paths::Shown;
 use std::io::{self, Write as _};
@@ -43,7 +43,12 @@ pub struct Args {
     /// The tool's options as `nix eval --json` writes them; `-` reads them from standard input.
     #[arg(value_name = "FILE.json", requires = "from")]
     list: Option<PathBuf>,
-    /// Show what would be written, write nothing.
+    /// Turn an ordinary installation into one that erases its root: write the configuration if
+    /// there is none, copy what it keeps into the store, do --install-boot, take blank. Shows the
+    /// whole plan first, removes nothing, and goes on where it was interrupted.
+    #[arg(long, conflicts_with_all = ["output", "from"])]
+    migrate: bool,
+    /// Show what would be done, write nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -55,6 +60,13 @@ pub struct Args {
 /// # Errors
 /// There is a configuration already, or no store, or writing failed.
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    if args.migrate {
+        let options = Options {
+            store: args.store,
+            ..Options::default()
+        };
+        return migrate::run(globals, &options, args.boot.maker(), args.dry_run);
+    }
     if let Some(exit) = install_boot::run(globals, args.boot, args.dry_run)? {
         return Ok(exit);
     }

@@ -31,7 +31,7 @@ pub struct Args {
         num_args = 0..=1,
         require_equals = true,
         hide_possible_values = true,
-        conflicts_with_all = ["store", "output"]
+        conflicts_with_all = ["store", "output", "from"]
     )]
     install_boot: Option<Option<Maker>>,
     /// For hooks: write what an initrd holds beside the program below this directory.
@@ -39,9 +39,16 @@ pub struct Args {
         long,
         value_name = "DIR",
         hide = true,
-        conflicts_with_all = ["store", "output", "install_boot"]
+        conflicts_with_all = ["store", "output", "install_boot", "migrate"]
     )]
     initrd_files: Option<PathBuf>,
+}
+
+impl Args {
+    /// The maker that was named.
+    pub fn maker(&self) -> Option<Maker> {
+        self.install_boot.flatten()
+    }
 }
 
 /// Does what was asked for, if it was.

@@ -16,6 +16,7 @@ pub mod init;
 pub mod install_boot;
 pub mod keep;
 pub mod man;
+pub mod migrate;
 pub mod mount;
 pub mod output;
 mod progress;

@@ -5,6 +5,7 @@
 mod draft;
 mod import;
 mod keep;
+pub mod migrate;
 mod propose;
 mod store;
 mod wanted;

@@ -62,6 +62,23 @@ pub struct Installed {
 /// It was refused, or writing or making failed; then running it again finishes it.
 pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
     let (settings, tree, _) = declared(cx)?;
+    let mut report = install(cx, maker, &settings, &tree)?;
+    if settings.root.is_some() {
+        report.todo.push(take_blank(cx, &settings));
+    }
+    Ok(report)
+}
+
+/// The same for a configuration that may not be in its place yet.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn install(
+    cx: &Context,
+    maker: Option<Maker>,
+    settings: &Settings,
+    tree: &PersistTree,
+) -> anyhow::Result<Report> {
     let machine = Machine::look(cx).context("looking at the machine")?;
     if machine.distribution.is_nixos {
         return Err(Failure::refused("NixOS makes its initrd and units itself")
@@ -76,8 +93,8 @@ pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
             .into());
     }
     let program = find_program(cx)?;
-    stores_reach_the_initrd(&machine, &tree, maker)?;
-    let mut contents = files::system(unit::system(settings.root.as_ref(), &tree, &program));
+    stores_reach_the_initrd(&machine, tree, maker)?;
+    let mut contents = files::system(unit::system(settings.root.as_ref(), tree, &program));
     contents.files.extend(maker.files());
     let (rebuild, args) = maker.rebuild();
     let command = format!("{} {}", rebuild.name(), args.join(" "));
@@ -88,9 +105,6 @@ pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
             fact: "the initrds of a machine below --root are not made from outside".into(),
             cure: format!("run `{command}` in it"),
         });
-    }
-    if settings.root.is_some() {
-        todo.push(take_blank(cx, &settings));
     }
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let files = put_all(cx, &cx.root_dir, &contents)?;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod btrfs;
+pub mod disk;
 pub mod edits;
 pub mod overlay;
 pub mod rig;

@@ -56,6 +56,9 @@ pub(super) struct ProposedEntry {
     pub(super) mode: Option<u32>,
 }
 
+/// What is done about a root that is the filesystem's top level.
+pub(super) const OUT_OF_THE_TOP_LEVEL: &str = "from a live medium, snapshot it into a subvolume `root` and mount that as root; then run `state init` again";
+
 /// Decides.
 pub(super) fn propose(
     machine: &Machine,
@@ -231,7 +234,7 @@ fn root(
             if subvolume.as_os_str().is_empty() {
                 todo.push(Todo {
                     fact: "root is the filesystem's top level, which cannot be exchanged".into(),
-                    cure: "from a live medium, snapshot it into a subvolume `root` and mount that as root; then run `state init` again".into(),
+                    cure: OUT_OF_THE_TOP_LEVEL.into(),
                 });
                 return Err("it is the filesystem's top level".into());
             }
