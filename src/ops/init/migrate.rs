@@ -277,8 +277,8 @@ impl Planner<'_> {
             }
             return Ok(None);
         };
-        if matches!(root, Root::Tmpfs { .. }) {
-            let fact = "root is a tmpfs: it is empty at every boot already";
+        if matches!(root, Root::Tmpfs { .. } | Root::Overlay { .. }) {
+            let fact = "what is written to this root is gone at every boot already";
             report
                 .obstacles
                 .push(todo(fact, "there is nothing to migrate: `state keep PATH`"));

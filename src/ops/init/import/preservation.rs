@@ -208,6 +208,9 @@ fn said<'a>(node: &Node<'a>, item: &mut Item<'a>) -> Result<(), Failure> {
                 );
             }
         }
+        Some("copy") if item.kind == EntryKind::File && item.path != MACHINE_ID => {
+            item.method = Method::Copy;
+        }
         Some(other) => item
             .left_out
             .push(format!("`how = {other:?}`: it becomes a bind mount")),
