@@ -3,7 +3,7 @@
 use super::maker::File;
 use super::unit::{self, Unit};
 use crate::persist::{CONFIGURATION, PersistTree};
-use crate::settings::{OnFailure, Settings};
+use crate::settings::{OnFailure, Root, Settings};
 
 /// What the hooks of initrds without systemd read: shell variables.
 const BOOT_CONF: &str = "/etc/state/boot.conf";
@@ -83,10 +83,16 @@ fn boot_conf(settings: &Settings, tree: &PersistTree) -> String {
         .into_iter()
         .map(|store| store.to_string_lossy().into_owned())
         .collect();
+    // The filesystems that an upper layer can lie on.
+    let modules = match &settings.root {
+        Some(Root::Overlay { .. }) => "overlay ext4 xfs btrfs f2fs",
+        _ => "",
+    };
     format!(
-        "ON_FAILURE={}\nEARLY_STORES={}\n",
+        "ON_FAILURE={}\nEARLY_STORES={}\nMODULES={}\n",
         quoted(on_failure),
-        quoted(&stores.join("\n"))
+        quoted(&stores.join("\n")),
+        quoted(modules)
     )
 }
 
@@ -131,7 +137,7 @@ files = [\"/etc/machine-id\"]
         assert_eq!(contents.files[0].text, text);
         assert_eq!(
             contents.files[1].text,
-            "ON_FAILURE='emergency'\nEARLY_STORES='/it'\\''s'\n"
+            "ON_FAILURE='emergency'\nEARLY_STORES='/it'\\''s'\nMODULES=''\n"
         );
         let links: Vec<(&str, &str)> = contents
             .links

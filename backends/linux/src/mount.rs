@@ -187,12 +187,36 @@ pub fn set_attributes(
     clear: Attributes,
     recursive: bool,
 ) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: set.bits().into(),
-        attr_clr: clear.bits().into(),
-        propagation: 0,
-        userns_fd: 0,
-    };
+    change(
+        mount,
+        &libc::mount_attr {
+            attr_set: set.bits().into(),
+            attr_clr: clear.bits().into(),
+            propagation: 0,
+            userns_fd: 0,
+        },
+        recursive,
+    )
+}
+
+/// Cuts a mount off from its peers: what is mounted on one of them does not appear on it as well.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_private(mount: impl AsFd) -> io::Result<()> {
+    change(
+        mount,
+        &libc::mount_attr {
+            attr_set: 0,
+            attr_clr: 0,
+            propagation: libc::MS_PRIVATE,
+            userns_fd: 0,
+        },
+        false,
+    )
+}
+
+fn change(mount: impl AsFd, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let mut flags = AtFlags::EMPTY_PATH.bits();
     if recursive {
         flags |= libc::AT_RECURSIVE.cast_unsigned();
@@ -205,7 +229,7 @@ pub fn set_attributes(
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

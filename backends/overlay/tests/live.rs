@@ -82,6 +82,9 @@ impl Machine {
             &self.at(),
             read_only,
         ));
+        // As systemd has them all.
+        rustix::mount::mount_change(self.at(), rustix::mount::MountPropagationFlags::SHARED)
+            .unwrap();
     }
 
     fn at(&self) -> PathBuf {

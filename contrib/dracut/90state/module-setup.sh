@@ -23,4 +23,10 @@ install() {
         dfatal "state: what it needs in the initrd could not be written: the machine would boot without a reset"
         exit 1
     }
+    # What the kernel needs to mount root, where the initrd's own sysroot.mount is not enough.
+    local MODULES=""
+    # shellcheck source=/dev/null
+    . "$initdir/etc/state/boot.conf"
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$MODULES" ] || instmods $MODULES
 }

@@ -57,6 +57,8 @@ impl Live {
             let lower = mount::clone_tree(CWD, &self.at, false)?;
             let read_only = Attributes::MOUNT_ATTR_RDONLY;
             mount::set_attributes(&lower, read_only, Attributes::empty(), false)?;
+            // It would be a peer of the one below the overlay, and get the overlay as well.
+            mount::make_private(&lower)?;
             mount::attach(lower, CWD, &stack.lower)?;
         }
         if !is_mounted(&stack.upper)? {
