@@ -2,6 +2,8 @@
 
 mod common;
 mod damage;
+mod extremes;
+mod fidelity;
 mod history;
 mod hostile;
 mod malicious;

@@ -41,7 +41,7 @@ impl Peer {
     }
 }
 
-fn run(dir: &Path, program: &str, args: &[&str], stdin: Option<File>) -> Output {
+pub(crate) fn run(dir: &Path, program: &str, args: &[&str], stdin: Option<File>) -> Output {
     Command::new(program)
         .args(args)
         .current_dir(dir)
@@ -52,7 +52,7 @@ fn run(dir: &Path, program: &str, args: &[&str], stdin: Option<File>) -> Output 
 }
 
 #[track_caller]
-fn quiet(output: Output) -> Vec<u8> {
+pub(crate) fn quiet(output: Output) -> Vec<u8> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.is_empty(), "{stderr}");
     output.stdout

@@ -204,6 +204,12 @@ impl Flags {
         Self(self.0 - other.0)
     }
 
+    /// Each of these by itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        let set = FLAGS.iter().filter(move |(flag, _)| self.0.contains(*flag));
+        set.map(|(flag, _)| Self(*flag))
+    }
+
     fn known() -> IFlags {
         FLAGS.iter().map(|(flag, _)| *flag).collect()
     }

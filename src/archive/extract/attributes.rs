@@ -176,6 +176,15 @@ impl Losses<'_> {
         };
         let flags: Flags = text.parse().map_err(|e| Error::member(&record.path, e))?;
         let wanted = which(flags);
+        // One that the filesystem does not know must not cost the others.
+        if wanted.each().count() > 1 && wanted.add_to(&open).is_err() {
+            let mut each = wanted.each();
+            return each.try_for_each(|flag| self.flag(record, &open, flag));
+        }
+        self.flag(record, open, wanted)
+    }
+
+    fn flag(&mut self, record: &Record, open: impl AsFd, wanted: Flags) -> Result<()> {
         let what = || format!("flags {wanted}");
         match wanted.add_to(open) {
             Ok(missing) if missing.is_none() => {}
