@@ -200,6 +200,33 @@ impl Drop for Piped {
     }
 }
 
+/// Runs a program that the settings name, to its end. A name without a slash is looked for where
+/// all programs are.
+///
+/// # Errors
+/// Those of [`Program::run`].
+pub fn custom(
+    program: &Path,
+    args: &[String],
+    env: &[(&str, &str)],
+    doing: &str,
+    limit: Duration,
+) -> Result<()> {
+    let found = match program.components().count() {
+        1 if program.is_relative() => {
+            let places = DIRECTORIES.iter().map(|dir| Path::new(dir).join(program));
+            places.into_iter().find(|path| path.is_file())
+        }
+        _ => Some(program.to_owned()),
+    };
+    let found = found.ok_or_else(|| Error::Missing {
+        what: format!("the program {}", program.display()),
+    })?;
+    let by = As { owner: None, env };
+    let args = args.iter().map(OsString::from).collect();
+    run("the program", &found, args, &by, doing, limit).map(drop)
+}
+
 /// On whose behalf a program runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct As<'a> {

@@ -7,7 +7,7 @@ use crate::settings::{Keep, PastRoots};
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use serde::Serialize;
 use state_api::{PastRoot, PastRootName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Why something is kept.
@@ -42,6 +42,16 @@ pub enum Reason {
     AgeUnknown,
     /// The clock is behind a time that it showed before, or was never set.
     ClockWrong,
+    /// Something that is kept builds on it.
+    Parent,
+    /// It is incomplete, and nothing complete is newer.
+    NothingBetter,
+    /// Something is wrong with it: a person shall look.
+    Broken,
+    /// What it is cannot be read, or what might build on it.
+    Unreadable,
+    /// The newest has not been read back since it was published.
+    NewestUnproven,
 }
 
 impl fmt::Display for Reason {
@@ -61,6 +71,11 @@ impl fmt::Display for Reason {
             Self::NotOurs => "not named by state",
             Self::AgeUnknown => "age unknown",
             Self::ClockWrong => "the clock is wrong",
+            Self::Parent => "others build on it",
+            Self::NothingBetter => "nothing better is newer",
+            Self::Broken => "broken",
+            Self::Unreadable => "not everything there can be read",
+            Self::NewestUnproven => "the newest was not read back",
         })
     }
 }
@@ -222,6 +237,86 @@ pub fn keep<N: Clone>(items: &[Item<N>], policy: &Keep, now: DateTime<Utc>) -> V
     verdicts
 }
 
+/// An archive as retention sees it. The order of their names is the order they were published in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// Its id.
+    pub name: String,
+    /// When it was made, by the machine's clock.
+    pub at: DateTime<Utc>,
+    /// The archive it builds on.
+    pub parent: Option<String>,
+    /// Whether everything that should be in it is.
+    pub is_complete: bool,
+    /// Whether something is wrong with it, as far as can be seen.
+    pub is_broken: bool,
+}
+
+/// Decides about the archives of one machine at one target, by the same policy as [`keep`].
+/// Only complete ones take a place in a rule; an incomplete one is kept until a complete one is
+/// newer. Whatever a kept one builds on is kept. `doubt` is a reason to keep everything.
+pub fn archives(
+    archives: &[Archived],
+    policy: &Keep,
+    now: DateTime<Utc>,
+    doubt: Option<Reason>,
+) -> Vec<Verdict<String>> {
+    let mut archives: Vec<&Archived> = archives.iter().collect();
+    archives.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_sound = |archive: &Archived| archive.is_complete && !archive.is_broken;
+    let sound = archives
+        .iter()
+        .enumerate()
+        .filter(|(_, archive)| is_sound(archive));
+    let items: Vec<Item<String>> = sound
+        .map(|(n, archive)| Item {
+            name: archive.name.clone(),
+            at: Some(archive.at),
+            sequence: n as u64,
+        })
+        .collect();
+    let newest = items.last().map(|item| item.name.clone());
+    let clock_is_wrong = clock_is_wrong(now, archives.iter().map(|archive| archive.at));
+    let mut kept: BTreeMap<String, Vec<Reason>> = keep(&items, policy, now)
+        .into_iter()
+        .map(|verdict| (verdict.name, verdict.kept_by))
+        .collect();
+    for archive in &archives {
+        let reasons = kept.entry(archive.name.clone()).or_default();
+        let mut keep = |reason, applies| {
+            if applies && !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        };
+        keep(Reason::Broken, archive.is_broken);
+        keep(
+            Reason::NothingBetter,
+            !archive.is_complete && newest.as_ref().is_none_or(|newest| *newest < archive.name),
+        );
+        keep(Reason::NoRule, *policy == Keep::default());
+        keep(Reason::ClockWrong, clock_is_wrong);
+        if let Some(doubt) = doubt {
+            keep(doubt, true);
+        }
+    }
+    // A parent is older than its child, so that one way back through all of them is enough.
+    for archive in archives.iter().rev() {
+        if let Some(parent) = &archive.parent
+            && kept
+                .get(&archive.name)
+                .is_some_and(|reasons| !reasons.is_empty())
+            && let Some(reasons) = kept.get_mut(parent)
+            && !reasons.contains(&Reason::Parent)
+        {
+            reasons.push(Reason::Parent);
+        }
+    }
+    let verdicts = kept
+        .into_iter()
+        .map(|(name, kept_by)| Verdict { name, kept_by });
+    verdicts.collect()
+}
+
 /// Tells the period that a time (of the item with that sequence) belongs to.
 type Period = fn(DateTime<Utc>, u64) -> (i64, u64);
 
@@ -269,5 +364,7 @@ fn rules(policy: &Keep) -> [Rule; 6] {
     })
 }
 
+#[cfg(test)]
+mod archives_tests;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,8 @@ table! {
         snapshots: Snapshots = (Snapshots::default()), example "";
         /// How archives are made.
         archive: Archive = (Archive::default()), example "";
+        /// What is told to monitoring.
+        metrics: Metrics = (Metrics::default()), example "";
         /// Where archives are published, by name.
         target: BTreeMap<String, Target> = (BTreeMap::new()), example "";
     }
@@ -290,8 +292,35 @@ table! {
         /// The keys that are believed when archives are read: an `allowed_signers` file, see
         /// ssh-keygen(1). An archive signed by another key is refused.
         trusted_signers: Option<PathBuf> = (None), example "\"/etc/state/allowed_signers\"";
+        /// What runs before and after `state backup`.
+        hooks: Hooks = (Hooks::default()), example "";
     }
-    later ["hooks"]
+    later []
+}
+
+table! {
+    /// `[archive.hooks]`
+    pub struct Hooks {
+        /// Runs before the stores are looked at: a program and its arguments, without a shell. If it
+        /// fails, there is no backup.
+        before: Vec<String> = (Vec::new()), example "[\"systemctl\", \"stop\", \"forgejo\"]";
+        /// Runs after it, also after a failure: the reverse of `before`.
+        after: Vec<String> = (Vec::new()), example "[\"systemctl\", \"start\", \"forgejo\"]";
+        /// Runs last if anything was not done.
+        on_failure: Vec<String> = (Vec::new()), example "[\"sh\", \"-c\", \"echo $STATE_ERROR | mail root\"]";
+        /// So many seconds each of them may take; then it is killed and counts as failed.
+        time_limit: u32 = (600), example "60";
+    }
+    later []
+}
+
+table! {
+    /// `[metrics]`
+    pub struct Metrics {
+        /// A file for the textfile collector of Prometheus' node exporter; its name ends in `.prom`.
+        textfile: Option<PathBuf> = (None) "none is written", example "\"/var/lib/prometheus/node-exporter/state.prom\"";
+    }
+    later []
 }
 
 table! {
@@ -310,8 +339,10 @@ table! {
         known_hosts: Option<PathBuf> = (None) "those that `ssh` uses by itself", example "\"/persist/etc/ssh/known_hosts\"";
         /// The most that is sent to it.
         bandwidth: Option<Rate> = (None) "no limit", example "\"5 MiB/s\"";
+        /// What `state archives prune` keeps there. Without any rule nothing is pruned.
+        keep: Keep = (Keep::default()) "every archive is kept", example "{ last = 3, daily = 7, weekly = 4, monthly = 12 }";
     }
-    later ["keep"]
+    later []
 }
 
 /// One entry: a path alone, or a table.
@@ -356,7 +387,7 @@ impl From<&str> for Entry {
     }
 }
 
-defaults! { Settings, Machine, PastRoots, Store, UserEntries, Diff, Snapshots, Keep, Archive }
+defaults! { Settings, Machine, PastRoots, Store, UserEntries, Diff, Snapshots, Keep, Archive, Hooks, Metrics }
 
 impl Copy for PastRoots {}
 impl Eq for PastRoots {}

@@ -16,6 +16,7 @@ const GROUND: &[&str] = &[
     "src/archive/pax.rs",
     "src/archive/sums.rs",
     "src/config/edit.rs",
+    "src/metrics.rs",
     "src/ops/keep/step.rs",
     "src/paths.rs",
     "src/persist/entry.rs",
@@ -28,6 +29,7 @@ const GROUND: &[&str] = &[
     "src/retention.rs",
     "src/settings.rs",
     "src/settings",
+    "src/target/place.rs",
 ];
 
 /// What ground must not name: files, processes, clocks, the environment.

@@ -101,14 +101,11 @@ fn no_key_is_both_known_and_announced() {
         .flat_map(|s| s.keys)
         .map(|key| key.name)
         .collect();
-    for later in ["hooks", "capture", "drill"] {
+    for later in ["capture", "drill"] {
         assert!(!known.contains(later), "{later}");
     }
-    let (table, problems) = node::parse(0, "[archive]\nhooks = {}\n");
+    let (table, problems) = node::parse(0, "[drill]\n");
     assert_eq!(problems, []);
     let told = state::settings::read(table, Default::default()).unwrap_err();
-    assert_eq!(
-        told.to_string(),
-        "`hooks` in [archive] is not in this version yet"
-    );
+    assert_eq!(told.to_string(), "`drill` is not in this version yet");
 }

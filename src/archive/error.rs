@@ -60,6 +60,16 @@ pub enum Error {
         /// The cure.
         cure: String,
     },
+    /// A target does not let us do something.
+    #[error("{target}: {why}")]
+    Denied {
+        /// Its name or URL.
+        target: String,
+        /// What it does not let us do, and its words.
+        why: String,
+        /// The cure.
+        cure: String,
+    },
     /// Something underneath failed.
     #[error(transparent)]
     Other(#[from] state_api::Error),
@@ -86,6 +96,18 @@ impl Error {
         Self::Other(state_api::Error::os(doing, source))
     }
 
+    /// Whether somebody does not let us.
+    pub fn is_denied(&self) -> bool {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::Denied { .. } => true,
+            Self::Other(state_api::Error::Os { source, .. }) => {
+                matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem)
+            }
+            _ => false,
+        }
+    }
+
     /// What happened, in the words of our own.
     pub fn told(&self) -> String {
         crate::failure::plain_errnos(&self.to_string())
@@ -106,7 +128,9 @@ impl Error {
             Self::Unsigned { .. } => {
                 Some("if you trust the place it comes from, say so with --allow-unsigned".into())
             }
-            Self::Key { cure, .. } | Self::Target { cure, .. } => Some(cure.clone()),
+            Self::Key { cure, .. } | Self::Target { cure, .. } | Self::Denied { cure, .. } => {
+                Some(cure.clone())
+            }
             Self::Other(error) => error.hint(),
         }
     }

@@ -5,8 +5,9 @@ use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
 use super::size::{entries, moment, size};
 use super::table::{Column, Table};
-use super::{Exit, Globals, Screen};
+use super::{Exit, Globals, Screen, prune};
 use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
+use crate::ops::machines;
 use crate::ops::seal::Signature;
 use anstyle::Style;
 use std::io::{self, Write as _};
@@ -43,9 +44,19 @@ pub struct Args {
 enum Verb {
     /// List archives, oldest first
     List {
-        /// Those of every machine.
+        /// Every machine by its newest archive, instead.
         #[arg(long, conflicts_with = "machine")]
         machines: bool,
+    },
+    /// Delete the archives of this machine that no rule keeps
+    ///
+    /// The rules are `keep` in the target's table; a target without any is left alone. What a
+    /// kept archive builds on is kept. Nothing is deleted while the clock is behind a time that
+    /// an archive shows, or before the newest one has been read back.
+    Prune {
+        /// Show what would go and why the rest stays, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show one archive: machine, configuration, stores, what is missing
     Show {
@@ -69,7 +80,8 @@ enum Verb {
 /// # Errors
 /// Those of [`archives`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
-    let cx = globals.context(false)?;
+    let is_dry = matches!(args.verb, Verb::Prune { dry_run: true });
+    let cx = globals.context(is_dry)?;
     let which = Which {
         from: args.from,
         machine: args.machine,
@@ -78,9 +90,14 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         keyring: globals.keyring(args.identity),
     };
     match args.verb {
-        Verb::List { machines } => {
-            let list = archives::list(&cx, &which, machines)?;
-            globals.show(&list, |list, out| human(list, machines, out))?;
+        Verb::List { machines: true } => {
+            globals.show(&machines::run(&cx, &which)?, prune::human_machines)?;
+        }
+        Verb::List { machines: false } => globals.show(&archives::list(&cx, &which)?, human)?,
+        Verb::Prune { .. } => {
+            let report = crate::ops::prune::run(&cx, which.from.as_deref())?;
+            globals.show(&report, prune::human)?;
+            return prune::exit(&report);
         }
         Verb::Show { id } => globals.show(&archives::show(&cx, &which, &id)?, human_show)?,
         Verb::Verify { id, all } => {
@@ -140,9 +157,8 @@ fn listed_remarks(archive: &Listed) -> String {
 ///
 /// # Errors
 /// The screen's.
-pub fn human(list: &List, machines: bool, out: &mut Screen<'_>) -> io::Result<()> {
+pub fn human(list: &List, out: &mut Screen<'_>) -> io::Result<()> {
     let mut columns = vec![("target", Column::Flexible)];
-    columns.extend(machines.then_some(("machine", Column::Left)));
     columns.extend([
         ("id", Column::Left),
         ("age", Column::Left),
@@ -159,7 +175,6 @@ pub fn human(list: &List, machines: bool, out: &mut Screen<'_>) -> io::Result<()
             (None, false) => WARN,
         };
         let mut row = vec![(archive.target.clone(), style)];
-        row.extend(machines.then(|| (archive.machine.clone(), style)));
         let commit = archive.commit.as_deref().map_or("-", short);
         row.extend([
             (archive.id.clone(), style),
@@ -291,6 +306,13 @@ pub fn human_verify(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
         let (at, why) = (one_line(&label.odd.target), one_line(&label.odd.why));
         writeln!(out, "{style}unread{style:#}   {why}, at {at}")?;
     }
+    if let Some(why) = &verified.unnoted {
+        writeln!(
+            out,
+            "{WARN}note{WARN:#}     not noted in the ledger: {}",
+            one_line(why)
+        )?;
+    }
     Ok(())
 }
 
@@ -340,7 +362,7 @@ mod tests {
             }],
         };
         assert_eq!(
-            Screen::text(None, |out| human(&list, false, out)),
+            Screen::text(None, |out| human(&list, out)),
             "target  id                         age          content   stored  config\n\
              usb     20261121T100000Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  0123456789ab  unsigned\n\
              usb     20261121T100001Z-3f6a90c1  2 hours ago  1.0 MiB  338 KiB  -             incomplete, unsigned\n\
@@ -353,10 +375,7 @@ mod tests {
             archives: Vec::new(),
             odd: Vec::new(),
         };
-        assert_eq!(
-            Screen::text(None, |out| human(&none, true, out)),
-            "no archives\n"
-        );
+        assert_eq!(Screen::text(None, |out| human(&none, out)), "no archives\n");
     }
 
     #[test]
@@ -380,6 +399,7 @@ mod tests {
                 },
                 is_newer: true,
             }],
+            unnoted: None,
         };
         assert_eq!(
             Screen::text(None, |out| human_verify(&verified, out)),

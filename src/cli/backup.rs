@@ -116,6 +116,9 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     for target in &report.targets {
         published(target, out)?;
     }
+    if let Some(why) = &report.hook_failed {
+        writeln!(out, "hook     {BAD}{}{BAD:#}", one_line(why))?;
+    }
     report
         .notes
         .iter()
@@ -225,6 +228,8 @@ mod tests {
             left_out: Vec::new(),
             absent: vec!["/var/lib/none".into()],
             orphans: 2,
+            hook_failed: None,
+            data_sha256: None,
             notes: vec!["the clock stands before the newest archive's time".into()],
         }
     }

@@ -133,7 +133,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             archive::Error::Newer { .. } => Exit::Refused,
             archive::Error::Missing { .. } => Exit::NoSuchArchive,
             archive::Error::Key { .. } | archive::Error::Unsigned { .. } => Exit::Key,
-            archive::Error::Target { .. } => Exit::Failed,
+            archive::Error::Target { .. } | archive::Error::Denied { .. } => Exit::Failed,
             archive::Error::Other(error) => exit_of_kind(error.kind()),
         }
     } else if let Some(error) = find::<Error>(error) {

@@ -21,6 +21,7 @@ pub mod mount;
 pub mod output;
 mod progress;
 mod prompt;
+pub mod prune;
 pub mod recover;
 pub mod reset;
 pub mod restore;

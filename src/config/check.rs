@@ -352,6 +352,20 @@ impl Check<'_> {
                 "zstd has levels 1 (fast) to 19 (small)",
             );
         }
+        if settings.archive.hooks.time_limit == 0 {
+            self.wrong(
+                &top.key("archive").key("hooks").key("time-limit"),
+                "no hook ends within 0 seconds",
+                "write how many seconds it may take",
+            );
+        }
+        if (settings.metrics.textfile.as_ref()).is_some_and(|path| path.is_relative()) {
+            self.wrong(
+                &top.key("metrics").key("textfile"),
+                "the path of `textfile` is not absolute",
+                "paths on the machine begin with `/`",
+            );
+        }
         for (name, target) in &settings.target {
             let way = top.key("target").key(name.as_str());
             let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

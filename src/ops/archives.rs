@@ -9,6 +9,7 @@ use crate::archive::{Error, chain, machine};
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
+use crate::ledger::Ledger;
 use crate::progress::{Progress, Unit};
 use crate::settings::Settings;
 use crate::target::catalog::Catalog;
@@ -111,34 +112,24 @@ pub struct List {
     pub odd: Vec<Odd>,
 }
 
-/// Lists archives. With `machines`, those of every machine.
+/// Lists the archives of a machine.
 ///
 /// # Errors
 /// No target can be reached.
-pub fn list(cx: &Context, which: &Which, machines: bool) -> anyhow::Result<List> {
+pub fn list(cx: &Context, which: &Which) -> anyhow::Result<List> {
     let settings = settings(cx, which.from.as_deref())?;
     let mut list = List {
         archives: Vec::new(),
         odd: Vec::new(),
     };
     let targets = targets(&settings, which.from.as_deref())?;
-    let only = match machines {
-        true => None,
-        false => Some(machine_of(cx, &settings, which)?),
-    };
+    let machine = machine_of(cx, &settings, which)?;
     let trust = Trust::of(cx, &settings, which)?;
     let mut failures = Vec::new();
     for name in &targets {
         let read = target::open(&settings, name).and_then(|target| {
-            let catalogs = match &only {
-                Some(machine) => vec![Catalog::read(target.as_ref(), machine)?],
-                None => {
-                    let machines = Catalog::machines(target.as_ref())?;
-                    machines.into_iter().map(|(_, catalog)| catalog).collect()
-                }
-            };
-            let add = |catalog| list.add(name, target.as_ref(), catalog, &trust);
-            catalogs.iter().try_for_each(add)
+            let catalog = Catalog::read(target.as_ref(), &machine)?;
+            list.add(name, target.as_ref(), &catalog, &trust)
         });
         match read {
             Ok(()) => {}
@@ -229,6 +220,8 @@ pub struct Verified {
     pub archives: Vec<Verdict>,
     /// Labels that cannot be used where an archive was to be verified.
     pub unreadable: Vec<Unreadable>,
+    /// Why the ledger does not say that they were verified.
+    pub unnoted: Option<String>,
 }
 
 /// A label that cannot be used.
@@ -270,6 +263,7 @@ pub fn verify(
     let mut verified = Verified {
         archives: Vec::new(),
         unreadable: Vec::new(),
+        unnoted: None,
     };
     for name in targets(&settings, which.from.as_deref())? {
         let target = target::open(&settings, &name)?;
@@ -299,6 +293,7 @@ pub fn verify(
                 }));
         }
         let mut bad = BTreeSet::new();
+        let mut proven = Vec::new();
         for label in with_parents(&catalog, labels) {
             let signature = trust.look(target.as_ref(), label)?;
             if let Signature::Refused { .. } = signature {
@@ -332,13 +327,25 @@ pub fn verify(
                 Err(Ok(error)) => return Err(error.into()),
                 Err(Err(error)) => return Err(error),
             };
-            if damage.is_some() {
-                bad.insert(&label.id);
+            match damage {
+                Some(_) => drop(bad.insert(&label.id)),
+                None => proven.push(label),
             }
             verified.archives.push(Verdict {
                 archive: Listed::of(&name, &catalog, label, signature),
                 damage,
             });
+        }
+        if which.machine.is_none() {
+            let noted = Ledger::change(cx, &settings, |ledger| {
+                proven
+                    .iter()
+                    .for_each(|label| ledger.read_back(&name, label, cx.now));
+            });
+            let noted = noted.map_err(anyhow::Error::from);
+            let noted =
+                noted.and_then(|ledger| super::backup::write_metrics(cx, &settings, &ledger));
+            verified.unnoted = noted.err().map(|error| crate::failure::message(&error));
         }
     }
     if verified.archives.is_empty() && verified.unreadable.is_empty() {
@@ -463,8 +470,8 @@ pub(crate) fn find(
             }
         };
         let Some(label) = label else {
-            let all = Catalog::machines(target.as_ref()).unwrap_or_default();
-            machines.extend(all.into_iter().map(|(machine, _)| machine));
+            let all = target::by_machine(target.list("").unwrap_or_default());
+            machines.extend(all.into_keys());
             continue;
         };
         if found.as_ref().is_none_or(|found| found.label.id < label.id) {
@@ -514,7 +521,7 @@ fn machine_of(cx: &Context, settings: &Settings, which: &Which) -> anyhow::Resul
 }
 
 /// The targets that are meant.
-fn targets(settings: &Settings, from: Option<&str>) -> anyhow::Result<Vec<String>> {
+pub(crate) fn targets(settings: &Settings, from: Option<&str>) -> anyhow::Result<Vec<String>> {
     let targets: Vec<String> = match from {
         Some(name) => vec![name.to_owned()],
         None => target::configured(settings).map(str::to_owned).collect(),

@@ -1,8 +1,8 @@
 //! The reference of every key, made of the types.
 
 use super::{
-    Archive, ConfigRepo, Diff, EntryTable, Keep, Key, Keys, Machine, PastRoots, Root, Settings,
-    Snapshots, Store, Target, UserEntries,
+    Archive, ConfigRepo, Diff, EntryTable, Hooks, Keep, Key, Keys, Machine, Metrics, PastRoots,
+    Root, Settings, Snapshots, Store, Target, UserEntries,
 };
 use std::fmt::Write as _;
 
@@ -112,6 +112,21 @@ pub fn sections() -> Vec<Section> {
             Keep::keys(),
         ),
         section("`[archive]`", "How archives are made.", ["[archive]\n", "\n", "\n"], Archive::keys()),
+        section(
+            "`[archive.hooks]`",
+            "Programs around `state backup`. Each finds `STATE_MACHINE` in its environment; `after` \
+             and `on-failure` also `STATE_OUTCOME` (`done`, `partial`, `failed`), `STATE_ARCHIVE` (the \
+             id, or nothing) and `STATE_ERROR`. A name without a slash is looked for in the \
+             system's directories.",
+            ["[archive.hooks]\n", "\n", "\n"],
+            Hooks::keys(),
+        ),
+        section(
+            "`[metrics]`",
+            "What is told to monitoring; `docs/targets.md` has the names.",
+            ["[metrics]\n", "\n", "\n"],
+            Metrics::keys(),
+        ),
     ]);
     let (at_ssh, others) = (Target::keys().into_iter())
         .partition::<Vec<_>, _>(|key| ["key", "known-hosts"].contains(&key.name.as_str()));

@@ -1,6 +1,6 @@
 //! The archives at a target, from their labels.
 
-use super::{Object, Target, by_machine};
+use super::{Object, Target};
 use crate::archive::label::{self, DATA, ENCRYPTED, Id, LABEL, Label, SIGNATURE};
 use crate::archive::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,18 +27,6 @@ impl Catalog {
     pub fn read(target: &dyn Target, machine: &str) -> Result<Self> {
         let objects = target.list(&format!("{machine}/"))?;
         Ok(Self::of(target, objects))
-    }
-
-    /// Reads the labels of every machine.
-    ///
-    /// # Errors
-    /// The target cannot be reached or read.
-    pub fn machines(target: &dyn Target) -> Result<Vec<(String, Self)>> {
-        let machines = by_machine(target.list("")?);
-        let catalogs = machines
-            .into_iter()
-            .map(|(machine, objects)| (machine, Self::of(target, objects)));
-        Ok(catalogs.collect())
     }
 
     fn of(target: &dyn Target, objects: Vec<Object>) -> Self {
@@ -155,12 +143,21 @@ impl Catalog {
     }
 }
 
+/// Whether it is called as the label of an archive is.
+pub(crate) fn is_label(object: &Object) -> bool {
+    id_of(&object.name).is_some()
+}
+
 /// The id in the name of a label.
 fn id_of(object: &str) -> Option<Id> {
     object.split_once('/')?.1.strip_suffix(LABEL)?.parse().ok()
 }
 
-fn read_label(target: &dyn Target, object: &Object) -> Result<Label> {
+/// Reads one label.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub(crate) fn read_label(target: &dyn Target, object: &Object) -> Result<Label> {
     let name = &object.name;
     let source = target.get_listed(object)?;
     if source.length() > label::MOST_BYTES {

@@ -176,7 +176,7 @@ fn odd_names_of_machines_and_objects_are_refused() {
         ..Default::default()
     };
     for name in ["../x", "", ".", "a/b", "-x", "a b"] {
-        let list = archives::list(&machine.context(&Never), &which(name), false);
+        let list = archives::list(&machine.context(&Never), &which(name));
         assert_eq!(exit(&list.unwrap_err()), 2, "{name:?}");
     }
     machine.write("usb/blitzar/what is this", "");

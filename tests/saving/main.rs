@@ -14,6 +14,7 @@ mod owners;
 mod sealed;
 #[cfg(feature = "offsite")]
 mod signed;
+mod turns;
 mod undo;
 
 use machine::{Machine, note};

@@ -69,7 +69,7 @@ fn is_refused(machine: &Machine, wanted: &str) {
         before.differences(&note(&machine.store())),
         Vec::<String>::new()
     );
-    assert!(!machine.store().join(".state").exists());
+    assert!(!machine.store().join(".state/restore.json").exists());
     let which = archives::Which::default();
     let shown = archives::show(&machine.context(&Never), &which, "latest");
     assert_eq!(exit(&shown.unwrap_err()), 12);

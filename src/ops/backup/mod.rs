@@ -4,9 +4,12 @@ mod commit;
 mod fan;
 mod report;
 mod sources;
+mod turn;
 
 pub(crate) use commit::look as commit;
 pub use report::{Published, Report, Shortcoming, Source};
+pub use turn::run;
+pub(crate) use turn::write_metrics;
 
 use super::archives::{Which, machine_name};
 use super::encryption::Encryption;
@@ -45,7 +48,7 @@ pub struct Options {
 /// # Errors
 /// Nothing was published at any target. A target that failed beside one that did not, and what
 /// could not be read, are in the report.
-pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
+fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let machine = machine_name(cx, &settings)?;
     let tree = persist_tree(cx, &settings)?;

@@ -3,7 +3,7 @@
 use super::sources::Sources;
 use crate::archive::label::Label;
 use crate::archive::machine::Config;
-use crate::archive::manifest::{Bytes, Missing, Totals};
+use crate::archive::manifest::{Bytes, Digest, Missing, Totals};
 use crate::archive::write::Written;
 use crate::persist::PersistTree;
 use crate::settings::Class;
@@ -33,6 +33,8 @@ pub struct Report {
     pub totals: Totals,
     /// Its size as stored.
     pub data_bytes: u64,
+    /// The digest of its data as stored.
+    pub data_sha256: Option<Digest>,
     /// The public keys that it is encrypted to.
     pub encrypted_to: Vec<String>,
     /// The key that signs it.
@@ -46,6 +48,8 @@ pub struct Report {
     pub absent: Vec<PathBuf>,
     /// How many paths of the stores nobody declared.
     pub orphans: usize,
+    /// Which hook failed after it, and why.
+    pub hook_failed: Option<String>,
     /// What else there is to say.
     pub notes: Vec<String>,
 }
@@ -128,12 +132,14 @@ impl Report {
             id: None,
             totals: Totals::default(),
             data_bytes: 0,
+            data_sha256: None,
             encrypted_to: Vec::new(),
             signed_by: None,
             incomplete: Vec::new(),
             left_out: Vec::new(),
             absent: Vec::new(),
             orphans: 0,
+            hook_failed: None,
             notes: Vec::new(),
         }
     }
@@ -147,6 +153,7 @@ impl Report {
         self.id = Some(label.id.to_string());
         self.totals = written.totals;
         self.data_bytes = label.data_bytes;
+        self.data_sha256 = Some(label.data_sha256);
         self.incomplete = written.incomplete.iter().map(Into::into).collect();
         self.left_out = written.left_out.iter().map(Into::into).collect();
         self.absent = (written.absent.iter())
@@ -157,6 +164,8 @@ impl Report {
 
     /// Whether only a part was done.
     pub fn is_partial(&self) -> bool {
-        !self.incomplete.is_empty() || self.targets.iter().any(|target| target.failed.is_some())
+        !self.incomplete.is_empty()
+            || self.hook_failed.is_some()
+            || self.targets.iter().any(|target| target.failed.is_some())
     }
 }

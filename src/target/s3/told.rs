@@ -11,10 +11,11 @@ pub(super) fn failure(why: String) -> opendal::Error {
 /// `doing` is a gerund with its object.
 pub(super) fn told(url: &str, doing: &str, error: &opendal::Error) -> Error {
     let why = reason(error);
-    Error::Target {
-        target: url.to_owned(),
-        cure: cure(error.kind(), &why).into(),
-        why: format!("{doing}: {why}"),
+    let cure = cure(error.kind(), &why).into();
+    let (target, why) = (url.to_owned(), format!("{doing}: {why}"));
+    match error.kind() {
+        ErrorKind::PermissionDenied => Error::Denied { target, why, cure },
+        _ => Error::Target { target, why, cure },
     }
 }
 

@@ -216,10 +216,11 @@ impl Session {
                 "look at the server's log",
             ),
         };
-        Error::Target {
-            target: self.url.clone(),
-            why: format!("{doing}: {why}"),
-            cure: cure.into(),
+        let (target, why) = (self.url.clone(), format!("{doing}: {why}"));
+        let cure = cure.into();
+        match reply {
+            Reply::Status(PERMISSION_DENIED, _) => Error::Denied { target, why, cure },
+            _ => Error::Target { target, why, cure },
         }
     }
 

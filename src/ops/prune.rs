@@ -1,0 +1,196 @@
+//! `state archives prune`: deletes the archives that no rule keeps.
+
+use super::archives::{machine_name, settings, targets};
+use crate::archive::Error;
+use crate::archive::label::Label;
+use crate::context::Context;
+use crate::failure::{Class, Failure};
+use crate::ledger::Ledger;
+use crate::retention::{self, Archived, Reason, Verdict};
+use crate::settings::Settings;
+use crate::target::catalog::Catalog;
+use crate::target::{self, Target};
+use serde::Serialize;
+
+/// What pruning did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Whether it was done; a dry run stops before.
+    pub executed: bool,
+    /// The targets, each with its outcome.
+    pub targets: Vec<Pruned>,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pruned {
+    /// Its name.
+    pub target: String,
+    /// What is decided about each archive of this machine there, oldest first.
+    pub archives: Vec<Verdict<String>>,
+    /// Those that were deleted.
+    pub deleted: Vec<String>,
+    /// Why not all of those that go are gone.
+    pub failed: Option<String>,
+    /// Whether the target lets nobody delete.
+    pub is_append_only: bool,
+}
+
+impl Report {
+    /// Whether something that was to go is still there, or could not be looked at.
+    pub fn is_partial(&self) -> bool {
+        self.targets.iter().any(|target| target.failed.is_some())
+    }
+}
+
+/// Decides and deletes, at the target `from` or at all that are configured.
+///
+/// # Errors
+/// No target has a rule, or none can be looked at.
+pub fn run(cx: &Context, from: Option<&str>) -> anyhow::Result<Report> {
+    let settings = settings(cx, from)?;
+    let machine = machine_name(cx, &settings)?;
+    let has_rule = |name: &String| {
+        let target = settings.target.get(name);
+        target.is_some_and(|target| target.keep != Default::default())
+    };
+    let names: Vec<String> = targets(&settings, from)?
+        .into_iter()
+        .filter(has_rule)
+        .collect();
+    if names.is_empty() {
+        return Err(
+            Failure::usage("no rule says what to keep, so nothing is deleted")
+                .hint("add one to the target's table: keep = { last = 3, daily = 7, weekly = 4 }")
+                .into(),
+        );
+    }
+    let lock = match cx.dry_run {
+        true => None,
+        false => Some(cx.lock()?),
+    };
+    // Deletes by what the ledger says: without it nothing is proven, and nothing goes.
+    let ledger = Ledger::read(cx, &settings)?;
+    let mut report = Report {
+        executed: !cx.dry_run,
+        targets: Vec::new(),
+    };
+    let mut failures = Vec::new();
+    for name in &names {
+        let mut pruned = Pruned {
+            target: name.clone(),
+            archives: Vec::new(),
+            deleted: Vec::new(),
+            failed: None,
+            is_append_only: false,
+        };
+        if let Err(error) = prune(cx, &settings, &machine, &ledger, &mut pruned) {
+            if let Error::Other(state_api::Error::Interrupted) = error {
+                return Err(state_api::Error::Interrupted.into());
+            }
+            pruned.is_append_only = error.is_denied() && pruned.deleted.is_empty();
+            pruned.failed = Some(error.told());
+            failures.push(error);
+        }
+        report.targets.push(pruned);
+    }
+    if !cx.dry_run {
+        let forgotten = Ledger::change(cx, &settings, |ledger| {
+            for target in &report.targets {
+                target
+                    .deleted
+                    .iter()
+                    .for_each(|id| ledger.gone(&target.target, id));
+            }
+        });
+        forgotten?;
+    }
+    drop(lock);
+    let unseen = |target: &Pruned| target.failed.is_some() && target.archives.is_empty();
+    match failures.pop() {
+        Some(error) if report.targets.iter().all(unseen) => Err(error.into()),
+        _ => Ok(report),
+    }
+}
+
+fn prune(
+    cx: &Context,
+    settings: &Settings,
+    machine: &str,
+    ledger: &Ledger,
+    pruned: &mut Pruned,
+) -> crate::archive::Result<()> {
+    let name = pruned.target.clone();
+    let target = target::open(settings, &name)?;
+    let catalog = Catalog::read(target.as_ref(), machine)?;
+    let there: Vec<Archived> = catalog
+        .labels
+        .iter()
+        .map(|label| seen(&catalog, label))
+        .collect();
+    let policy = settings.target[&name].keep;
+    let doubt = doubt(&catalog, ledger, &name);
+    pruned.archives = retention::archives(&there, &policy, cx.now, doubt);
+    if cx.dry_run {
+        return Ok(());
+    }
+    // The newest first: a parent never goes before what builds on it.
+    for label in catalog.labels.iter().rev() {
+        let goes =
+            |verdict: &Verdict<String>| verdict.name == label.id.as_str() && !verdict.is_kept();
+        if !pruned.archives.iter().any(goes) {
+            continue;
+        }
+        if cx.interrupt.is_set() {
+            return Err(state_api::Error::Interrupted.into());
+        }
+        delete(target.as_ref(), label)?;
+        pruned.deleted.push(label.id.to_string());
+    }
+    Ok(())
+}
+
+fn seen(catalog: &Catalog, label: &Label) -> Archived {
+    Archived {
+        name: label.id.to_string(),
+        at: label.time,
+        parent: label.parent.as_ref().map(ToString::to_string),
+        is_complete: label.is_complete,
+        is_broken: catalog.broken.contains_key(&label.id),
+    }
+}
+
+/// Why nothing at all goes.
+fn doubt(catalog: &Catalog, ledger: &Ledger, target: &str) -> Option<Reason> {
+    // What cannot be read can build on anything.
+    if !catalog.unreadable.is_empty() {
+        return Some(Reason::Unreadable);
+    }
+    let newest = catalog.latest()?;
+    let is_proven = ledger.is_proven(target, newest.id.as_str(), &newest.data_sha256);
+    (!is_proven).then_some(Reason::NewestUnproven)
+}
+
+/// The label first: from then on there is no archive, and what is left of it after an interruption
+/// is removed by the next backup.
+fn delete(target: &dyn Target, label: &Label) -> crate::archive::Result<()> {
+    target.delete(&label.name())?;
+    target.delete(&super::seal::name(label))?;
+    target.delete(&label.data_name()).map(drop)
+}
+
+/// What the exit status says of a target that lets nobody delete.
+pub fn refusal(report: &Report) -> Option<Failure> {
+    let target = report.targets.iter().find(|target| target.is_append_only)?;
+    let why = target.failed.as_deref().unwrap_or_default();
+    Some(
+        Failure::new(
+            Class::Refused,
+            format!("{} lets nothing be deleted: {why}", target.target),
+        )
+        .hint(
+            "nothing was lost. A target that is append-only for this machine is pruned from \
+                 another one, or by the server; leave `keep` out here",
+        ),
+    )
+}
