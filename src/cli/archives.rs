@@ -133,13 +133,12 @@ fn remarks(archive: &Listed) -> String {
         (archive.broken.as_ref()).map(|why| format!("broken: {}", one_line(why))),
         (!archive.is_complete).then(|| "incomplete".to_owned()),
         archive.signature.remark(),
-        (!archive.encrypted_to.is_empty()).then(|| "encrypted".to_owned()),
         archive.is_dirty.then(|| "config changed".to_owned()),
     ];
     remarks.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// The same in a list, where the chain is to be seen.
+/// The same in a list, where the chain is to be seen and who can read it is not.
 fn listed_remarks(archive: &Listed) -> String {
     let chain = archive
         .parent
@@ -149,6 +148,7 @@ fn listed_remarks(archive: &Listed) -> String {
     chain
         .into_iter()
         .chain(remarks)
+        .chain((!archive.encrypted_to.is_empty()).then(|| "encrypted".to_owned()))
         .collect::<Vec<_>>()
         .join(", ")
 }

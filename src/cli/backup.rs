@@ -71,6 +71,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         Some(commit) => writeln!(out, "config   commit {}{dirty}", short(commit))?,
         None => writeln!(out, "config   {FAINT}no commit is known{FAINT:#}")?,
     }
+    encrypted(&report.encrypted_to, out)?;
     let Some(id) = &report.id else {
         let targets: Vec<_> = report.targets.iter().map(|t| t.target.as_str()).collect();
         let (paths, to) = (report.declared, targets.join(", "));
@@ -87,7 +88,6 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         "archive  {id}: {}, {content}, stored as {stored}",
         entries(totals.entries)
     )?;
-    encrypted(&report.encrypted_to, out)?;
     match &report.signed_by {
         Some(key) => writeln!(out, "signed   by {key}")?,
         None => writeln!(
@@ -240,8 +240,8 @@ mod tests {
             Screen::text(None, |out| human(&report(), out)),
             "store    /persist (btrfs), from a snapshot\n\
              config   commit 0123456789ab, and changes on top\n\
-             archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n\
              locked   to age1x, age1y\n\
+             archive  20261121T113705Z-3f6a90c1: 287 entries, 1.0 MiB, stored as 338 KiB\n\
              signed   by SHA256:x\n         \
              incomplete: /var/lib/app/a\\nb: reading it at byte 4096: input/output error\n         \
              left out: 2 paths of the store, which nobody declared\n\
@@ -261,6 +261,7 @@ mod tests {
             Screen::text(None, |out| human(&plan, out)),
             "store    /persist (btrfs), as it is now: its filesystem has no snapshots\n\
              config   no commit is known\n\
+             locked   to age1x, age1y\n\
              would archive 4 declared paths of blitzar to nas, usb\n"
         );
     }

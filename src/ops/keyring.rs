@@ -167,7 +167,7 @@ mod open {
         ) -> Result<Box<dyn Source + 't>> {
             let to = label.recipients.join(", ");
             let cure = "name a file with the age key (AGE-SECRET-KEY-…) of one of them: \
-                        --identity FILE";
+                        --identity FILE, or [archive] identity-file";
             if self.files.is_empty() {
                 return Err(locked(label, format!("it is encrypted to {to}"), cure));
             }

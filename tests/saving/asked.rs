@@ -156,7 +156,7 @@ fn peers_a_passphrase_is_asked_for_once_and_never_shown() {
     let refused = format!(
         "error: the archive {id}: it is encrypted to {}: key: it is protected by a passphrase, \
          and nobody can be asked for it\nhint: name a file with the age key (AGE-SECRET-KEY-…) \
-         of one of them: --identity FILE\nstatus 12\n",
+         of one of them: --identity FILE, or [archive] identity-file\nstatus 12\n",
         ANN[1]
     );
     converse(&machine, &[], "chmod 600 key");
