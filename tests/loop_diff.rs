@@ -157,12 +157,12 @@ fn loop_what_a_reset_throws_away_is_told_before_and_brought_back_after() {
     let told: Vec<_> = (report["changes"].as_array().unwrap().iter())
         .map(|change| format!("{} {} {}", change["path"], change["what"], change["from"]))
         .collect();
-    let renamed = r#""etc/renamed to" "renamed" "etc/renamed from""#;
+    let renamed = r#""/etc/renamed to" "renamed" "/etc/renamed from""#;
     assert_eq!(
         told,
         [
-            r#""etc/gone" "deleted" null"#,
-            r#""etc/mode" "changed" null"#,
+            r#""/etc/gone" "deleted" null"#,
+            r#""/etc/mode" "changed" null"#,
             renamed
         ]
     );
@@ -190,5 +190,56 @@ fn loop_what_a_reset_throws_away_is_told_before_and_brought_back_after() {
         fs::read(machine.at("machine/etc/app/kept")).unwrap(),
         b"in the store"
     );
+    machine.shut_down();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_every_boot_makes_anew_is_learned_and_told_again_when_it_differs() {
+    let machine = Machine::new();
+    let config = format!(
+        "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
+         [persist.\"/persist\"]\n",
+        machine.disk.path().display()
+    );
+    machine.write("state.toml", &config);
+    fs::create_dir_all(machine.at("top/root/persist")).unwrap();
+    machine.done("initrd", &["blank", "take", "--yes"]);
+    let learned = machine.at("top/persist/.state/learned.json");
+    for (boot, expected) in [
+        vec!["/srv/anew", "/srv/anew/of course", "/srv/boot 0"],
+        vec!["/srv/anew", "/srv/anew/of course", "/srv/boot 1"],
+        vec!["/srv/boot 2"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        machine.boot();
+        machine.done("machine", &["roots", "gc"]);
+        assert_eq!(learned.exists(), boot > 0);
+        machine.write("machine/srv/anew/of course", "the same every time");
+        machine.write(&format!("machine/srv/boot {boot}"), "this time");
+        assert_eq!(machine.lost(&["diff", "-0"]), expected, "boot {boot}");
+        if boot == 2 {
+            let said = machine.done("machine", &["diff", "--all"]);
+            assert!(said.contains("the same after every reset"), "{said}");
+            machine.write("machine/srv/anew/of course", "not this time");
+            assert_eq!(
+                machine.lost(&["diff", "-0"]),
+                ["/srv/anew/of course", "/srv/boot 2"]
+            );
+        }
+        machine.shut_down();
+        machine.done("initrd", &["reset"]);
+    }
+    // What is broken there teaches nothing and stops nobody.
+    fs::write(&learned, "{").unwrap();
+    machine.boot();
+    machine.write("machine/srv/anew/of course", "the same every time");
+    assert_eq!(
+        machine.lost(&["diff", "-0"]),
+        ["/srv/anew", "/srv/anew/of course"]
+    );
+    machine.done("machine", &["roots", "gc"]);
     machine.shut_down();
 }

@@ -119,7 +119,10 @@ fn loop_snapshots_are_taken_compared_rolled_back_and_pruned() {
             )
         })
         .collect();
-    assert_eq!(words, ["changed srv/file", "created srv/more"]);
+    assert_eq!(
+        words,
+        ["changed /persist/srv/file", "created /persist/srv/more"]
+    );
 
     // Somebody uses the store: nothing is exchanged, and nothing is left over.
     let open = File::open(machine.at("persist/srv/file")).unwrap();

@@ -212,6 +212,13 @@ pub fn human_gc(report: &Gc, out: &mut Screen<'_>) -> io::Result<()> {
             steps::print(&report.given_up, out)?;
         }
     }
+    if let Some(why) = &report.not_learned {
+        let why = super::exit::one_line(why);
+        writeln!(
+            out,
+            "{BAD}?{BAD:#} what every boot makes anew could not be learned: {why}"
+        )?;
+    }
     let stays = report.past_roots.len() - went;
     match (report.executed, went) {
         (_, 0) => writeln!(out, "nothing to delete: {stays} kept"),
@@ -305,6 +312,7 @@ boot it    state.root=past/20261119T070000Z-6d3f20c1 on the kernel command line
             ],
             given_up: vec![],
             failure: None,
+            not_learned: Some("opening blank: it does not exist".into()),
         };
         assert_eq!(
             Screen::text(None, |out| human_gc(&gc, out)),
@@ -312,6 +320,7 @@ boot it    state.root=past/20261119T070000Z-6d3f20c1 on the kernel command line
 gone   20261001T070000Z-a
 stays  20261002T070000Z-b  it could not be deleted: deleting x: Operation not permitted
 stays  20261119T070000Z-c  newest, last
+? what every boot makes anew could not be learned: opening blank: it does not exist
 deleted 1, kept 2
 "
         );

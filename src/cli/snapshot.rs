@@ -11,7 +11,7 @@ use crate::wanted::Wanted;
 use anstyle::Style;
 use state_api::SnapshotName;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Snapshots of the persist tree, inside its filesystem
 #[derive(Debug, clap::Args)]
@@ -250,11 +250,16 @@ pub fn human_diff(report: &Differences, out: &mut Screen<'_>) -> io::Result<()> 
 }
 
 fn line(change: &Change, out: &mut Screen<'_>) -> io::Result<()> {
-    let path = Shown(&change.path);
+    let on_machine = |path: &Path| Path::new("/").join(path);
+    let path = on_machine(&change.path);
+    let path = Shown(&path);
     match &change.what {
         What::Created => writeln!(out, "{GOOD}+{GOOD:#} {path}"),
         What::Deleted => writeln!(out, "{BAD}-{BAD:#} {path}"),
-        What::Renamed { from } => writeln!(out, "> {path} {FAINT}was {}{FAINT:#}", Shown(from)),
+        What::Renamed { from } => {
+            let from = on_machine(from);
+            writeln!(out, "> {path} {FAINT}was {}{FAINT:#}", Shown(&from))
+        }
         What::Changed { aspects } => {
             let aspects: Vec<&str> = aspects.iter().map(|aspect| aspect.word()).collect();
             writeln!(out, "~ {path} {FAINT}{}{FAINT:#}", aspects.join(", "))

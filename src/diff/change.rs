@@ -3,13 +3,14 @@
 use crate::paths;
 use serde::{Serialize, Serializer};
 use state_linux::stat::{Kind, Time};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Where, relative to the top of the tree; empty for the top itself.
-    #[serde(serialize_with = "paths::serialize")]
+    /// Where, relative to the top of the tree; empty for the top itself. As JSON, where people see
+    /// it: from `/`.
+    #[serde(serialize_with = "absolute")]
     pub path: PathBuf,
     /// What happened there.
     #[serde(flatten)]
@@ -30,6 +31,22 @@ pub struct Change {
     pub quiet: Option<Quiet>,
 }
 
+impl Change {
+    /// The same change seen from further up: the tree lies at `top`.
+    pub fn lies_below(&mut self, top: &Path) {
+        let below = |path: &mut PathBuf| {
+            *path = match path.as_os_str().is_empty() {
+                true => top.to_owned(),
+                false => top.join(&*path),
+            }
+        };
+        below(&mut self.path);
+        if let What::Renamed { from } = &mut self.what {
+            below(from);
+        }
+    }
+}
+
 /// What happened to a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
@@ -46,7 +63,7 @@ pub enum What {
     /// It had another path.
     Renamed {
         /// Which.
-        #[serde(serialize_with = "paths::serialize")]
+        #[serde(serialize_with = "absolute")]
         from: PathBuf,
     },
 }
@@ -97,6 +114,8 @@ pub enum Quiet {
     Declared,
     /// Well known to be made anew at every boot.
     Noise,
+    /// The last past roots had the same there, each made anew.
+    Learned,
     /// The configuration says to ignore it.
     Ignored,
     /// A directory that holds nothing but what is quiet.
@@ -111,6 +130,7 @@ impl Quiet {
             Self::Mount => "mount point",
             Self::Declared => "made by NixOS",
             Self::Noise => "made anew",
+            Self::Learned => "the same after every reset",
             Self::Ignored => "ignored",
             Self::Leads => "leads to what is quiet",
         }
@@ -128,6 +148,10 @@ pub fn word(kind: Kind) -> &'static str {
         Kind::CharDevice => "char-device",
         Kind::BlockDevice => "block-device",
     }
+}
+
+fn absolute<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    paths::serialize(&Path::new("/").join(path), to)
 }
 
 fn kind<S: Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {

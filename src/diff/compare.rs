@@ -105,6 +105,8 @@ fn beside(
             }
             (Some(old), Some(new)) => found.on_both_sides(&old, &new),
             (Some(old), None) => found.deleted(&old),
+            // The top of a tree that is compared with nothing is there in any case.
+            (None, Some(new)) if new.path.as_os_str().is_empty() => {}
             (None, Some(new)) => found.created(&new),
             (None, None) => {}
         }

@@ -3,8 +3,11 @@
 
 mod change;
 mod compare;
+mod fingerprint;
+pub mod learned;
 mod quiet;
 
 pub use change::{Aspect, Change, Quiet, What, word};
 pub use compare::{Comparison, compare, compare_at, same_bytes};
+pub use fingerprint::fingerprints;
 pub use quiet::Filter;

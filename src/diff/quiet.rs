@@ -83,19 +83,19 @@ impl Filter {
             || self.tree.stores().any(|(store, _)| path == store)
     }
 
-    /// Marks the quiet among changes, which are in walking order.
-    pub fn judge(&self, changes: &mut [Change]) {
+    /// Marks the quiet among changes, which are in walking order. `made_anew` are those of which
+    /// was learned that every boot makes them.
+    pub fn judge(&self, changes: &mut [Change], made_anew: &BTreeSet<PathBuf>) {
         for change in changes.iter_mut() {
-            change.quiet = self.quiet(change);
+            let learned = made_anew.contains(&change.path).then_some(Quiet::Learned);
+            change.quiet = self.quiet(change).or(learned);
         }
         self.judge_directories(changes);
     }
 
     fn quiet(&self, change: &Change) -> Option<Quiet> {
         let path = Path::new("/").join(&change.path);
-        if change.path.as_os_str().is_empty() && change.what == What::Created {
-            Some(Quiet::Leads) // the top of a root that has no blank
-        } else if self.is_of_an_entry(change, &path) {
+        if self.is_of_an_entry(change, &path) {
             Some(Quiet::Entry)
         } else if self.mounts.contains(&path) && is_mere_place(change) {
             Some(Quiet::Mount)

@@ -1,8 +1,9 @@
 //! `state diff`: what the next reset will throw away; `state roots diff`: what one threw away.
 
-use super::mount;
 use super::reset::no_root;
+use super::{learn, mount};
 use crate::context::Context;
+use crate::diff::learned::Learned;
 use crate::diff::{self, Aspect, Change, Comparison, Filter, What};
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -115,9 +116,7 @@ fn report<B: RootBackend>(
         true => Some(blank(on, &facts)?),
         false => None,
     };
-    let tree = mount::tree(cx, settings)?;
-    let filter = Filter::new(tree, mount_points(&cx.root_dir)?, &settings.diff.ignore)
-        .context("reading [diff] ignore")?;
+    let filter = filter(cx, settings)?;
     let places = match &old {
         // Whatever keeps the engine from telling, a walk finds out.
         Some(_) => {
@@ -130,11 +129,19 @@ fn report<B: RootBackend>(
         old: old.as_ref(),
         new: &new,
         places,
+        learned: learn::load(cx, settings),
     };
     let mut report = compare(cx, &trees, &filter, options)?;
     report.past_root = past_root;
     report.blank = facts.blank.map(|blank| blank.name);
     Ok(report)
+}
+
+/// What is quiet on this machine.
+pub(super) fn filter(cx: &Context, settings: &Settings) -> anyhow::Result<Filter> {
+    let tree = mount::tree(cx, settings)?;
+    Filter::new(tree, mount_points(&cx.root_dir)?, &settings.diff.ignore)
+        .context("reading [diff] ignore")
 }
 
 fn blank<B: RootBackend>(on: &B, facts: &RootFacts) -> anyhow::Result<View> {
@@ -166,6 +173,8 @@ struct Trees<'v> {
     new: &'v View,
     /// Where they may differ, if the engine can tell.
     places: Option<Changes>,
+    /// What every boot makes anew.
+    learned: Learned,
 }
 
 impl Trees<'_> {
@@ -196,7 +205,8 @@ fn compare(
     let is_apart = |path: &Path| !path.starts_with(&wanted) && !wanted.starts_with(path);
     let leave_out = |path: &Path| is_apart(path) || filter.leaves_out(path);
     let mut found = trees.compare(cx, &leave_out).context("comparing")?;
-    filter.judge(&mut found.changes);
+    let made_anew = learn::made_anew(&trees.learned, &found.changes, trees.new);
+    filter.judge(&mut found.changes, &made_anew);
     found
         .changes
         .retain(|change| change.path.starts_with(&wanted));

@@ -14,6 +14,7 @@ pub mod init;
 pub mod install_boot;
 pub mod keep;
 pub mod keyring;
+mod learn;
 pub mod look;
 pub mod machines;
 pub mod mount;

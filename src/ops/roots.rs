@@ -2,6 +2,7 @@
 //! keeps. Runs on the booted machine; deleting is never part of a reset.
 
 use super::act::{self, Act};
+use super::learn;
 use super::reset::no_root;
 use crate::context::Context;
 use crate::retention::{self, Verdict};
@@ -152,6 +153,9 @@ pub struct Gc {
     pub given_up: Vec<Act>,
     /// Why that could not be deleted.
     pub failure: Option<String>,
+    /// Why nothing could be learned from the past roots; they were collected all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_learned: Option<String>,
 }
 
 impl Gc {
@@ -163,15 +167,24 @@ impl Gc {
     }
 }
 
-/// Deletes the past roots that no rule keeps, oldest first. One that cannot be deleted is reported
+/// Deletes the past roots that no rule keeps, oldest first, after looking what they have in common.
+/// One that cannot be deleted is reported
 /// and does not stop the others.
 ///
 /// # Errors
 /// Nothing could be looked at, or the run was interrupted.
 pub fn gc(cx: &Context) -> anyhow::Result<Gc> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let (settings, mut root) = open(cx)?;
-    engine::on_root!(&mut root, on => gc_on(cx, on, &settings))
+    let settings = config::load(cx)?;
+    let declared = settings.root.as_ref().ok_or_else(no_root)?;
+    let mut root = engine::root(cx, declared, &settings.persist)?;
+    let learned = match cx.dry_run {
+        true => Ok(()),
+        false => engine::on_root!(&mut root, on => learn::learn(cx, on, &settings)),
+    };
+    let mut report = engine::on_root!(&mut root, on => gc_on(cx, on, declared))?;
+    report.not_learned = learned.err().map(|error| format!("{error:#}"));
+    Ok(report)
 }
 
 fn gc_on<B: RootBackend>(cx: &Context, on: &mut B, root: &settings::Root) -> anyhow::Result<Gc> {
@@ -203,6 +216,7 @@ fn gc_on<B: RootBackend>(cx: &Context, on: &mut B, root: &settings::Root) -> any
         past_roots,
         given_up,
         failure,
+        not_learned: None,
     })
 }
 

@@ -349,7 +349,7 @@ pub struct Differences {
     pub from: SnapshotName,
     /// The newer side; `None`: the store as it is now.
     pub to: Option<SnapshotName>,
-    /// What changed.
+    /// What changed, by the paths on the machine.
     pub changes: Vec<Change>,
     /// What could not be compared.
     pub unreadable: Vec<String>,
@@ -385,10 +385,14 @@ fn diff_in(
     let is_ours = |path: &Path| path == Path::new(".state");
     // Whatever keeps the engine from telling, a walk finds out.
     let places = store.engine.changes(&from, to.as_ref());
-    let found = match places.unwrap_or_default() {
+    let mut found = match places.unwrap_or_default() {
         Some(places) => diff::compare_at(&places, &old, &new, &is_ours, cx.interrupt)?,
         None => diff::compare(Some(&old), &new, &is_ours, cx.interrupt)?,
     };
+    let below = store.path.strip_prefix("/").unwrap_or(&store.path);
+    for change in &mut found.changes {
+        change.lies_below(below);
+    }
     Ok(Differences {
         store: store.path,
         from,

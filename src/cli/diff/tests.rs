@@ -147,7 +147,7 @@ fn the_report_is_the_json() {
         "blank": "root-blank",
         "changes": [
             {
-                "path": "etc/link",
+                "path": "/etc/link",
                 "what": "created",
                 "kind": "symlink",
                 "target": "/some/where",
@@ -155,7 +155,7 @@ fn the_report_is_the_json() {
                 "modified_seconds": 1_795_255_200,
             },
             {
-                "path": "etc/passwd",
+                "path": "/etc/passwd",
                 "what": "changed",
                 "aspects": ["content", "mode"],
                 "kind": "file",

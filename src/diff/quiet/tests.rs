@@ -55,7 +55,7 @@ fn link(path: &str, target: &str) -> Change {
 }
 
 fn judged(mut changes: Vec<Change>, ignore: &[&str]) -> Vec<(String, Option<Quiet>)> {
-    filter(ignore).judge(&mut changes);
+    filter(ignore).judge(&mut changes, &BTreeSet::from(["var/learned".into()]));
     changes
         .iter()
         .map(|change| (change.path.display().to_string(), change.quiet))
@@ -88,7 +88,6 @@ fn what_is_kept_made_anew_or_ignored_is_quiet_and_the_rest_is_not() {
         )
     };
     let table = [
-        (created("", Kind::Directory), Some(Quiet::Leads)),
         (created("etc", Kind::Directory), Some(Quiet::Noise)),
         (created("etc/new", Kind::Directory), None),
         (file("etc/bound", 0), Some(Quiet::Entry)),
@@ -123,6 +122,7 @@ fn what_is_kept_made_anew_or_ignored_is_quiet_and_the_rest_is_not() {
             Some(Quiet::Entry),
         ),
         (mode("var/lib/nixos", Kind::Directory), Some(Quiet::Entry)),
+        (file("var/learned", 7), Some(Quiet::Learned)),
         (file("var/tmp/a", 1), Some(Quiet::Ignored)),
         (
             change("var/tmp/b", What::Deleted, Kind::File),

@@ -142,9 +142,9 @@ fn differences_are_between_two_snapshots_or_with_now() {
     assert_eq!(words("a", Some("a")), Vec::<String>::new());
     assert_eq!(
         words("a", Some("b")),
-        ["file Changed { aspects: [Content] }"]
+        ["persist/file Changed { aspects: [Content] }"]
     );
-    assert_eq!(words("b", None), ["file Deleted"]);
+    assert_eq!(words("b", None), ["persist/file Deleted"]);
 }
 
 #[test]
