@@ -4,8 +4,8 @@ use crate::layout::{self, PAST_ROOTS, ROOT, SCRATCH, STAGED};
 use crate::survey::FoundPast;
 use crate::{Kernel, Node, Step, Survey, plan};
 use state_api::{
-    Error, Outcome, PastRootName, Plan, Reset, Result, RootBackend, RootCapabilities, RootFacts,
-    Source, View,
+    Changes, Error, Outcome, PastRootName, Plan, Reset, Result, RootBackend, RootCapabilities,
+    RootFacts, Source, View,
 };
 use std::path::Path;
 
@@ -174,6 +174,23 @@ impl<K: Kernel> RootBackend for Overlay<K> {
                     what: format!("past root {name}"),
                 }),
             },
+        }
+    }
+
+    /// A layer is the difference between a root and what it was begun above; what the system was
+    /// before an upgrade nobody knows any more.
+    fn changes(&self, old: &Source, new: Option<&Source>) -> Result<Option<Changes>> {
+        let root = match new {
+            None => Path::new(ROOT).into(),
+            Some(Source::Past(name)) => layout::past(name),
+            Some(Source::Blank) => return Ok(None),
+        };
+        let (Source::Blank, Node::Root(origin)) = (old, self.kernel.node(&root)?) else {
+            return Ok(None);
+        };
+        match self.kernel.lower()? {
+            Some(lower) if lower.identity.0 == origin.lower => self.kernel.written(&root).map(Some),
+            _ => Ok(None),
         }
     }
 }

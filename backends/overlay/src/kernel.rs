@@ -6,7 +6,7 @@
 //! nothing, or says why it is as good as one; the engine above holds all policy.
 
 use serde::{Deserialize, Serialize};
-use state_api::{Identity, Outcome, PastRootName, Result, View};
+use state_api::{Changes, Identity, Outcome, PastRootName, Result, View};
 use std::path::{Path, PathBuf};
 
 /// What an upper layer was begun with. It lies beside the layer, and tells roots apart whose
@@ -100,6 +100,8 @@ pub trait Kernel {
 
     /// Opens a root as it is seen through the layers below it.
     fn open(&self, root: &Path) -> Result<View>;
+    /// Where a root may differ from the lower layer that it was begun above.
+    fn written(&self, root: &Path) -> Result<Changes>;
     /// Opens the lower layer.
     fn open_lower(&self) -> Result<View>;
 }

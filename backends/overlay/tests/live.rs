@@ -4,7 +4,9 @@
 use state_api::{Outcome, RootBackend, Source};
 use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes, Guard};
+use state_linux::stat::{Kind, Stat};
 use state_overlay::{Live, Overlay};
+use state_testing::edits::{Edits, unnamed_but};
 use state_testing::suite::{self, root::RootFixture};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -319,4 +321,52 @@ fn loop_a_writable_lower_layer_is_refused() {
             .collect::<Vec<_>>(),
         [format!("the system on {device} is mounted writable")]
     );
+}
+
+/// After random edits no difference is missing from what the layers tell.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_the_layers_tell_every_difference() {
+    // Overlayfs numbers the inodes of directories as it comes across them.
+    let forget = |stat: &mut Stat| {
+        if stat.kind == Kind::Directory {
+            stat.id.inode = 0;
+        }
+    };
+    let mut machine = Machine::new("ext4");
+    machine.lower.take().unwrap().unmount().unwrap();
+    let at = machine.at();
+    let installing = mounted(machine.installed.path(), "ext4", &at, Attributes::empty());
+    fs::create_dir(at.join("a")).unwrap(); // a name that edits use, too
+    let mut edits = Edits::new(1, &at.join("a"));
+    edits.run(200);
+    edits.close();
+    installing.unmount().unwrap();
+    machine.boot();
+    for seed in 2..12 {
+        let past = reset(&machine);
+        machine.live(|root| {
+            let mut edits = Edits::new(seed, root);
+            edits.run(60);
+            edits.close();
+        });
+        let engine = machine.engine();
+        let lower = engine.open(&Source::Blank).unwrap();
+        let mut roots = vec![None];
+        roots.extend((!past.is_empty()).then(|| Some(Source::Past(past.parse().unwrap()))));
+        for root in roots {
+            let view = match &root {
+                None => engine.open_root().unwrap(),
+                Some(past) => engine.open(past).unwrap(),
+            };
+            let changes = engine.changes(&Source::Blank, root.as_ref()).unwrap();
+            let changes = changes.expect("nothing was upgraded");
+            assert_eq!(
+                unnamed_but(&lower, &view, &changes, forget),
+                Vec::<PathBuf>::new(),
+                "script {seed}, {root:?}"
+            );
+            assert!(changes.places().count() > 1 || root.is_some());
+        }
+    }
 }

@@ -318,14 +318,24 @@ impl Edits {
 /// path of either tree is looked at, and everything that `stat` tells but the access time counts:
 /// no filesystem changes a file's content or attributes without its change time.
 pub fn unnamed(old: &View, new: &View, changes: &Changes) -> Vec<PathBuf> {
-    let (old, new) = (all(old), all(new));
+    unnamed_but(old, new, changes, |_| ())
+}
+
+/// The same where a filesystem tells things that say nothing about the tree: `forget` removes them.
+pub fn unnamed_but(
+    old: &View,
+    new: &View,
+    changes: &Changes,
+    forget: fn(&mut Stat),
+) -> Vec<PathBuf> {
+    let (old, new) = (all(old, forget), all(new, forget));
     let paths: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let is_unnamed =
         |path: &&PathBuf| old.get(*path) != new.get(*path) && changes.covers(path).is_none();
     paths.into_iter().filter(is_unnamed).cloned().collect()
 }
 
-fn all(view: &View) -> BTreeMap<PathBuf, (Stat, Option<Boundary>)> {
+fn all(view: &View, forget: fn(&mut Stat)) -> BTreeMap<PathBuf, (Stat, Option<Boundary>)> {
     let tell = |entry: Result<Entry, Unreadable>| {
         let entry = entry.expect("the tree can be read");
         let mut stat = entry.stat;
@@ -339,6 +349,7 @@ fn all(view: &View) -> BTreeMap<PathBuf, (Stat, Option<Boundary>)> {
         if entry.is_hollow() {
             (stat.modified, stat.born) = (Time::default(), None);
         }
+        forget(&mut stat);
         (entry.path, (stat, entry.boundary))
     };
     Walk::new(view).map(tell).collect()

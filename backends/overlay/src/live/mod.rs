@@ -6,7 +6,7 @@ use rustix::fs::{
     mkdirat, openat, openat2, renameat_with, syncfs, unlinkat,
 };
 use rustix::io::Errno;
-use state_api::{BadName, Error, Outcome, Result, View};
+use state_api::{BadName, Changes, Error, Outcome, Result, View};
 use state_linux::metadata::Place;
 use state_linux::mount::{self, Attributes};
 use state_linux::mountinfo::{self, Mount};
@@ -20,6 +20,7 @@ use std::path::{Component, Path, PathBuf};
 
 mod layers;
 mod lower;
+mod written;
 
 pub use layers::Stack;
 
@@ -372,6 +373,11 @@ impl Kernel for Live {
     fn open(&self, root: &Path) -> Result<View> {
         self.view(root)
             .map_err(|error| Error::os(format!("opening {}", root.display()), error))
+    }
+
+    fn written(&self, root: &Path) -> Result<Changes> {
+        self.find_written(root)
+            .map_err(|error| Error::os(format!("looking through {}", root.display()), error))
     }
 
     fn open_lower(&self) -> Result<View> {

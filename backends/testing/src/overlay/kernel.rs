@@ -3,7 +3,7 @@
 use super::{Disk, Item, SCRATCH, SimOverlay};
 use crate::tree::{self, Tree};
 use rustix::io::Errno;
-use state_api::{Error, Identity, Outcome, Result, View};
+use state_api::{Changes, Error, Identity, Outcome, Result, View};
 use state_overlay::{Kernel, Lower, Mounted, Node, Origin};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -220,6 +220,13 @@ impl Kernel for SimOverlay {
     fn open(&self, root: &Path) -> Result<View> {
         let tree = self.look("opening", |disk| Ok(disk.root(root)?.1.clone()))?;
         Self::view(&tree)
+    }
+
+    fn written(&self, root: &Path) -> Result<Changes> {
+        // Layers are not simulated: any place may have been written to.
+        self.look("looking", |disk| {
+            disk.root(root).map(|_| Changes::everything())
+        })
     }
 
     fn open_lower(&self) -> Result<View> {
