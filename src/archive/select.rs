@@ -27,6 +27,9 @@ pub struct Selection {
     exclude: GlobSet,
 }
 
+/// Where a store has what is merged with the configuration: beside its copy.
+const DROP_INS: &str = "etc/state/state.d";
+
 fn relative(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
 }
@@ -65,7 +68,8 @@ impl Selection {
         if path.as_os_str().is_empty() {
             return Choice::Lead;
         }
-        if path.starts_with(".state") {
+        // Ours, and what mkfs makes at the top of ext4.
+        if path.starts_with(".state") || path == Path::new("lost+found") {
             return Choice::Leave;
         }
         let holder = path.ancestors().find_map(|above| {
@@ -79,12 +83,13 @@ impl Selection {
             return Choice::Take;
         }
         let mut below = self.declared.range(path.to_owned()..);
-        match (
-            below.next().is_some_and(|next| next.starts_with(path)),
-            holder,
-        ) {
+        let leads = below.next().is_some_and(|next| next.starts_with(path));
+        match (leads, holder) {
             (true, _) => Choice::Lead,
             (false, Some(_)) => Choice::Leave,
+            // What is merged with the configuration belongs to it.
+            (false, None) if path.starts_with(DROP_INS) => Choice::Take,
+            (false, None) if Path::new(DROP_INS).starts_with(path) => Choice::Lead,
             (false, None) => Choice::Orphan,
         }
     }
@@ -118,6 +123,8 @@ mod tests {
         for (path, choice) in [
             ("", Choice::Lead),
             (".state", Choice::Leave),
+            ("lost+found", Choice::Leave),
+            ("var/lost+found", Choice::Orphan),
             ("var", Choice::Lead),
             ("var/lib/app", Choice::Take),
             ("var/lib/app/x", Choice::Take),
@@ -127,6 +134,8 @@ mod tests {
             ("var/lib/other", Choice::Orphan),
             ("etc/machine-id", Choice::Take),
             ("etc/machine-id.bak", Choice::Orphan),
+            ("etc/state", Choice::Lead),
+            ("etc/state/state.d/kept.toml", Choice::Take),
             ("home/ann/.cache", Choice::Leave),
             ("home/ann/.cached", Choice::Take),
         ] {

@@ -18,6 +18,7 @@ pub mod keep;
 pub mod man;
 pub mod migrate;
 pub mod mount;
+pub mod orphans;
 pub mod output;
 mod progress;
 mod prompt;
@@ -76,6 +77,7 @@ verbs! {
     Blank => blank,
     Mount => mount,
     Diff => diff,
+    Orphans => orphans,
     Keep => keep,
     Drop => drop,
     Snapshot => snapshot,

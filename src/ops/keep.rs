@@ -201,7 +201,10 @@ impl Machine {
                 .hint("leave `--method` out; it is for files")
                 .into());
         }
-        let declaration = declare::plan(cx, &self.config, &store, (&looked, method))?;
+        // What is merged lies in the store that holds the configuration itself.
+        let home = self.tree.holder(Path::new(persist::CONFIGURATION));
+        let home = home.map_or(store.as_path(), |entry| entry.store.as_path());
+        let declaration = declare::plan(cx, &self.config, (&store, home), (&looked, method))?;
         looked.refuse_writers(cx)?;
         let source = persist::below(&store, path);
         let mut plan = Plan {

@@ -18,6 +18,7 @@ mod learn;
 pub mod look;
 pub mod machines;
 pub mod mount;
+pub mod orphans;
 pub mod prune;
 pub mod recover;
 pub mod reset;

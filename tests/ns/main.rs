@@ -7,6 +7,7 @@ mod harness;
 mod keep;
 mod methods;
 mod mount;
+mod orphans;
 mod refusals;
 mod stale;
 mod words;

@@ -30,11 +30,11 @@ pub(in crate::ops) struct Declaration {
     pub(in crate::ops) note: Option<String>,
 }
 
-/// Plans the adding of an entry.
+/// Plans the adding of an entry to `store`. What is merged with the configuration is in `home`.
 pub(super) fn plan(
     cx: &Context,
     config: &Config,
-    store: &Path,
+    (store, home): (&Path, &Path),
     (looked, method): (&Look, Method),
 ) -> anyhow::Result<Declaration> {
     let Some(path) = looked.path.to_str() else {
@@ -56,7 +56,7 @@ pub(super) fn plan(
     let (file, note) = match is_writable(cx, &main) {
         true => (main, None),
         false => {
-            let copy = config::store_copy(cx, store);
+            let copy = config::store_copy(cx, home);
             let beside = copy.with_file_name(config::DROP_INS).join(KEPT);
             let is_nix = main.starts_with(cx.rooted("/nix/store"));
             let note = is_nix.then(|| {
