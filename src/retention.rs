@@ -299,16 +299,21 @@ pub fn archives(
             keep(doubt, true);
         }
     }
-    // A parent is older than its child, so that one way back through all of them is enough.
-    for archive in archives.iter().rev() {
-        if let Some(parent) = &archive.parent
-            && kept
-                .get(&archive.name)
-                .is_some_and(|reasons| !reasons.is_empty())
-            && let Some(reasons) = kept.get_mut(parent)
+    // Down from each one that is kept to the full one; names say nothing about who builds on whom
+    // once the clock was wrong.
+    let parents: BTreeMap<&str, &str> = archives
+        .iter()
+        .filter_map(|archive| Some((archive.name.as_str(), archive.parent.as_deref()?)))
+        .collect();
+    for archive in &archives {
+        let mut at = archive.name.as_str();
+        while kept.get(at).is_some_and(|reasons| !reasons.is_empty())
+            && let Some(parent) = parents.get(at)
+            && let Some(reasons) = kept.get_mut(*parent)
             && !reasons.contains(&Reason::Parent)
         {
             reasons.push(Reason::Parent);
+            at = parent;
         }
     }
     let verdicts = kept

@@ -155,3 +155,25 @@ fn every_verdict_has_its_reasons() {
     let none = archives(&there, &Keep::default(), at(9, 3), None);
     assert_eq!(gone(&none), Vec::<String>::new());
 }
+
+/// The clock stood at 1970 when an increment was made: its name comes before those it builds on.
+#[test]
+fn a_chain_is_kept_whole_whatever_its_names_say() {
+    let named = |name: &str, at, parent: Option<&str>| Archived {
+        name: name.to_owned(),
+        ..archive(0, at, parent)
+    };
+    let epoch = DateTime::from_timestamp(7, 0).unwrap();
+    let there = [
+        named("20261201T000000Z-a", at(0, 0), None),
+        named("20261202T000000Z-b", at(1, 0), Some("20261201T000000Z-a")),
+        named("19700101T000007Z-c", epoch, Some("20261202T000000Z-b")),
+        named("20271201T000000Z-d", at(365, 0), None),
+    ];
+    let policy = Keep {
+        last: 1,
+        ..Keep::default()
+    };
+    let verdicts = archives(&there, &policy, at(366, 0), None);
+    assert_eq!(gone(&verdicts), [""; 0], "{verdicts:?}");
+}
