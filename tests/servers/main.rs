@@ -6,5 +6,6 @@ mod client;
 mod gate;
 mod moto;
 mod s3;
+mod sealed;
 mod sftp;
 mod sshd;

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 const MIB: usize = 1 << 20;
 
 /// A server, a gate before it, and a machine.
-struct World {
+pub(crate) struct World {
     moto: Moto,
-    gate: Gate,
-    client: Client,
+    pub(crate) gate: Gate,
+    pub(crate) client: Client,
 }
 
 impl World {
-    fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let moto = Moto::start();
         let gate = Gate::open(moto.port);
         let client = Client::new("blitzar", bytes, "");
@@ -25,7 +25,7 @@ impl World {
         world
     }
 
-    fn configure(&self, key: &(String, String), more: &str) {
+    pub(crate) fn configure(&self, key: &(String, String), more: &str) {
         self.client.configure(
             "blitzar",
             &self.target(key, &self.moto.url(self.gate.port), more),
