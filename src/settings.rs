@@ -277,6 +277,10 @@ table! {
     pub struct Archive {
         /// The zstd level, 1 to 19.
         level: i32 = (3), example "9";
+        /// How many archives build on each other at most, the full one counted: an archive holds
+        /// what changed since the last one, and restoring it needs them all. 1: every archive is
+        /// a full one.
+        full_every: u32 = (30), example "7";
         /// Patterns of paths that are not archived.
         exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";
         /// Who can read archives: age recipients, or absolute paths of files that list some, one a

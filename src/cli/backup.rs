@@ -9,14 +9,16 @@ use std::io::{self, Write as _};
 
 /// Archive the persist tree, publish the archive, and read it back
 ///
-/// Takes a snapshot where the filesystem can. What cannot be read is left out by name: then the
+/// Takes a snapshot where the filesystem can. An archive holds what changed since the last one,
+/// which it needs to be restored; after `[archive] full-every` of them comes a full one again. If
+/// nothing changed there is no new archive. What cannot be read is left out by name: then the
 /// archive is marked incomplete, is never the latest, and the exit status is 3.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this target, by name or URL; by default all that are configured.
     #[arg(long, value_name = "TARGET")]
     to: Option<String>,
-    /// Make a full archive, whatever there is already.
+    /// Make a full archive, which needs no other, whatever there is already.
     #[arg(long)]
     full: bool,
     /// Show what would be archived and change nothing.
@@ -71,6 +73,9 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         Some(commit) => writeln!(out, "config   commit {}{dirty}", short(commit))?,
         None => writeln!(out, "config   {FAINT}no commit is known{FAINT:#}")?,
     }
+    if let Some(id) = &report.unchanged_since {
+        return writeln!(out, "archive  {GOOD}nothing changed{GOOD:#} since {id}");
+    }
     encrypted(&report.encrypted_to, out)?;
     let Some(id) = &report.id else {
         let targets: Vec<_> = report.targets.iter().map(|t| t.target.as_str()).collect();
@@ -88,6 +93,11 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         "archive  {id}: {}, {content}, stored as {stored}",
         entries(totals.entries)
     )?;
+    match (&report.parent, &report.full_because) {
+        (Some(parent), _) => writeln!(out, "         what changed since {parent}")?,
+        (None, Some(why)) => writeln!(out, "         {FAINT}full: {}{FAINT:#}", one_line(why))?,
+        (None, None) => {}
+    }
     match &report.signed_by {
         Some(key) => writeln!(out, "signed   by {key}")?,
         None => writeln!(
@@ -212,6 +222,9 @@ mod tests {
                 },
             ],
             id: Some("20261121T113705Z-3f6a90c1".into()),
+            parent: None,
+            full_because: None,
+            unchanged_since: None,
             totals: Totals {
                 entries: 287,
                 files: 250,
@@ -250,6 +263,31 @@ mod tests {
              removed blitzar/20261120T113705Z-3f6a90c1.tar.zst, which an interrupted run left\n\
              note     the clock stands before the newest archive's time\n"
         );
+    }
+
+    #[test]
+    fn a_backup_says_what_it_builds_on() {
+        let mut increment = report();
+        increment.parent = Some("20261120T113705Z-00000001".into());
+        let line = |report: &Report, n: usize| {
+            let text = Screen::text(None, |out| human(report, out));
+            text.lines().nth(n).unwrap().to_owned()
+        };
+        assert_eq!(
+            line(&increment, 4),
+            "         what changed since 20261120T113705Z-00000001"
+        );
+        let mut full = report();
+        full.full_because = Some("30 archives build on each other".into());
+        assert_eq!(
+            line(&full, 4),
+            "         full: 30 archives build on each other"
+        );
+        let mut none = report();
+        none.id = None;
+        none.unchanged_since = Some("20261120T113705Z-00000001".into());
+        let since = "archive  nothing changed since 20261120T113705Z-00000001";
+        assert_eq!(line(&none, 2), since);
     }
 
     #[test]

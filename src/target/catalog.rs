@@ -84,8 +84,13 @@ impl Catalog {
 
     /// The newest archive that is complete and, as far as can be seen, whole.
     pub fn latest(&self) -> Option<&Label> {
-        let is_whole = |label: &&Label| label.is_complete && !self.broken.contains_key(&label.id);
-        self.labels.iter().rev().find(is_whole)
+        let is_usable = |label: &&Label| label.is_complete && self.is_whole(label);
+        self.labels.iter().rev().find(is_usable)
+    }
+
+    /// Whether, as far as can be seen, an archive is whole, and so are those that it builds on.
+    pub fn is_whole(&self, label: &Label) -> bool {
+        !self.broken.contains_key(&label.id)
     }
 
     /// Why the archive `id` cannot be used although its label can.

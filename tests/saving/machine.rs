@@ -103,11 +103,27 @@ impl Machine {
     }
 
     pub(crate) fn backup_until(&self, interrupt: &dyn Interrupt) -> anyhow::Result<backup::Report> {
-        backup::run(
-            &self.context(interrupt),
-            &backup::Options::default(),
-            &Silent,
-        )
+        let options = backup::Options {
+            full: true,
+            ..Default::default()
+        };
+        backup::run(&self.context(interrupt), &options, &Silent)
+    }
+
+    /// An archive that builds on the last one, if anything changed.
+    pub(crate) fn backup_next(&self) -> backup::Report {
+        backup::run(&self.context(&Never), &backup::Options::default(), &Silent).unwrap()
+    }
+
+    /// What is in the store's reserved directory beside what backups remember.
+    pub(crate) fn reserved(&self) -> Vec<String> {
+        let names = fs::read_dir(self.store().join(".state"))
+            .into_iter()
+            .flatten();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name != "archive" && name != "ledger.json")
+            .collect()
     }
 
     pub(crate) fn restore(&self) -> anyhow::Result<restore::Report> {

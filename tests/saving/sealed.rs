@@ -195,7 +195,7 @@ fn is_refused(machine: &Machine, code: u8, wanted: &str) {
         before.differences(&note(&machine.store())),
         Vec::<String>::new()
     );
-    assert!(!machine.store().join(".state/restore.json").exists());
+    assert_eq!(machine.reserved(), [""; 0]);
 }
 
 #[test]

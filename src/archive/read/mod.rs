@@ -156,8 +156,8 @@ impl<'s> Archive<'s> {
     }
 
     /// All records in order, and whether each has a member of its own in the tar.
-    pub fn records(&self) -> Records<'_> {
-        Records::of(self)
+    pub fn records(&self) -> Records<'s> {
+        Records::of(self.clone())
     }
 
     /// A reader of the tar.

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The records of a manifest, each checked against those before it.
 pub struct Records<'a> {
-    archive: &'a Archive<'a>,
+    archive: Archive<'a>,
     block: usize,
     records: std::vec::IntoIter<Record>,
     pub(super) order: Order,
@@ -17,12 +17,12 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn of(archive: &'a Archive<'a>) -> Self {
+    pub(super) fn of(archive: Archive<'a>) -> Self {
         Self {
+            order: Order::new(archive.parts.head.stores.len()),
             archive,
             block: 0,
             records: Vec::new().into_iter(),
-            order: Order::new(archive.parts.head.stores.len()),
             seen: 0,
             sparse_bytes: 0,
         }

@@ -1,5 +1,7 @@
 //! `state backup`: snapshot, archive, publish, read back.
 
+mod before;
+mod cache;
 mod commit;
 mod fan;
 mod report;
@@ -18,7 +20,7 @@ use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
 use crate::archive::read::digest;
-use crate::archive::write::{Draft, Input, Written};
+use crate::archive::write::{Before, Draft, Input, Since, Written};
 use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
@@ -29,6 +31,8 @@ use crate::settings::{ConfigRepo, Settings};
 use crate::target::catalog::Catalog;
 use crate::target::{self, Target};
 use anyhow::Context as _;
+use before::{Choice, Terms};
+use cache::Cache;
 use chrono::SecondsFormat;
 use fan::Fan;
 use sources::Sources;
@@ -39,7 +43,7 @@ use std::collections::BTreeMap;
 pub struct Options {
     /// The target, by name or URL; by default all that are configured.
     pub to: Option<String>,
-    /// A full archive. (Every archive is one, so far.)
+    /// A full archive, whatever there is already.
     pub full: bool,
 }
 
@@ -153,14 +157,56 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         groups: sources::names(cx, "/etc/group"),
     };
 
+    let cache = Cache::of(&cx.rooted(&sources.0[0].path));
+    let terms = Terms {
+        most: settings.archive.full_every.into(),
+        suffix: encryption.suffix(),
+        recipients: encryption.recipients(),
+        stores: &sources.names(),
+        seal: seal.as_ref(),
+        trust: trust.as_ref(),
+    };
+    let pairs = targets.iter().zip(&catalogs);
+    let pairs: Vec<_> = pairs
+        .map(|((_, target), catalog)| (target.as_ref(), catalog))
+        .collect();
+    let choice = match options.full {
+        true => None,
+        false => match Choice::of(&pairs, &terms, &cache) {
+            Ok(choice) => Some(choice),
+            Err(why) => {
+                report.full_because = Some(why);
+                None
+            }
+        },
+    };
+
+    keeping(cache.prepare(), &mut report);
     sources.freeze(&id)?;
     let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
     let made = make(
-        cx, &settings, encryption, &tree, &sources, head, &refs, progress,
+        cx,
+        &settings,
+        encryption,
+        &tree,
+        &sources,
+        head,
+        choice.as_ref(),
+        &refs,
+        progress,
     );
     let thawed = sources.thaw();
-    let (label, written, outcomes) = made?;
+    let made = made?;
     report.notes.extend(thawed);
+    let Some((label, written, outcomes)) = made else {
+        report.unchanged_since = choice.map(|choice| choice.label.id.to_string());
+        // What there is to be had is there.
+        targets
+            .iter()
+            .for_each(|(n, _)| report.targets[*n].is_published = true);
+        report.executed = true;
+        return Ok(report);
+    };
     report.made(&label, &written);
     progress.begin("verifying what was published", Unit::Bytes, None);
     for ((n, target), outcome) in targets.iter().zip(outcomes) {
@@ -192,6 +238,9 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     if !report.targets.iter().any(|target| target.is_published) {
         return Err(Failure::new(Class::Partial, "no target took the archive").into());
     }
+    if label.is_complete {
+        keeping(cache.keep(&label, &written.manifest), &mut report);
+    }
     // What earlier runs left, now that something newer is known to be whole.
     for ((n, target), catalog) in targets.iter().zip(&catalogs) {
         if report.targets[*n].is_published && label.is_complete {
@@ -208,6 +257,17 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     drop(lock);
     report.executed = true;
     Ok(report)
+}
+
+/// Says so if the manifest cannot be kept: that is no reason to do without an archive.
+fn keeping(outcome: std::io::Result<()>, report: &mut Report) {
+    if let Err(error) = outcome {
+        let why = crate::failure::plain_errnos(&error.to_string());
+        let note = format!("keeping the manifest: {why}; the next archive may be a full one");
+        if !report.notes.contains(&note) {
+            report.notes.push(note);
+        }
+    }
 }
 
 /// The declared persist tree, with this machine's users.
@@ -238,7 +298,8 @@ fn open(
 
 type Made = (Label, Written, Vec<crate::archive::Result<()>>);
 
-/// Writes the data object to all targets.
+/// Writes the data object to all targets; nothing if nothing changed since the archive that it
+/// would build on.
 #[allow(clippy::too_many_arguments)] // each is named where it is called
 fn make(
     cx: &Context,
@@ -247,9 +308,10 @@ fn make(
     tree: &PersistTree,
     sources: &Sources,
     mut head: Machine,
+    choice: Option<&Choice<'_>>,
     targets: &[&dyn Target],
     progress: &dyn Progress,
-) -> anyhow::Result<Made> {
+) -> anyhow::Result<Option<Made>> {
     let exclude = sources::exclude(&settings.archive.exclude)?;
     let opened = sources.open(tree, &exclude)?;
     head.stores = opened.iter().map(|open| open.store.clone()).collect();
@@ -269,15 +331,38 @@ fn make(
             });
         }
     }
+    let older = || choice.map_or_else(|| Ok(Box::new(std::iter::empty()) as _), Choice::older);
+    let before = choice.map(|choice| Before {
+        parents: choice.parents(),
+        begun: choice.label.time.timestamp(),
+        older: &older,
+    });
+    let since = before.as_ref().map(|before| {
+        progress.begin("looking for changes", Unit::Bytes, None);
+        let since = Since::look(&inputs, before, None, cx.interrupt);
+        progress.end();
+        since
+    });
+    let since = since.transpose()?;
+    let commit = head.config.as_ref().map(|config| config.commit.clone());
+    let is_dirty = head.config.as_ref().is_some_and(|config| config.is_dirty);
+    if let (Some(choice), Some(since)) = (choice, &since)
+        && !since.has_changed()
+        && incomplete.is_empty()
+        && (&choice.label.commit, choice.label.is_dirty) == (&commit, is_dirty)
+    {
+        return Ok(None);
+    }
+    head.parent = choice.map(|choice| choice.label.id.to_string());
     let mut label = Label {
         machine: head.machine.clone(),
         id: head.id.parse().map_err(anyhow::Error::msg)?,
-        parent: None,
-        position: 0,
+        parent: choice.map(|choice| choice.label.id.clone()),
+        position: choice.map_or(0, |choice| choice.label.position + 1),
         time: cx.now,
         is_complete: false,
-        commit: head.config.as_ref().map(|config| config.commit.clone()),
-        is_dirty: head.config.as_ref().is_some_and(|config| config.is_dirty),
+        commit,
+        is_dirty,
         totals: Default::default(),
         suffix: encryption.suffix().into(),
         recipients: encryption.recipients().to_vec(),
@@ -299,7 +384,7 @@ fn make(
         machine: &head,
         inputs: &inputs,
         incomplete,
-        since: None,
+        since: before.as_ref().zip(since.as_ref()),
     };
     let mut sink = encryption.sink(&mut fan)?;
     let written = draft.write(&mut sink, cx.interrupt, &mut |now| {
@@ -326,7 +411,7 @@ fn make(
     label.data_sha256 = sha256;
     label.manifest_sha256 = written.manifest_sha256;
     label.index_sha256 = written.index_sha256;
-    Ok((label, written, outcomes))
+    Ok(Some((label, written, outcomes)))
 }
 
 /// Reads the data object back, and publishes the label if it is what was written. Until then

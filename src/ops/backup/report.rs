@@ -29,6 +29,12 @@ pub struct Report {
     pub targets: Vec<Published>,
     /// The archive's id.
     pub id: Option<String>,
+    /// The archive it builds on; none: it is a full one.
+    pub parent: Option<String>,
+    /// Why it is a full one although nobody asked for that.
+    pub full_because: Option<String>,
+    /// The archive since which nothing changed: no other one was made.
+    pub unchanged_since: Option<String>,
     /// What it holds in all.
     pub totals: Totals,
     /// Its size as stored.
@@ -130,6 +136,9 @@ impl Report {
                 })
                 .collect(),
             id: None,
+            parent: None,
+            full_because: None,
+            unchanged_since: None,
             totals: Totals::default(),
             data_bytes: 0,
             data_sha256: None,
@@ -151,6 +160,7 @@ impl Report {
 
     pub(super) fn made(&mut self, label: &Label, written: &Written) {
         self.id = Some(label.id.to_string());
+        self.parent = label.parent.as_ref().map(ToString::to_string);
         self.totals = written.totals;
         self.data_bytes = label.data_bytes;
         self.data_sha256 = Some(label.data_sha256);

@@ -81,6 +81,12 @@ impl Sources {
         Ok(Self(sources))
     }
 
+    /// What the stores are called in an archive.
+    pub(super) fn names(&self) -> Vec<Bytes> {
+        let name = |source: &Source| Bytes(source.path.as_os_str().as_bytes().to_vec());
+        self.0.iter().map(name).collect()
+    }
+
     /// Takes a snapshot of every store that can. Those of interrupted runs go first.
     pub(super) fn freeze(&mut self, id: &Id) -> anyhow::Result<()> {
         for source in self.0.iter_mut().filter(|source| source.has_snapshots) {

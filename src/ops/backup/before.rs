@@ -1,0 +1,134 @@
+//! Which archive the next one builds on, and what it says of the tree.
+
+use super::cache::{Cache, Manifest};
+use super::{Seal, Signature, Trust};
+use crate::archive::base::Older;
+use crate::archive::label::{DATA, Label};
+use crate::archive::manifest::{Bytes, Parent};
+use crate::archive::read::{Archive, Source};
+use crate::archive::{Result, chain};
+use crate::target::Target;
+use crate::target::catalog::Catalog;
+
+/// An archive to build on, and where its manifest is.
+pub(super) struct Choice<'t> {
+    pub(super) label: Label,
+    /// It and those that it builds on, the full one first.
+    pub(super) chain: Vec<Label>,
+    manifest: Place<'t>,
+}
+
+enum Place<'t> {
+    Kept(Manifest),
+    /// At a target.
+    There(Box<dyn Source + 't>),
+}
+
+/// What decides whether an archive can be built on.
+pub(super) struct Terms<'a> {
+    /// How many archives a chain may have.
+    pub(super) most: u64,
+    /// How the next data object's name ends, and who can read it.
+    pub(super) suffix: &'a str,
+    pub(super) recipients: &'a [String],
+    /// The stores that are archived.
+    pub(super) stores: &'a [Bytes],
+    pub(super) seal: Option<&'a Seal>,
+    pub(super) trust: Option<&'a Trust>,
+}
+
+impl<'t> Choice<'t> {
+    /// The newest archive that every target has whole, with all that it builds on.
+    ///
+    /// # Errors
+    /// Why there is none: the next archive is a full one.
+    pub(super) fn of(
+        targets: &[(&'t dyn Target, &Catalog)],
+        terms: &Terms<'_>,
+        cache: &Cache,
+    ) -> Result<Self, String> {
+        let (first, others) = targets.split_first().ok_or("there is no target")?;
+        let is_everywhere = |label: &&Label| {
+            let is_there = |(_, catalog): &(_, &Catalog)| {
+                catalog.is_whole(label) && catalog.labels.contains(label)
+            };
+            label.is_complete && is_there(first) && others.iter().all(is_there)
+        };
+        let label = (first.1.labels.iter().rev().find(is_everywhere))
+            .ok_or("there is no archive that every target has")?;
+        if label.position + 1 >= terms.most {
+            return Err(format!(
+                "{} archives build on each other",
+                label.position + 1
+            ));
+        }
+        // Whoever is to read the next one must be able to read this one.
+        if label.suffix != terms.suffix || label.recipients != terms.recipients {
+            return Err("others are to read it than could read the last one".into());
+        }
+        for (target, _) in targets {
+            check_signature(*target, label, terms)?;
+        }
+        let parents = chain::parents(&first.1.labels, label).map_err(|error| error.told())?;
+        let chain = parents.into_iter().chain([label]).cloned().collect();
+        let manifest = match cache.manifest(label) {
+            Some(manifest) => Place::Kept(manifest),
+            None if label.suffix == DATA => {
+                let source = first.0.get(&label.data_name());
+                Place::There(source.map_err(|error| error.told())?)
+            }
+            None => return Err("the last one's manifest is not kept here".into()),
+        };
+        let choice = Self {
+            label: label.clone(),
+            chain,
+            manifest,
+        };
+        match choice.stores().map_err(|error| error.told())? == terms.stores {
+            true => Ok(choice),
+            false => Err("other stores are archived than before".into()),
+        }
+    }
+
+    fn stores(&self) -> Result<Vec<Bytes>> {
+        Ok(match &self.manifest {
+            Place::Kept(manifest) => manifest.stores.clone(),
+            Place::There(source) => {
+                let archive = Archive::open(source.as_ref(), &self.label)?;
+                let stores = archive.machine().stores.iter();
+                stores.map(|store| store.path.clone()).collect()
+            }
+        })
+    }
+
+    /// What the next archive's manifest says of its parents.
+    pub(super) fn parents(&self) -> Vec<Parent> {
+        let parent = |label: &Label| Parent {
+            id: label.id.to_string(),
+            index_sha256: label.index_sha256,
+        };
+        self.chain.iter().map(parent).collect()
+    }
+
+    /// The records of its manifest.
+    pub(super) fn older(&self) -> Result<Older<'_>> {
+        match &self.manifest {
+            Place::Kept(manifest) => manifest.records(),
+            Place::There(source) => {
+                let archive = Archive::open(source.as_ref(), &self.label)?;
+                Ok(Box::new(archive.records().map(|record| Ok(record?.0))))
+            }
+        }
+    }
+}
+
+fn check_signature(target: &dyn Target, label: &Label, terms: &Terms<'_>) -> Result<(), String> {
+    let Some(trust) = terms.trust else {
+        return Ok(());
+    };
+    match trust.look(target, label).map_err(|error| error.told())? {
+        Signature::Refused { why } => Err(format!("the signature of the last one: {why}")),
+        Signature::Unsigned if terms.seal.is_some() => Err("the last one is not signed".into()),
+        _ => Ok(()),
+    }
+}
