@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use state_api::{Error, Interrupt};
 use state_linux::lock::{Lock, Taken};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Directory of the run-time records, below the root directory.
@@ -61,11 +62,28 @@ impl Context<'_> {
     pub fn lock(&self) -> anyhow::Result<Lock> {
         let path = self.run_dir().join("lock");
         let doing = || format!("locking {}", path.display());
-        match Lock::take(&path).map_err(|error| Error::os(doing(), error))? {
+        let taken = match Lock::take(&path) {
+            // A machine that does not run has its /run on a disk: that must not be in the way of
+            // making room on it.
+            Err(error) if self.root_dir != Path::new("/") && is_full(&error) => {
+                Lock::take_directory(&self.root_dir)
+            }
+            taken => taken,
+        };
+        match taken.map_err(|error| Error::os(doing(), error))? {
             Taken::Mine(lock) => Ok(lock),
             Taken::Held { by } => Err(Locked { by }).with_context(doing),
         }
     }
+}
+
+/// Whether nothing can be written there.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem
+    )
 }
 
 /// Another run of `state` is changing something.

@@ -68,7 +68,7 @@ impl fmt::Display for Reason {
             Self::Monthly => "monthly",
             Self::Yearly => "yearly",
             Self::NoRule => "no rule configured",
-            Self::NotOurs => "not named by state",
+            Self::NotOurs => "named by hand",
             Self::AgeUnknown => "age unknown",
             Self::ClockWrong => "the clock is wrong",
             Self::Parent => "others build on it",

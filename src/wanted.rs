@@ -39,14 +39,18 @@ impl Wanted {
     /// Finds it among `things`, oldest first; `kind` is what they are called: `past root`.
     ///
     /// # Errors
-    /// [`Error::Missing`], or [`Error::Refused`] if several begin like that.
+    /// [`Error::Unlisted`], or [`Error::Refused`] if several begin like that.
     pub fn find<'a, T>(
         &self,
         things: &'a [T],
         kind: &str,
         name_of: impl Fn(&T) -> &str,
     ) -> Result<&'a T> {
-        let missing = |what| Err(Error::Missing { what });
+        let listed_by = match kind {
+            "past root" => "state roots list",
+            _ => "state snapshot list",
+        };
+        let missing = |what| Err(Error::Unlisted { what, listed_by });
         let wanted = match self {
             Self::Latest => {
                 return things

@@ -70,7 +70,7 @@ Exit status:
     2  usage or configuration
     3  done in part: run again to finish
     4  refused: no blank, a stale plan, not understood, or it would destroy
-    5  needs attention: status, doctor or drill found something
+    5  needs attention: status or doctor found something
    10  no such archive
    11  another run holds the lock
    12  key or signature
@@ -139,6 +139,26 @@ fn usage_errors_exit_with_2() {
         );
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_target_that_nobody_configured_is_a_usage_error() {
+    let machine = machines().join("nixos-btrfs");
+    let ran = state(&[
+        "--root",
+        text_of(&machine),
+        "archives",
+        "list",
+        "--from",
+        "usbb",
+    ]);
+    assert_eq!(ran.exit, Some(2), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("usbb: no target of that name is configured\nhint: "),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

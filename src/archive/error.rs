@@ -50,6 +50,14 @@ pub enum Error {
         /// The cure.
         cure: String,
     },
+    /// No target of that name is configured.
+    #[error("{target}: no target of that name is configured")]
+    Unconfigured {
+        /// The name.
+        target: String,
+        /// The cure.
+        cure: String,
+    },
     /// A target cannot be used.
     #[error("{target}: {why}")]
     Target {
@@ -128,8 +136,15 @@ impl Error {
             Self::Unsigned { .. } => {
                 Some("if you trust the place it comes from, say so with --allow-unsigned".into())
             }
-            Self::Key { cure, .. } | Self::Target { cure, .. } | Self::Denied { cure, .. } => {
-                Some(cure.clone())
+            Self::Key { cure, .. }
+            | Self::Target { cure, .. }
+            | Self::Denied { cure, .. }
+            | Self::Unconfigured { cure, .. } => Some(cure.clone()),
+            // Past roots and snapshots are seldom on the disk that archives are written to.
+            Self::Other(state_api::Error::Os { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Some("the disk it is written to is full; nothing was deleted to make room: make some, or use another".into())
             }
             Self::Other(error) => error.hint(),
         }

@@ -72,12 +72,27 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             width: width.clamp(20, 90),
             scenes: 0,
         };
-        demo::run(options, cx.interrupt, &mut voice)?
+        match demo::run(options, cx.interrupt, &mut voice) {
+            // `state demo | head`: the play ends, and its stage is taken down, without a word.
+            Err(error) if nobody_listens(&error) => return Ok(Exit::Done),
+            played => played?,
+        }
     };
     globals.show(&report, human)?;
     Ok(match report.differences.is_empty() {
         true => Exit::Done,
         false => Exit::Verification,
+    })
+}
+
+/// Whether what failed was to tell it, to a reader that went away.
+fn nobody_listens(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let source = match cause.downcast_ref() {
+            Some(state_api::Error::Os { source, .. }) => Some(source),
+            _ => cause.downcast_ref::<io::Error>(),
+        };
+        source.is_some_and(|source| source.kind() == io::ErrorKind::BrokenPipe)
     })
 }
 

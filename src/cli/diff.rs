@@ -86,6 +86,14 @@ pub fn on_machine(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(paths::normal(&absolute).map_err(fault)?)
 }
 
+/// A path in something that is not the running root: relative ones begin at its top.
+///
+/// # Errors
+/// It holds `..`.
+pub fn in_tree(path: &Path) -> anyhow::Result<PathBuf> {
+    on_machine(&Path::new("/").join(path))
+}
+
 /// Runs the verb.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ impl Exit {
             Self::Usage => "usage or configuration",
             Self::Partial => "done in part: run again to finish",
             Self::Refused => "refused: no blank, a stale plan, not understood, or it would destroy",
-            Self::Attention => "needs attention: status, doctor or drill found something",
+            Self::Attention => "needs attention: status or doctor found something",
             Self::NoSuchArchive => "no such archive",
             Self::Locked => "another run holds the lock",
             Self::Key => "key or signature",
@@ -133,6 +133,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             archive::Error::Newer { .. } => Exit::Refused,
             archive::Error::Missing { .. } => Exit::NoSuchArchive,
             archive::Error::Key { .. } | archive::Error::Unsigned { .. } => Exit::Key,
+            archive::Error::Unconfigured { .. } => Exit::Usage,
             archive::Error::Target { .. } | archive::Error::Denied { .. } => Exit::Failed,
             archive::Error::Other(error) => exit_of_kind(error.kind()),
         }

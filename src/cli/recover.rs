@@ -1,6 +1,6 @@
 //! `state roots recover`: shows what was brought back.
 
-use super::diff::on_machine;
+use super::diff::{in_tree, on_machine};
 use super::output::{FAINT, GOOD, Screen, WARN};
 use super::{Exit, Globals, size};
 use crate::ops::recover::{self, Options, Report};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// its place is never replaced.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What, by its path on the machine.
+    /// What, by its path in the past root, from the top of it.
     path: PathBuf,
     /// From which past root; by default the newest that holds it.
     #[arg(long, value_name = "NAME")]
@@ -34,7 +34,7 @@ pub struct Args {
 /// Those of [`recover`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let options = Options {
-        path: on_machine(&args.path)?,
+        path: in_tree(&args.path)?,
         from: args.from,
         to: args.to.as_deref().map(on_machine).transpose()?,
     };

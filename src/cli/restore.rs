@@ -3,7 +3,7 @@
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
 use super::size::{entries, moment, size};
-use super::{Exit, Globals, Screen};
+use super::{Exit, Globals, Screen, exit};
 use crate::failure::Failure;
 use crate::ops::archives::Which;
 use crate::ops::restore::{self, Kept, Options, Report, Restored};
@@ -116,6 +116,14 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let cx = globals.context(args.dry_run)?;
     let report = restore::run(&cx, &options, globals.progress().as_ref())?;
     globals.show(&report, human)?;
+    if args.dry_run {
+        let demanded = report.signature.demand(&report.id, options.allow_unsigned);
+        return match demanded {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) if globals.json => Ok(exit::exit_of(&error)), // one object is printed
+            Err(error) => Err(error),
+        };
+    }
     Ok(match report.is_partial() {
         true => Exit::Partial,
         false => Exit::Done,

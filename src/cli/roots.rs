@@ -140,7 +140,7 @@ pub fn human_show(listed: &Listed, out: &mut Screen<'_>) -> io::Result<()> {
     writeln!(out, "past root  {}", root.name)?;
     match root.rotated_at {
         Some(at) => writeln!(out, "put away   {} ({})", size::moment(at), out.age(at))?,
-        None => writeln!(out, "put away   unknown: not named by state")?,
+        None => writeln!(out, "put away   unknown: named by hand")?,
     }
     match kept_by.is_empty() {
         true => writeln!(
@@ -267,7 +267,7 @@ mod tests {
             "\
 name                       put away     kept by
 20261001T070000Z-0a1b2c3d  51 days ago  nothing: the next gc deletes it
-before-the-move            unknown      not named by state
+before-the-move            unknown      named by hand
 20261119T070000Z-6d3f20c1  2 days ago   pinned, days
 "
         );

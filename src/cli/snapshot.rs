@@ -49,6 +49,9 @@ enum Verb {
     Rollback {
         /// Which.
         name: Wanted,
+        /// Give up the tree that was replaced before and is still kept, or an interrupted restore.
+        #[arg(long)]
+        forget_replaced: bool,
         /// Change nothing.
         #[arg(long)]
         dry_run: bool,
@@ -87,9 +90,13 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
                 return Ok(Exit::Partial);
             }
         }
-        Verb::Rollback { name, dry_run } => {
+        Verb::Rollback {
+            name,
+            forget_replaced: forget,
+            dry_run,
+        } => {
             if !dry_run {
-                let plan = snapshot::rollback(&globals.context(true)?, store, &name)?;
+                let plan = snapshot::rollback(&globals.context(true)?, store, &name, forget)?;
                 let question = format!(
                     "Roll {} back to {}? What it holds now is kept for `state undo`.",
                     plan.store.display(),
@@ -99,7 +106,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
                     return Err(Failure::refused("not confirmed: the store stays as it is").into());
                 }
             }
-            let report = snapshot::rollback(&globals.context(dry_run)?, store, &name)?;
+            let report = snapshot::rollback(&globals.context(dry_run)?, store, &name, forget)?;
             globals.show(&report, human_rollback)?;
         }
         Verb::Prune { names, dry_run } => {
@@ -334,7 +341,7 @@ mod tests {
 store     name                taken        kept by
 /persist  20261121T110000Z    1 hour ago   newest, hourly
 /persist  20261101T110000Z    20 days ago  nothing: the next prune deletes it
-/persist  before-the-upgrade  1 day ago    not named by state
+/persist  before-the-upgrade  1 day ago    named by hand
 /data has no snapshots
 /usb is on a filesystem without snapshots
 "

@@ -90,7 +90,7 @@ fn zero_keeps_none_but_the_pinned_and_the_foreign() {
         shown(&past_roots(&roots, policy, at(NOW))),
         [
             "20260901T000000Z-a: goes",
-            "before-the-move: not named by state",
+            "before-the-move: named by hand",
             "20261119T000000Z-b: pinned",
             "20261120T000000Z-c: goes",
         ]
@@ -110,7 +110,7 @@ fn names_of_other_makers_are_never_touched_and_count_for_nothing() {
         [
             "20260101T000000Z-a: goes",
             "20260102T000000Z-b: newest, last",
-            "by-hand: not named by state",
+            "by-hand: named by hand",
         ]
     );
 }
@@ -279,7 +279,7 @@ fn reasons_are_given_and_hand_made_names_stay() {
         [
             "2026-11-20T09:10:00Z: daily",
             "2026-11-21T11:10:00Z: goes",
-            "before the upgrade: not named by state",
+            "before the upgrade: named by hand",
             "2026-11-21T11:50:00Z: newest, last, daily",
         ]
     );

@@ -123,9 +123,8 @@ pub fn open(settings: &Settings, name: &str) -> Result<Box<dyn Target>> {
         None if name.contains("://") => name,
         None => {
             let known: Vec<&str> = settings.target.keys().map(String::as_str).collect();
-            return Err(Error::Target {
+            return Err(Error::Unconfigured {
                 target: name.to_owned(),
-                why: "no target of that name is configured".into(),
                 cure: if known.is_empty() {
                     "add [target.NAME] with a url, or give the URL itself".into()
                 } else {

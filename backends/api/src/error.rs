@@ -27,6 +27,14 @@ pub enum Error {
         /// The thing, named as the user names it.
         what: String,
     },
+    /// One of several things that have names was asked for, and none has that name.
+    #[error("{what} does not exist")]
+    Unlisted {
+        /// The thing, named as the user names it.
+        what: String,
+        /// The command that lists those that do.
+        listed_by: &'static str,
+    },
     /// This engine cannot do that at all (see its capabilities).
     #[error("{what} is not supported by the {engine} engine")]
     Unsupported {
@@ -133,6 +141,7 @@ impl Error {
                 _ => None,
             },
             Self::Recovery { cause, .. } => cause.hint(),
+            Self::Unlisted { listed_by, .. } => Some(format!("`{listed_by}` shows what there is")),
             _ => None,
         }
     }
@@ -328,10 +337,11 @@ impl Refusal {
                 format!("take `{child}@blank`, or move the child out of root")
             }
             Self::Unsafe { cure, .. } => cure.clone(),
-            Self::NotWhatItClaims { .. }
-            | Self::BadName(_)
-            | Self::ReadOnly { .. }
-            | Self::InUse { .. } => return None,
+            Self::InUse { .. } => "stop or unmount what uses it, then run the command again".into(),
+            Self::ReadOnly { .. } => "`dmesg` says why: a filesystem that found errors gives up \
+                 writing; check it from a rescue system, or mount it read-write"
+                .into(),
+            Self::NotWhatItClaims { .. } | Self::BadName(_) => return None,
         })
     }
 }

@@ -22,6 +22,19 @@ pub enum Taken {
 }
 
 impl Lock {
+    /// Takes the lock on a directory, for where nothing can be written. Never waits.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its filesystem has no locks.
+    pub fn take_directory(path: &Path) -> io::Result<Taken> {
+        let dir = File::open(path)?;
+        match dir.try_lock() {
+            Ok(()) => Ok(Taken::Mine(Self(dir))),
+            Err(TryLockError::WouldBlock) => Ok(Taken::Held { by: None }),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Takes the lock on the file `path`, which is made, with its directory, if it is missing.
     /// Never waits.
     ///
@@ -41,9 +54,11 @@ impl Lock {
             .open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                // Only for the message that the next one prints; the lock itself is the kernel's.
-                file.set_len(0)?;
-                writeln!(file, "{}", std::process::id())?;
+                // Only for the message that the next one prints, so a full disk does not matter; the
+                // lock itself is the kernel's.
+                let told = file.set_len(0);
+                told.and_then(|()| writeln!(file, "{}", std::process::id()))
+                    .unwrap_or(());
                 Ok(Taken::Mine(Self(file)))
             }
             Err(TryLockError::WouldBlock) => {
@@ -61,6 +76,18 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_locked_without_writing_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = Lock::take_directory(dir.path()).unwrap();
+        assert!(matches!(taken, Taken::Mine(_)));
+        let second = Lock::take_directory(dir.path()).unwrap();
+        assert!(matches!(second, Taken::Held { by: None }));
+        drop(taken);
+        let third = Lock::take_directory(dir.path()).unwrap();
+        assert!(matches!(third, Taken::Mine(_)));
+    }
 
     #[test]
     fn a_second_taker_learns_who_holds_it_and_gets_it_afterwards() {

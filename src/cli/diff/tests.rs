@@ -175,3 +175,14 @@ fn the_report_is_the_json() {
     });
     assert_eq!(json, expected);
 }
+
+#[test]
+fn paths_in_a_past_root_begin_at_its_top() {
+    for path in ["etc/one", "/etc/one", "./etc//one"] {
+        assert_eq!(
+            super::in_tree(Path::new(path)).unwrap(),
+            Path::new("/etc/one")
+        );
+    }
+    assert!(super::in_tree(Path::new("../etc")).is_err());
+}

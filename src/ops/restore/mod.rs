@@ -26,7 +26,7 @@ use anyhow::Context as _;
 use marker::Marker;
 use owners::Used;
 use state_api::{Refusal, SnapshotStore, View};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,14 @@ pub struct Options {
     pub allow_unsigned: bool,
     /// Give up the tree that an earlier restore replaced and that is still kept.
     pub forget_replaced: bool,
+}
+
+/// Whether a staging directory holds what an interrupted restore put there.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(in crate::ops) fn is_of_a_restore(stage: BorrowedFd<'_>) -> state_api::Result<bool> {
+    Ok(matches!(Marker::look(stage)?, marker::Found::Marker(_)))
 }
 
 /// One store to be restored.

@@ -3,10 +3,13 @@
 use super::{Store, one_store, open};
 use crate::context::Context;
 use crate::copy::{self, Copied, Fidelity};
+use crate::failure::Failure;
+use crate::ops::restore::is_of_a_restore;
 use crate::wanted::Wanted;
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::{Error, Outcome, SnapshotName, SnapshotStore, View};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// What rolling a store back did, or would do.
@@ -28,14 +31,28 @@ pub struct Rollback {
 /// the snapshot stays as it is.
 ///
 /// # Errors
-/// The store is in use, the disk is full, or the run was interrupted: the store is as it was.
-pub fn rollback(cx: &Context, named: Option<&Path>, to: &Wanted) -> anyhow::Result<Rollback> {
+/// The store is in use, the disk is full, or the run was interrupted: the store is as it was. It is
+/// refused while a tree that was replaced before is still kept, unless that is given up.
+pub fn rollback(
+    cx: &Context,
+    named: Option<&Path>,
+    to: &Wanted,
+    forget_replaced: bool,
+) -> anyhow::Result<Rollback> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    rollback_in(cx, one_store(cx, named)?, to)
+    rollback_in(cx, one_store(cx, named)?, to, forget_replaced)
 }
 
-pub(super) fn rollback_in(cx: &Context, mut store: Store, to: &Wanted) -> anyhow::Result<Rollback> {
+pub(super) fn rollback_in(
+    cx: &Context,
+    mut store: Store,
+    to: &Wanted,
+    forget_replaced: bool,
+) -> anyhow::Result<Rollback> {
     let (name, view) = open(&store, to)?;
+    if !forget_replaced {
+        nothing_is_lost(&mut store)?;
+    }
     let mut report = Rollback {
         executed: false,
         store: store.path.clone(),
@@ -56,6 +73,27 @@ pub(super) fn rollback_in(cx: &Context, mut store: Store, to: &Wanted) -> anyhow
         }
         Err(cause) => Err(cause).context(doing),
     }
+}
+
+/// Refuses to give up what an earlier restore or rollback left for somebody.
+fn nothing_is_lost(store: &mut Store) -> anyhow::Result<()> {
+    let facts = store.engine.survey()?;
+    let path = store.path.display();
+    if facts.has_replaced {
+        let fact = format!("{path} still keeps the tree that was replaced before");
+        return Err(Failure::refused(fact)
+            .hint(format!(
+                "`state undo {path}` puts it back; --forget-replaced gives it up for this rollback"
+            ))
+            .into());
+    }
+    if facts.has_staged && is_of_a_restore(store.engine.stage()?.as_fd())? {
+        let fact = format!("an interrupted restore is staged for {path}");
+        return Err(Failure::refused(fact)
+            .hint("the same `state restore` finishes it; --forget-replaced gives it up for this rollback")
+            .into());
+    }
+    Ok(())
 }
 
 fn put_back(

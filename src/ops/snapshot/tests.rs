@@ -153,17 +153,17 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     taken(&machine, &store, Some("a"));
     fs::write(store.path().join("file"), "two").unwrap();
 
-    let dry = rollback_in(&machine.dry(), opened(&store), &wanted("a")).unwrap();
+    let dry = rollback_in(&machine.dry(), opened(&store), &wanted("a"), false).unwrap();
     assert!(!dry.executed && !store.survey().unwrap().has_staged);
     // In use: nothing changes and nothing is left over.
-    let error = rollback_in(&machine.cx(), opened(&store), &wanted("a")).unwrap_err();
+    let error = rollback_in(&machine.cx(), opened(&store), &wanted("a"), false).unwrap_err();
     assert_eq!(class(&error), "Refused");
     let after = After::asked(1);
     let cx = Context {
         interrupt: &after,
         ..machine.cx()
     };
-    let error = rollback_in(&cx, opened(&store), &wanted("a")).unwrap_err();
+    let error = rollback_in(&cx, opened(&store), &wanted("a"), false).unwrap_err();
     assert_eq!(class(&error), "Interrupted");
     let facts = store.survey().unwrap();
     assert!(!facts.has_staged && !facts.has_replaced);
@@ -173,7 +173,7 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     );
 
     store.set_in_use(false);
-    let report = rollback_in(&machine.cx(), opened(&store), &wanted("a")).unwrap();
+    let report = rollback_in(&machine.cx(), opened(&store), &wanted("a"), false).unwrap();
     assert_eq!((report.executed, report.name.as_str()), (true, "a"));
     assert_eq!(
         fs::read_to_string(store.path().join("file")).unwrap(),
@@ -185,4 +185,10 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
         fs::read_to_string(store.path().join("file")).unwrap(),
         "two"
     );
+
+    // What was replaced is kept until somebody says otherwise.
+    let again = |forget| rollback_in(&machine.cx(), opened(&store), &wanted("a"), forget);
+    assert_eq!(class(&again(false).unwrap_err()), "Refused");
+    assert!(store.survey().unwrap().has_replaced);
+    assert!(again(true).unwrap().executed);
 }
