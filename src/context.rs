@@ -48,10 +48,7 @@ impl Context<'_> {
     /// Where records of this boot live: `ROOT/run/state`. In an initrd that is its own /run, which
     /// becomes that of the system; what root itself holds below /run is never seen again.
     pub fn run_dir(&self) -> PathBuf {
-        if self.root_dir != Path::new("/") && is_initrd() {
-            return Path::new("/").join(RUN_DIR);
-        }
-        self.root_dir.join(RUN_DIR)
+        run_dir(&self.root_dir, is_initrd)
     }
 
     /// Takes the lock that keeps two runs apart, until the value is dropped. Every verb that
@@ -101,6 +98,13 @@ impl Locked {
     }
 }
 
+fn run_dir(root_dir: &Path, is_initrd: impl Fn() -> bool) -> PathBuf {
+    match root_dir != Path::new("/") && is_initrd() {
+        true => Path::new("/").join(RUN_DIR),
+        false => root_dir.join(RUN_DIR),
+    }
+}
+
 /// Whether this process runs in an initrd, by systemd's sign of one, or by what `/` is there: the
 /// kernel's own first filesystem, which a system never sees.
 fn is_initrd() -> bool {
@@ -120,5 +124,24 @@ impl fmt::Debug for Context<'_> {
             .field("boot_id", &self.boot_id)
             .field("dry_run", &self.dry_run)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initrd_leaves_nothing_in_the_root_that_it_prepares() {
+        for (root_dir, is_initrd, expected) in [
+            ("/", false, "/run/state"),
+            ("/", true, "/run/state"),
+            ("/sysroot", true, "/run/state"),
+            ("/mnt", false, "/mnt/run/state"),
+        ] {
+            let found = run_dir(Path::new(root_dir), || is_initrd);
+            assert_eq!(found, Path::new(expected), "{root_dir} {is_initrd}");
+        }
+        assert!(!is_initrd(), "tests run on a whole system");
     }
 }

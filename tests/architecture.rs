@@ -126,3 +126,33 @@ fn programs_are_started_in_one_place() {
         .collect();
     assert_eq!(offences, Vec::<String>::new());
 }
+
+/// A table of what is tested is only worth something while the tests are there.
+#[test]
+fn tests_that_the_documents_name_exist() {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    sources(&root().join("tests"), &mut files);
+    let text: String = files
+        .iter()
+        .map(|file| fs::read_to_string(file).expect("a source file is text"))
+        .collect();
+    let document = fs::read_to_string(root().join("docs/design/persist.md")).expect("it is there");
+    let named: Vec<&str> = document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| {
+            word.contains('_')
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+        })
+        .collect();
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<&&str> = named
+        .iter()
+        .filter(|name| !text.contains(&format!("fn {name}(")))
+        .collect();
+    assert_eq!(missing, [&""; 0]);
+}

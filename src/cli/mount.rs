@@ -60,15 +60,32 @@ fn exit(report: &Report) -> Exit {
 /// The entries that could not be put in place, as failures are told.
 fn failures(report: &Report) -> Vec<Told> {
     let exit = exit(report).code();
-    let of_entry = |entry: &EntryReport| match &entry.status {
-        Status::Failed { error, hint } => Some(Told {
-            error: format!("putting {} in place: {error}", Shown(&entry.path)),
+    // A store that is missing is one failure, not one for each of its entries.
+    let mut by_reason: Vec<(&Status, Vec<&EntryReport>)> = Vec::new();
+    for entry in &report.entries {
+        if let Status::Failed { .. } = entry.status {
+            match by_reason.iter_mut().find(|(why, _)| **why == entry.status) {
+                Some((_, entries)) => entries.push(entry),
+                None => by_reason.push((&entry.status, vec![entry])),
+            }
+        }
+    }
+    let of_reason = |(status, entries): (&Status, Vec<&EntryReport>)| {
+        let Status::Failed { error, hint } = status else {
+            return None;
+        };
+        let first = Shown(&entries[0].path);
+        let what = match entries.len() {
+            1 => first.to_string(),
+            n => format!("{first} and {} more", n - 1),
+        };
+        Some(Told {
+            error: format!("putting {what} in place: {error}"),
             excerpt: None,
             hint: hint.clone(),
             also: Vec::new(),
             exit,
-        }),
-        _ => None,
+        })
     };
     let trouble = report.trouble.iter().map(|trouble| Told {
         error: trouble.clone(),
@@ -77,10 +94,8 @@ fn failures(report: &Report) -> Vec<Told> {
         also: Vec::new(),
         exit,
     });
-    report
-        .entries
-        .iter()
-        .filter_map(of_entry)
+    (by_reason.into_iter())
+        .filter_map(of_reason)
         .chain(trouble)
         .collect()
 }
@@ -202,9 +217,10 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     count(planned, "to put in place");
     count(in_place, "in place already");
     count(report.failed(), "failed");
-    match counts.is_empty() {
-        true => writeln!(out, "nothing is declared"),
-        false => writeln!(out, "{}", counts.join(", ")),
+    match (counts.is_empty(), report.entries.is_empty()) {
+        (true, true) => writeln!(out, "nothing is declared"),
+        (true, false) => Ok(()), // all was left out, and said so
+        (false, _) => writeln!(out, "{}", counts.join(", ")),
     }
 }
 
@@ -247,17 +263,18 @@ mod tests {
             ("/c", Method::Bind, failure()),
             ("/d", Method::Bind, Status::InPlace),
             ("/e", Method::Bind, left),
+            ("/f", Method::Bind, failure()),
         ]);
         let text = Screen::text(None, |out| human(&report, out));
         let expected = "\
 /a\\nb: mounted
 /b: linked
 /e: left out: it is not in the store yet
-2 put in place, 1 in place already, 1 failed
+2 put in place, 1 in place already, 2 failed
 ";
         assert_eq!(text, expected);
         let told = Told {
-            error: "putting /c in place: something else is mounted there".into(),
+            error: "putting /c and 1 more in place: something else is mounted there".into(),
             excerpt: None,
             hint: Some("unmount /c".into()),
             also: Vec::new(),

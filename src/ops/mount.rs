@@ -426,7 +426,11 @@ fn unknown_users(tree: &PersistTree) -> impl Iterator<Item = EntryReport> {
                 method: Method::Bind,
                 status: Status::Failed {
                     error: format!("{} {}", unresolved.user, unresolved.why),
-                    hint: None,
+                    hint: Some(
+                        "make the user, or take the entries out; the next `state mount` puts them \
+                         in place"
+                            .into(),
+                    ),
                 },
             }
         })

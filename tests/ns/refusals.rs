@@ -220,4 +220,46 @@ ns! {
         assert_eq!(told, [failed, "/srv/other: done"]);
         assert!(Path::new(&machine.at("/persist/srv/data")).exists());
     }
+
+    fn ns_a_store_that_is_not_mounted_is_told_once_and_holds_nothing_new(machine) {
+        let text = "[root]\nbackend = \"tmpfs\"\n[persist.\"/persist\"]\n\
+                    directories = [\"/srv/a\", \"/srv/b\", \"/srv/c\"]";
+        machine.configure(&[], text);
+        machine.directory("/persist", 0o755);
+        machine.write("/srv/d/f", "x");
+        let said = machine.state(["mount"]);
+        assert_eq!(
+            said.err,
+            "error: putting /etc/state/state.toml and 3 more in place: the store /persist cannot be used: \
+             it is not mounted: it is a directory of the root that is erased\n\
+             hint: the store is mounted before its entries are put in place\n"
+        );
+        let said = machine.state(["keep", "/srv/d"]);
+        assert_eq!(
+            (said.code, said.err.as_str()),
+            (
+                4,
+                "error: keeping /srv/d: the store /persist cannot be used: it is not mounted: it is a \
+                 directory of the root that is erased\nhint: mount it first\n"
+            )
+        );
+        assert!(!machine.at("/persist/srv").exists());
+    }
+
+    fn ns_entries_of_a_missing_user_are_named_and_stop_no_other(machine) {
+        machine.configure(&["/persist"], r#"
+            [persist."/persist"]
+            directories = ["/srv"]
+            [persist."/persist".users.bob]
+            directories = ["Documents", ".ssh"]
+        "#);
+        let said = machine.state(["mount"]);
+        assert_eq!(said.code, 3);
+        assert_eq!(
+            said.err,
+            "error: putting ~bob/Documents and 1 more in place: bob is not in the machine's /etc/passwd\n\
+             hint: make the user, or take the entries out; the next `state mount` puts them in place\n"
+        );
+        assert!(machine.is_same("/srv", "/persist/srv"));
+    }
 }

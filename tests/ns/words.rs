@@ -30,4 +30,30 @@ ns! {
         let options = String::from_utf8(findmnt.stdout).unwrap();
         assert!(options.trim().ends_with("x-gvfs-hide,x-gvfs-trash"), "{options}");
     }
+
+    fn ns_the_running_machine_notes_the_words_of_what_it_mounts(machine) {
+        // Its own /run, as long as the test lasts.
+        let options = [("mode", Some(std::ffi::OsStr::new("0755")))];
+        let run = state_linux::mount::tmpfs(&options, state_linux::mount::Attributes::empty()).unwrap();
+        state_linux::mount::attach(run, rustix::fs::CWD, Path::new("/run")).unwrap();
+        let place = machine.root();
+        let place = place.to_str().unwrap();
+        machine.configure(&["/persist"], &format!(
+            "[persist.\"{place}/persist\"]\nhide-mounts = true\ndirectories = [\"{place}/a\"]"
+        ));
+        let mount = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+            command.arg("--config").arg(machine.config()).args(["mount", "--early"]);
+            let early = command.status().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+            let late = command.arg("--config").arg(machine.config()).arg("mount").status().unwrap();
+            (early.success(), late.success())
+        };
+        assert_eq!(mount(), (true, true));
+        let table = std::fs::read_to_string(utab::TABLE).unwrap();
+        assert_eq!(table.matches("OPTS=x-gvfs-hide").count(), 1, "{table}");
+        assert!(table.contains(&format!(" TARGET={place}/a ")), "{table}");
+        assert_eq!(mount(), (true, true));
+        assert_eq!(std::fs::read_to_string(utab::TABLE).unwrap(), table);
+    }
 }
