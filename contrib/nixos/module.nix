@@ -155,6 +155,7 @@ let
   } // lib.optionalAttrs (cfg.root != null) { root = renderRoot cfg.root; };
   text = toTOML settings;
 
+  targets = cfg.settings.target or { };
   erases = cfg.root != null && cfg.root.backend != "tmpfs";
   command = "${cfg.package}/bin/state";
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
@@ -341,6 +342,34 @@ in
           RemainAfterExit = true;
           ExecStart = "${command} reset";
           TimeoutStartSec = "60s";
+        };
+      };
+    })
+    (mkIf (targets != { }) {
+      systemd.services.state-backup = {
+        description = "Archive the persist tree and publish the archive";
+        documentation = [ "man:state(1)" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ];
+        unitConfig.RequiresMountsFor = storePaths;
+        serviceConfig = {
+          Type = "oneshot";
+          ExecStart = "${command} backup";
+          Nice = 10;
+          IOSchedulingClass = "idle";
+          TimeoutStopSec = "3min";
+        }
+        // lib.optionalAttrs (builtins.any (target: target ? keep) (builtins.attrValues targets)) {
+          ExecStartPost = "${command} archives prune";
+        };
+      };
+      systemd.timers.state-backup = {
+        description = "Archive the persist tree every night";
+        wantedBy = [ "timers.target" ];
+        timerConfig = {
+          OnCalendar = "*-*-* 01:00";
+          RandomizedDelaySec = "3h";
+          Persistent = true;
         };
       };
     })

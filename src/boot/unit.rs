@@ -1,7 +1,8 @@
 //! The units of `contrib/systemd` with their blanks filled in. Pure.
 
 use crate::persist::PersistTree;
-use crate::settings::{OnFailure, Root};
+use crate::settings::{Keep, OnFailure, Root, Target};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ const WATCH: &str = include_str!("../../contrib/systemd/state-watch.service");
 const CHECK: &str = include_str!("../../contrib/systemd/state-check.service");
 const GC: &str = include_str!("../../contrib/systemd/state-gc.service");
 const GC_TIMER: &str = include_str!("../../contrib/systemd/state-gc.timer");
+const BACKUP: &str = include_str!("../../contrib/systemd/state-backup.service");
+const BACKUP_TIMER: &str = include_str!("../../contrib/systemd/state-backup.timer");
 
 /// Where the program is in every initrd.
 pub const IN_INITRD: &str = "/usr/bin/state";
@@ -75,6 +78,31 @@ pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Un
         .into_iter()
         .map(|(name, text)| (name, fill(text, &blanks)));
     filled.collect()
+}
+
+/// The units of the nightly backup; none without a target.
+pub fn backup(targets: &BTreeMap<String, Target>, tree: &PersistTree, program: &Path) -> Vec<Unit> {
+    if targets.is_empty() {
+        return Vec::new();
+    }
+    let program = word(program);
+    let stores = words(tree.stores().map(|(store, _)| store), "");
+    let has_rule = targets
+        .values()
+        .any(|target| target.keep != Keep::default());
+    let prune = match has_rule {
+        true => format!("{program} archives prune"),
+        false => String::new(),
+    };
+    let blanks = [
+        ("@PROGRAM@", program.as_str()),
+        ("@STORES@", &stores),
+        ("@PRUNE@", &prune),
+    ];
+    vec![
+        ("state-backup.service", fill(BACKUP, &blanks)),
+        ("state-backup.timer", fill(BACKUP_TIMER, &blanks)),
+    ]
 }
 
 /// The stores that early entries are in.
@@ -243,6 +271,29 @@ mod tests {
         ] {
             assert_eq!(word(Path::new(path)), expected);
         }
+    }
+
+    #[test]
+    fn a_backup_has_a_timer_where_there_is_a_target() {
+        let backup = |text: &str| {
+            let settings: Settings = text.parse().unwrap();
+            let tree = PersistTree::resolve(&settings, &Users::parse(b"", b"")).unwrap();
+            backup(&settings.target, &tree, Path::new("/opt/state"))
+        };
+        assert_eq!(backup("[persist.\"/persist\"]\n"), Vec::new());
+        let text = "[persist.\"/persist\"]\n[target.usb]\nurl = \"file:///mnt\"\n";
+        let without = backup(text);
+        assert!(!without[0].1.contains("prune"), "{}", without[0].1);
+        let with = backup(&format!("{text}keep = {{ last = 3 }}\n"));
+        let lines: Vec<&str> = with[0].1.lines().collect();
+        for line in [
+            "RequiresMountsFor=/persist",
+            "ExecStart=/opt/state backup",
+            "ExecStartPost=/opt/state archives prune",
+        ] {
+            assert!(lines.contains(&line), "{line}: {lines:?}");
+        }
+        assert_eq!(enabled_by(&with[1].1), ["timers.target.wants"]);
     }
 
     fn units(text: &str) -> Vec<Unit> {

@@ -97,7 +97,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         Verb::Prune { .. } => {
             let report = crate::ops::prune::run(&cx, which.from.as_deref())?;
             globals.show(&report, prune::human)?;
-            return prune::exit(&report);
+            return Ok(prune::exit(&report));
         }
         Verb::Show { id } => globals.show(&archives::show(&cx, &which, &id)?, human_show)?,
         Verb::Verify { id, all } => {

@@ -11,11 +11,11 @@ use anstyle::Style;
 use std::io::{self, Write as _};
 
 /// The exit status of a prune.
-pub(super) fn exit(report: &prune::Report) -> anyhow::Result<Exit> {
-    match prune::refusal(report) {
-        Some(refusal) => Err(refusal.into()),
-        None if report.is_partial() => Ok(Exit::Partial),
-        None => Ok(Exit::Done),
+pub(super) fn exit(report: &prune::Report) -> Exit {
+    match report.targets.iter().any(|target| target.is_append_only) {
+        true => Exit::Refused,
+        false if report.is_partial() => Exit::Partial,
+        false => Exit::Done,
     }
 }
 
@@ -57,13 +57,17 @@ pub fn human(report: &prune::Report, out: &mut Screen<'_>) -> io::Result<()> {
         table.print(out)?;
     }
     for target in &report.targets {
-        if let Some(why) = &target.failed {
+        let Some(why) = &target.failed else { continue };
+        let (name, why) = (one_line(&target.target), one_line(why));
+        if target.is_append_only {
+            writeln!(out, "{BAD}{name}{BAD:#} lets nothing be deleted: {why}")?;
             writeln!(
                 out,
-                "{BAD}target{BAD:#} {}: {}",
-                one_line(&target.target),
-                one_line(why)
+                "hint: nothing was lost. What is append-only for this machine is pruned from \
+                 another one, or by the server; leave `keep` out here"
             )?;
+        } else {
+            writeln!(out, "{BAD}{name}{BAD:#}: {why}")?;
         }
     }
     Ok(())
@@ -161,13 +165,12 @@ mod tests {
         report.targets[0].failed = Some("access denied".into());
         report.targets[0].is_append_only = true;
         let text = Screen::text(None, |out| human(&report, out));
-        assert!(text.ends_with("target usb: access denied\n"), "{text}");
         assert!(text.contains("still there"), "{text}");
-        let error = exit(&report).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "usb lets nothing be deleted: access denied"
+        assert!(
+            text.contains("usb lets nothing be deleted: access denied\nhint: "),
+            "{text}"
         );
+        assert_eq!(exit(&report), Exit::Refused);
     }
 
     #[test]

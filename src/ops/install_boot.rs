@@ -94,7 +94,9 @@ pub fn install(
     }
     let program = find_program(cx)?;
     stores_reach_the_initrd(&machine, tree, maker)?;
-    let mut contents = files::system(unit::system(settings.root.as_ref(), tree, &program));
+    let mut units = unit::system(settings.root.as_ref(), tree, &program);
+    units.extend(unit::backup(&settings.target, tree, &program));
+    let mut contents = files::system(units);
     contents.files.extend(maker.files());
     let (rebuild, args) = maker.rebuild();
     let command = format!("{} {}", rebuild.name(), args.join(" "));

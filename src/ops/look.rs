@@ -2,10 +2,10 @@
 //! anything. Judging is theirs.
 
 use crate::archive;
-use crate::archive::label::Id;
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::engine;
+use crate::ledger::{self, Ledger};
 use crate::machine::Machine;
 use crate::ops::mount::{self, Status};
 use crate::paths;
@@ -14,6 +14,7 @@ use crate::record::{self, Record};
 use crate::settings::{Class, Settings};
 use crate::target;
 use crate::target::catalog::Catalog;
+use crate::target::place;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -112,23 +113,43 @@ pub fn last_snapshot(cx: &Context, store: &Path) -> state_api::Result<Option<Opt
     Ok(Some(store.list()?.pop()))
 }
 
-/// The newest complete archive of this machine at a target.
+/// The newest complete archive of this machine at a target: by looking, where the target is a
+/// directory; else by the ledger, for a glance at the machine must not wait for a network.
 ///
 /// # Errors
-/// The target cannot be reached or read.
+/// The target or the ledger cannot be read.
 pub fn last_archive(
+    cx: &Context,
     settings: &Settings,
     machine: &Machine,
     target: &str,
-) -> archive::Result<Option<(Id, DateTime<Utc>)>> {
-    let name = settings
-        .machine
-        .name
-        .as_deref()
-        .or(machine.hostname.as_deref());
+) -> archive::Result<Option<(String, DateTime<Utc>)>> {
+    let configured = settings.machine.name.as_deref();
+    let name = configured
+        .or(machine.hostname.as_deref())
+        .unwrap_or_default();
+    let url = settings
+        .target
+        .get(target)
+        .map(|target| target.url.as_str());
+    if !matches!(
+        url.map(place::Place::parse),
+        Some(Ok(place::Place::File(_)))
+    ) {
+        let ledger = Ledger::read(cx, settings)?;
+        let mut here = ledger.archives.iter().rev();
+        let is_it = |entry: &&ledger::Entry| {
+            entry.target == target && entry.machine == name && entry.is_complete
+        };
+        return Ok(here
+            .find(is_it)
+            .map(|entry| (entry.id.clone(), entry.published)));
+    }
     let target = target::open(settings, target)?;
-    let catalog = Catalog::read(target.as_ref(), name.unwrap_or_default())?;
-    Ok(catalog.latest().map(|label| (label.id.clone(), label.time)))
+    let catalog = Catalog::read(target.as_ref(), name)?;
+    Ok(catalog
+        .latest()
+        .map(|label| (label.id.to_string(), label.time)))
 }
 
 /// An entry, and whether it is in place.

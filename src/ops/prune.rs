@@ -4,7 +4,7 @@ use super::archives::{machine_name, settings, targets};
 use crate::archive::Error;
 use crate::archive::label::Label;
 use crate::context::Context;
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::retention::{self, Archived, Reason, Verdict};
 use crate::settings::Settings;
@@ -177,20 +177,4 @@ fn delete(target: &dyn Target, label: &Label) -> crate::archive::Result<()> {
     target.delete(&label.name())?;
     target.delete(&super::seal::name(label))?;
     target.delete(&label.data_name()).map(drop)
-}
-
-/// What the exit status says of a target that lets nobody delete.
-pub fn refusal(report: &Report) -> Option<Failure> {
-    let target = report.targets.iter().find(|target| target.is_append_only)?;
-    let why = target.failed.as_deref().unwrap_or_default();
-    Some(
-        Failure::new(
-            Class::Refused,
-            format!("{} lets nothing be deleted: {why}", target.target),
-        )
-        .hint(
-            "nothing was lost. A target that is append-only for this machine is pruned from \
-                 another one, or by the server; leave `keep` out here",
-        ),
-    )
 }

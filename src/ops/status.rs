@@ -150,9 +150,9 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
     let stores = look::stores(cx, &machine, &settings).into_iter();
     let targets = target::configured(&settings).map(|name| Target {
         name: name.to_owned(),
-        archives: match look::last_archive(&settings, &machine, name) {
+        archives: match look::last_archive(cx, &settings, &machine, name) {
             Ok(Some((id, at))) => Last::Is {
-                name: id.to_string(),
+                name: id,
                 at: Some(at),
             },
             Ok(None) => Last::None,

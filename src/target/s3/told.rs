@@ -90,6 +90,14 @@ fn cure(kind: ErrorKind, why: &str) -> &'static str {
             "is it the server you mean? a private authority's certificate: SSL_CERT_FILE",
         ),
         (
+            "tls handshake",
+            "does the server speak TLS at that port? if not: endpoint=http://…",
+        ),
+        (
+            "InvalidContentType",
+            "does the server speak TLS at that port? if not: endpoint=http://…",
+        ),
+        (
             "dns error",
             "is the endpoint's name right, and the network up?",
         ),

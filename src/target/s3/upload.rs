@@ -82,6 +82,10 @@ impl Write for S3Upload<'_> {
             let part = std::mem::take(&mut self.part);
             self.send(Piece::Part(part)).map_err(io::Error::other)?;
         }
+        if self.part.capacity() == 0 {
+            // At once, so that it is never larger than a part.
+            self.part.reserve_exact(PART);
+        }
         let now = bytes.len().min(PART - self.part.len());
         self.part.extend_from_slice(&bytes[..now]);
         Ok(now)
