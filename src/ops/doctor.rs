@@ -6,6 +6,7 @@
 mod boot;
 mod configuration;
 mod entries;
+mod keys;
 mod root;
 mod stores;
 
@@ -111,6 +112,8 @@ pub(super) struct Facts {
     /// How many copied files nobody saves.
     pub(super) unwatched: usize,
     pub(super) lock_holder: Option<u32>,
+    /// What archives need keys for; nothing where none are made.
+    pub(super) keys: Option<keys::Keys>,
 }
 
 /// A check: its name, and what it finds; `None` when it cannot be made.
@@ -127,6 +130,7 @@ const CHECKS: &[Check] = &[
     ("entries", entries::check),
     ("watch", entries::watch),
     ("identity", entries::identity),
+    ("keys", keys::check),
 ];
 
 /// Looks and judges.
@@ -185,6 +189,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         record: look::record(cx).map_err(|error| message(&error)),
         unwatched: tree.as_ref().map_or(0, |tree| watch::unwatched(cx, tree)),
         lock_holder: look::lock_holder(cx),
+        keys: settings.and_then(|settings| keys::look(cx, settings)),
         machine,
         config,
         store_copy,

@@ -117,6 +117,8 @@ mod open {
     pub(super) struct Opened {
         identities: Identities,
         hindered: Vec<String>,
+        /// Whether something only wants its passphrase.
+        is_locked: bool,
     }
 
     impl Opened {
@@ -124,12 +126,14 @@ mod open {
             let mut opened = Self {
                 identities: Identities::default(),
                 hindered: Vec::new(),
+                is_locked: false,
             };
             for file in files {
                 let name = Shown(file).to_string();
                 let added = read(file, &name, ask.as_ref())
                     .and_then(|bytes| opened.identities.add(&name, &bytes, ask));
                 if let Err(error) = added {
+                    opened.is_locked |= matches!(error, EncryptionError::Locked(_));
                     let why = plain_errnos(&error.to_string());
                     opened.hindered.push(format!("{name}: {why}"));
                 }
@@ -160,6 +164,23 @@ mod open {
     }
 
     impl Keys {
+        /// Why none of the keys opens what is encrypted to these, as far as can be told without
+        /// a passphrase or a plugin's help.
+        pub(crate) fn lacks(&self, recipients: &[String]) -> Option<String> {
+            let inner = &self.ring.0;
+            let opened = (inner.opened).get_or_init(|| Opened::read(&self.files, &inner.ask));
+            let own = opened.identities.recipients();
+            let may_be = opened.is_locked
+                || opened.identities.len() > own.len()
+                || recipients.is_empty()
+                || own.iter().any(|key| recipients.contains(key));
+            match &opened.hindered[..] {
+                [why, ..] if !opened.is_locked => Some(why.clone()),
+                _ if may_be => None,
+                _ => Some("it is the key of none of the recipients".into()),
+            }
+        }
+
         pub(super) fn decrypted<'t>(
             &self,
             stored: Box<dyn Source + 't>,
@@ -172,8 +193,7 @@ mod open {
                 return Err(locked(label, format!("it is encrypted to {to}"), cure));
             }
             let inner = &self.ring.0;
-            let read = || Opened::read(&self.files, &inner.ask);
-            let opened = inner.opened.get_or_init(read);
+            let opened = (inner.opened).get_or_init(|| Opened::read(&self.files, &inner.ask));
             let name = stored.name().to_owned();
             match Sealed::open(stored, &opened.identities) {
                 Ok(sealed) => Ok(Box::new(sealed)),
@@ -204,6 +224,10 @@ mod open {
 
 #[cfg(not(feature = "offsite"))]
 impl Keys {
+    pub(crate) fn lacks(&self, _: &[String]) -> Option<String> {
+        Some("this build of state knows no keys".into())
+    }
+
     fn decrypted<'t>(
         &self,
         _: Box<dyn Source + 't>,

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::settings::Settings;
 use crate::target::Target;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// The largest signature that is read.
@@ -105,6 +106,15 @@ impl Signature {
     }
 }
 
+/// What the list of those who are believed says of a key.
+#[derive(Debug)]
+pub(crate) struct Believed {
+    /// Until when it is believed for the machine; nothing: it is not on the list.
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// The lines of the list that are not understood.
+    pub(crate) strange: Vec<String>,
+}
+
 /// The text of an archive's signature, if it has one.
 fn signature(target: &dyn Target, label: &Label) -> Result<Option<Vec<u8>>> {
     // Whatever is cut off there was no signature.
@@ -141,7 +151,6 @@ pub(crate) fn name(label: &Label) -> String {
 mod keys {
     use super::*;
     use crate::archive::signature::{AllowedSigners, SignatureError, Signer, signed_by};
-    use chrono::{DateTime, Utc};
     use std::path::Path;
 
     /// The text of the file at `path`, which a person calls `name`.
@@ -231,6 +240,15 @@ mod keys {
             }
         }
 
+        /// What the list says of the key `fingerprint`, if there is a list.
+        pub(crate) fn believed(&self, machine: &str, fingerprint: &str) -> Option<Believed> {
+            let list = self.signers.as_ref()?;
+            Some(Believed {
+                until: list.until(machine, fingerprint),
+                strange: list.strange().iter().map(ToString::to_string).collect(),
+            })
+        }
+
         fn judge(&self, label: &Label, signature: &str) -> Result<Signature, SignatureError> {
             let text = label.to_text();
             if let Some(signers) = &self.signers {
@@ -297,6 +315,10 @@ mod keys {
                 true => Err(refused("trusted-signers")),
                 false => Ok(Self),
             }
+        }
+
+        pub(crate) fn believed(&self, _: &str, _: &str) -> Option<Believed> {
+            None
         }
 
         pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {

@@ -1,6 +1,7 @@
 //! Who can read an archive: encrypted, opened by any of its keys, and by no other.
 
 use super::machine::{Machine, exit, note};
+use super::signed::{KEY, SIGN, signer};
 use state::ask::Nobody;
 use state::ops::keyring::Keyring;
 use state::ops::{archives, restore};
@@ -307,6 +308,42 @@ fn keys_can_be_changed_and_archives_keep_theirs() {
     // A file with both keys opens both.
     machine.write("keys/both", &format!("{}\n{}\n", ANN[0], BOB[0]));
     assert!(opens("both", &old) && opens("both", &new));
+}
+
+/// What `state doctor` says of keys, looked at on a machine.
+#[test]
+fn the_doctor_finds_keys_that_do_not_fit() {
+    let machine = encrypting(&[EVE[1]]);
+    machine.configure(&format!(
+        "{SIGN}encrypt-to = [{:?}]\nidentity-file = \"/etc/key\"\n\
+         trusted-signers = \"/etc/state/allowed_signers\"\n",
+        EVE[1]
+    ));
+    machine.write("root/etc/ssh/key", KEY);
+    let key = signer(KEY).fingerprint();
+    let own = signer(KEY).allowed_line("blitzar").unwrap();
+    let found = |identity: &str, list: &str| {
+        machine.write("root/etc/key", identity);
+        machine.write("root/etc/state/allowed_signers", list);
+        let report = state::ops::doctor::run(&machine.context(&Never)).unwrap();
+        let keys = report.findings.into_iter().filter(|f| f.check == "keys");
+        keys.map(|finding| finding.fact).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found(EVE[0], &own),
+        ["/etc/key opens archives: whoever takes this machine has the key to them"]
+    );
+    assert_eq!(
+        found(ANN[0], "nonsense\n"),
+        [
+            "the list of trusted signers, line 1: it ends before its key: it makes nobody trusted"
+                .to_owned(),
+            format!("the list of trusted signers does not know {key}, which signs here"),
+            "the key that should open archives here does not: /etc/key: it is the key of none of \
+             the recipients"
+                .to_owned(),
+        ]
+    );
 }
 
 #[test]

@@ -73,6 +73,16 @@ impl Identities {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The recipients that these are the keys of, as far as that is known without a plugin.
     pub fn recipients(&self) -> &[String] {
         &self.recipients
