@@ -7,6 +7,7 @@ use state_linux::mount::{self, Attributes};
 use state_linux::{btrfs, namespace};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -241,5 +242,87 @@ fn loop_what_every_boot_makes_anew_is_learned_and_told_again_when_it_differs() {
         ["/srv/anew", "/srv/anew/of course"]
     );
     machine.done("machine", &["roots", "gc"]);
+    machine.shut_down();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_to_keep_is_decided_on_a_terminal() {
+    let machine = Machine::new();
+    let config = format!(
+        "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
+         [persist.\"/persist\"] # mine\n",
+        machine.disk.path().display()
+    );
+    machine.write("state.toml", &config);
+    for dir in ["persist", "srv"] {
+        fs::create_dir_all(machine.at("top/root").join(dir)).unwrap();
+    }
+    machine.done("initrd", &["blank", "take", "--yes"]);
+    machine.boot();
+    machine.write("machine/srv/app/data", "precious");
+    machine.write("machine/srv/noise", "");
+
+    let refused = machine.state("machine", &["diff", "--interactive"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let command = format!(
+        "stty rows 24 cols 80; {} --root {} --config {} diff --interactive",
+        env!("CARGO_BIN_EXE_state"),
+        machine.at("machine").display(),
+        machine.at("state.toml").display()
+    );
+    let on_a_terminal = |keys: &[&str]| {
+        let mut script = Command::new("timeout")
+            .args(["60", "script", "-qec", &command, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut keyboard = script.stdin.take().unwrap();
+        let mut screen = script.stdout.take().unwrap();
+        let mut said = Vec::new();
+        let mut block = [0; 4096];
+        // Keys count from when there is something to see.
+        while !said.windows(11).any(|seen| seen == b"throws away") {
+            let length = screen.read(&mut block).unwrap();
+            assert_ne!(length, 0, "{}", String::from_utf8_lossy(&said));
+            said.extend_from_slice(&block[..length]);
+        }
+        for key in keys {
+            keyboard.write_all(key.as_bytes()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        screen.read_to_end(&mut said).unwrap();
+        let code = script.wait().unwrap().code();
+        (code, String::from_utf8(said).unwrap())
+    };
+    let (down, enter) = ("\x1b[B", "\r");
+    // Nothing is done without the last page.
+    let (code, _) = on_a_terminal(&[down, "k", "q", "q"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        fs::read_to_string(machine.at("state.toml")).unwrap(),
+        config
+    );
+
+    let (code, said) = on_a_terminal(&[down, enter, down, "k", "i", "q", "y"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (screens, rest) = said.rsplit_once("\x1b[?1049l").expect("the screen is left");
+    assert!(screens.contains("doing nothing"), "{screens}");
+    assert!(rest.contains("/srv/app"), "{rest}");
+    let edited = fs::read_to_string(machine.at("state.toml")).unwrap();
+    let parts = [
+        "# mine",
+        "\"/srv/app\"",
+        "[diff]",
+        "ignore = [\"/srv/noise\"]",
+    ];
+    assert!(parts.iter().all(|part| edited.contains(part)), "{edited}");
+    let kept = fs::read(machine.at("top/persist/srv/app/data")).unwrap();
+    assert_eq!(kept, b"precious");
+    let nothing = machine.done("machine", &["diff"]);
+    // What lies below the new mount is thrown away: the store has it.
+    assert!(!nothing.contains("noise"), "{nothing}");
     machine.shut_down();
 }

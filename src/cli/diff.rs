@@ -3,6 +3,8 @@
 use super::output::{BAD, FAINT, GOOD, Screen, WARN};
 use super::table::{Column, Table};
 use super::{Exit, Globals, size};
+#[cfg(feature = "interactive")]
+use crate::context::Context;
 use crate::diff::{Change, What};
 use crate::failure::Failure;
 use crate::ops::diff::{self, Options, Report, Totals};
@@ -23,6 +25,10 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     what: WhatToShow,
+    /// Look through it on the terminal, and decide what to keep and what to ignore.
+    #[cfg(feature = "interactive")]
+    #[arg(long, conflicts_with_all = ["tree", "nul", "json", "quiet"])]
+    interactive: bool,
 }
 
 /// How differences are chosen and shown: the same for `state roots diff`.
@@ -100,8 +106,53 @@ pub fn in_tree(path: &Path) -> anyhow::Result<PathBuf> {
 /// Those of [`diff`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let options = args.what.options()?;
-    let report = diff::run(&globals.context(false)?, &options)?;
+    let cx = globals.context(false)?;
+    #[cfg(feature = "interactive")]
+    if args.interactive {
+        return interactive(globals, &cx, &options);
+    }
+    let report = diff::run(&cx, &options)?;
     args.what.show(globals, &report)
+}
+
+/// Lets a person decide, and does what was decided.
+#[cfg(feature = "interactive")]
+fn interactive(globals: &Globals, cx: &Context<'_>, options: &Options) -> anyhow::Result<Exit> {
+    use super::{browse, keep};
+    use crate::ops::{ignore, keep as keeping};
+    use std::io::IsTerminal as _;
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return Err(Failure::usage("`--interactive` needs a terminal")
+            .hint("leave it out to get a list, or use `--json`")
+            .into());
+    }
+    let report = diff::run(cx, options)?;
+    if report.changes.is_empty() {
+        globals.show(&report, |report, out| human(report, false, out))?;
+        return Ok(Exit::Done);
+    }
+    let decided = browse::browse(&report.changes, globals.has_colors(), cx.interrupt)?;
+    if !decided.ignore.is_empty() {
+        globals.show(&ignore::run(cx, &decided.ignore)?, ignored)?;
+    }
+    if decided.keep.is_empty() {
+        return Ok(Exit::Done);
+    }
+    keep::each(globals, &decided.keep, keep::human, |path| {
+        let options = keeping::Options {
+            path,
+            ..keeping::Options::default()
+        };
+        keeping::run(cx, &options)
+    })
+}
+
+#[cfg(feature = "interactive")]
+fn ignored(report: &crate::ops::ignore::Report, out: &mut Screen<'_>) -> io::Result<()> {
+    for path in &report.paths {
+        writeln!(out, "{GOOD}{}{GOOD:#} is ignored from now on", Shown(path))?;
+    }
+    writeln!(out, "{FAINT}({} says so){FAINT:#}", Shown(&report.file))
 }
 
 /// The paths that would be lost.

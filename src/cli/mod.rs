@@ -6,6 +6,8 @@
 pub mod archives;
 pub mod backup;
 pub mod blank;
+#[cfg(feature = "interactive")]
+mod browse;
 pub mod completions;
 pub mod demo;
 pub mod diff;

@@ -138,6 +138,16 @@ fn unless_closed(written: io::Result<()>) -> anyhow::Result<()> {
 }
 
 impl Globals {
+    /// Whether standard output shows colours.
+    #[cfg(feature = "interactive")]
+    pub fn has_colors(&self) -> bool {
+        let choice = match self.color {
+            Color::Auto => AutoStream::choice(&io::stdout()),
+            told => told.into(),
+        };
+        choice != ColorChoice::Never
+    }
+
     /// Shows a report: with `--json` exactly it, else the text that `human` makes of it (nothing
     /// with `-q`).
     ///

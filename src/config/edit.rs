@@ -111,6 +111,30 @@ pub fn add(text: &str, store: &Path, entry: &NewEntry) -> Result<String, Error> 
     Ok(document.to_string())
 }
 
+/// `text` with these globs at the end of what `state diff` ignores.
+///
+/// # Errors
+/// The text is no TOML, or what should be a list is none.
+pub fn ignore(text: &str, globs: &[String]) -> Result<String, Error> {
+    let mut document = parse(text)?;
+    let odd = |what: &str| Error::one(format!("{what} is not what it should be"), None);
+    let diff = document
+        .entry("diff")
+        .or_insert_with(|| Item::Table(Table::new()));
+    let diff = diff.as_table_like_mut().ok_or_else(|| odd("`diff`"))?;
+    let list = diff
+        .entry("ignore")
+        .or_insert_with(|| Array::new().into())
+        .as_array_mut()
+        .ok_or_else(|| odd("`diff.ignore`"))?;
+    for glob in globs {
+        if !list.iter().any(|known| known.as_str() == Some(glob)) {
+            push(list, glob.as_str().into());
+        }
+    }
+    Ok(document.to_string())
+}
+
 fn as_table(entry: &NewEntry) -> Table {
     let mut table = Table::new();
     table.insert("path", entry.path.as_str().into());

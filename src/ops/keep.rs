@@ -8,7 +8,7 @@ mod declare;
 mod look;
 mod step;
 
-pub(super) use declare::plan_removal;
+pub(super) use declare::{plan_ignoring, plan_removal};
 pub use step::Step;
 
 use super::mount::{self, Status};

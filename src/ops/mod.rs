@@ -10,6 +10,7 @@ pub mod diff;
 pub mod doctor;
 pub mod drop;
 mod encryption;
+pub mod ignore;
 pub mod init;
 pub mod install_boot;
 pub mod keep;

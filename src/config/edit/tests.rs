@@ -123,3 +123,24 @@ files = [\".x\", { path = \"y\" }]
     );
     assert_eq!(removed("", "/a"), None);
 }
+
+#[test]
+fn what_is_ignored_is_added_beside_what_is_there() {
+    let globs = ["/srv/a".to_owned(), "/srv/[[]b".to_owned()];
+    for (text, expected) in [
+        ("", "[diff]\nignore = [\"/srv/a\", \"/srv/[[]b\"]\n"),
+        (
+            "# mine\n[diff] # quiet\nignore = [\n  \"/x\", # because\n]\n",
+            "# mine\n[diff] # quiet\nignore = [\n  \"/x\", # because\n  \"/srv/a\",\n  \"/srv/[[]b\",\n]\n",
+        ),
+        (
+            "diff = { ignore = [\"/srv/a\"] }\n",
+            "diff = { ignore = [\"/srv/a\", \"/srv/[[]b\"] }\n",
+        ),
+    ] {
+        assert_eq!(ignore(text, &globs).unwrap(), expected);
+    }
+    for odd in ["diff = 1", "[diff]\nignore = 1", "[diff"] {
+        assert!(ignore(odd, &globs).is_err(), "{odd}");
+    }
+}

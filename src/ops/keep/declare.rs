@@ -74,11 +74,7 @@ pub(super) fn plan(
             (beside, note)
         }
     };
-    let old = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        text => text.map_err(|error| Error::os(format!("reading {}", Shown(&file)), error))?,
-    };
-    let text = edit::add(&old, store, &entry)?;
+    let text = edit::add(&text_of(&file)?, store, &entry)?;
     let known = known_as(config, &file);
     let config = config::read_with(config, &known, &text)?;
     Ok(Declaration {
@@ -87,6 +83,49 @@ pub(super) fn plan(
         config,
         note,
     })
+}
+
+/// Plans the adding of paths to what `state diff` ignores.
+pub(in crate::ops) fn plan_ignoring(
+    cx: &Context,
+    config: &Config,
+    paths: &[PathBuf],
+) -> anyhow::Result<Declaration> {
+    let glob = |path: &PathBuf| match path.to_str() {
+        Some(path) => Ok(globset::escape(path)),
+        None => Err(
+            Failure::refused(format!("{} is not UTF-8, and TOML is", Shown(path)))
+                .hint("ignore the directory around it"),
+        ),
+    };
+    let globs: Vec<String> = paths.iter().map(glob).collect::<Result<_, _>>()?;
+    let main = config
+        .files
+        .first()
+        .context("the configuration has no file")?;
+    let mut file = real(main);
+    if !is_writable(cx, &file) {
+        let store = config.settings.persist.keys().next();
+        let store = store.context("no store can hold what is merged with the configuration")?;
+        let copy = config::store_copy(cx, store);
+        file = copy.with_file_name(config::DROP_INS).join(KEPT);
+    }
+    let text = edit::ignore(&text_of(&file)?, &globs)?;
+    let config = config::read_with(config, &known_as(config, &file), &text)?;
+    Ok(Declaration {
+        file,
+        text,
+        config,
+        note: None,
+    })
+}
+
+/// What a file says; nothing if there is none yet.
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => Ok(text.map_err(|error| Error::os(format!("reading {}", Shown(file)), error))?),
+    }
 }
 
 /// Plans the taking out of an entry.
