@@ -29,6 +29,15 @@ impl<'w> Tar<'w> {
         self.table.content_bytes() + self.frame.len() as u64
     }
 
+    /// Begins something of `length` bytes: it goes into the present frame if it fits there whole,
+    /// else a new frame begins with it.
+    pub(super) fn begin(&mut self, length: u64) -> Result<()> {
+        if self.frame.len() as u64 + length > FRAME_BYTES as u64 {
+            self.cut()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = FRAME_BYTES - self.frame.len();

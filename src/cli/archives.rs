@@ -7,6 +7,7 @@ use super::size::{entries, moment, size};
 use super::table::{Column, Table};
 use super::{Exit, Globals, Screen, prune};
 use crate::ops::archives::{self, List, Listed, Show, Verified, Which};
+use crate::ops::backup::{self, Consolidated};
 use crate::ops::machines;
 use crate::ops::seal::Signature;
 use anstyle::Style;
@@ -58,6 +59,18 @@ enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make a full archive out of one that builds on others
+    ///
+    /// The machine is not read: this works wherever the archives are, and, if they are encrypted,
+    /// a key. What it was made of stays; `prune` deletes it when no rule keeps it.
+    Consolidate {
+        /// Which.
+        #[arg(default_value = "latest")]
+        id: String,
+        /// Show what would be made and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show one archive: machine, configuration, stores, what is missing
     Show {
         /// Which.
@@ -80,7 +93,10 @@ enum Verb {
 /// # Errors
 /// Those of [`archives`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
-    let is_dry = matches!(args.verb, Verb::Prune { dry_run: true });
+    let is_dry = matches!(
+        args.verb,
+        Verb::Prune { dry_run: true } | Verb::Consolidate { dry_run: true, .. }
+    );
     let cx = globals.context(is_dry)?;
     let which = Which {
         from: args.from,
@@ -94,6 +110,11 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             globals.show(&machines::run(&cx, &which)?, prune::human_machines)?;
         }
         Verb::List { machines: false } => globals.show(&archives::list(&cx, &which)?, human)?,
+        Verb::Consolidate { id, .. } => {
+            let progress = globals.progress();
+            let report = backup::consolidate(&cx, &which, &id, progress.as_ref())?;
+            globals.show(&report, human_consolidated)?;
+        }
         Verb::Prune { .. } => {
             let report = crate::ops::prune::run(&cx, which.from.as_deref())?;
             globals.show(&report, prune::human)?;
@@ -276,6 +297,36 @@ pub fn human_show(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// What consolidating did, as people read it.
+///
+/// # Errors
+/// The screen's.
+pub fn human_consolidated(report: &Consolidated, out: &mut Screen<'_>) -> io::Result<()> {
+    let (of, chain) = (&report.of, report.chain);
+    match &report.id {
+        None if chain == 1 => writeln!(out, "archive  {of} is a full one")?,
+        None => writeln!(
+            out,
+            "would make a full archive of {of}, which needs {chain} archives"
+        )?,
+        Some(id) => {
+            let stored = size(report.data_bytes);
+            writeln!(out, "archive  {id}: full, stored as {stored}")?;
+            writeln!(
+                out,
+                "         holds what the {chain} archives up to {of} hold"
+            )?;
+            if let Some(key) = &report.signed_by {
+                writeln!(out, "signed   by {key}")?;
+            }
+            let at = one_line(&report.target);
+            writeln!(out, "target   {GOOD}{at}{GOOD:#}: published and read back")?;
+        }
+    }
+    let mut notes = report.notes.iter();
+    notes.try_for_each(|note| writeln!(out, "{WARN}note{WARN:#}     {}", one_line(note)))
+}
+
 /// What verifying found, as people read it.
 ///
 /// # Errors
@@ -376,6 +427,38 @@ mod tests {
             odd: Vec::new(),
         };
         assert_eq!(Screen::text(None, |out| human(&none, out)), "no archives\n");
+    }
+
+    #[test]
+    fn consolidating_says_what_there_is_now() {
+        let mut report = Consolidated {
+            target: "usb".into(),
+            machine: "blitzar".into(),
+            of: "20261121T100002Z-3f6a90c1".into(),
+            chain: 3,
+            id: Some("20261121T100003Z-3f6a90c1".into()),
+            data_bytes: 345_678,
+            signed_by: None,
+            notes: Vec::new(),
+        };
+        let text =
+            |report: &Consolidated| Screen::text(None, |out| human_consolidated(report, out));
+        assert_eq!(
+            text(&report),
+            "archive  20261121T100003Z-3f6a90c1: full, stored as 338 KiB\n         \
+             holds what the 3 archives up to 20261121T100002Z-3f6a90c1 hold\n\
+             target   usb: published and read back\n"
+        );
+        report.id = None;
+        assert_eq!(
+            text(&report),
+            "would make a full archive of 20261121T100002Z-3f6a90c1, which needs 3 archives\n"
+        );
+        report.chain = 1;
+        assert_eq!(
+            text(&report),
+            "archive  20261121T100002Z-3f6a90c1 is a full one\n"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Archives that build on each other, from one backup to the next.
 
 use crate::machine::{Machine, exit};
-use state::ops::archives;
+use state::ops::{archives, backup};
 use state::progress::Silent;
 use state_api::Never;
 use std::fs;
@@ -147,4 +147,74 @@ fn a_chain_has_an_end() {
             .map(|archive| archive.position),
     );
     assert_eq!(positions, [0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn a_chain_is_consolidated_and_built_on() {
+    let machine = machine();
+    for round in 0..3 {
+        machine.write("root/persist/var/lib/app/data", &format!("round {round}"));
+        machine.backup_next();
+    }
+    let which = archives::Which::default();
+    let consolidate = |cx| backup::consolidate(&cx, &which, "latest", &Silent).unwrap();
+    let mut dry = machine.context(&Never);
+    dry.dry_run = true;
+    let planned = consolidate(dry);
+    assert_eq!((planned.chain, planned.id), (3, None));
+    assert_eq!(machine.list().archives.len(), 3);
+    let done = consolidate(machine.context(&Never));
+    let positions = || -> Vec<u64> {
+        machine
+            .list()
+            .archives
+            .iter()
+            .map(|archive| archive.position)
+            .collect()
+    };
+    assert_eq!(positions(), [0, 1, 2, 0]);
+    assert_eq!(consolidate(machine.context(&Never)).chain, 1, "it is full");
+    // Those it was made of are not needed.
+    for archive in machine.list().archives {
+        if Some(&archive.id) != done.id.as_ref() {
+            fs::remove_file(machine.data(&archive.id)).unwrap();
+        }
+    }
+    machine.write("root/persist/var/lib/app/data", "after");
+    let next = machine.backup_next();
+    assert_eq!((next.parent, next.totals.files), (done.id, 1));
+    machine.write("root/persist/var/lib/app/data", "lost");
+    machine.restore().unwrap();
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "after");
+}
+
+/// Set after it was asked so many times.
+struct After(std::cell::Cell<u32>);
+
+impl state_api::Interrupt for After {
+    fn is_set(&self) -> bool {
+        self.0.set(self.0.get().saturating_sub(1));
+        self.0.get() == 0
+    }
+}
+
+#[test]
+fn an_interrupted_consolidation_leaves_no_archive() {
+    let machine = machine();
+    for round in 0..2 {
+        machine.write("root/persist/var/lib/app/data", &format!("round {round}"));
+        machine.backup_next();
+    }
+    let which = archives::Which::default();
+    let mut questions = 1;
+    loop {
+        let interrupt = After(std::cell::Cell::new(questions));
+        match backup::consolidate(&machine.context(&interrupt), &which, "latest", &Silent) {
+            Ok(done) => break assert!(done.id.is_some()),
+            Err(error) => assert_eq!(exit(&error), 130, "{error:#}"),
+        }
+        assert_eq!(machine.list().archives.len(), 2, "after {questions}");
+        questions += 1;
+    }
+    assert!(questions > 3, "{questions}");
 }

@@ -3,6 +3,7 @@
 use super::stream::{Object, Reader};
 use super::{Archive, Error, Label, Parts, Record, Result, Source};
 use crate::archive::frame::SeekTable;
+use crate::archive::member::Member;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -112,7 +113,18 @@ pub struct Members<'s> {
     open: BTreeMap<usize, (Archive<'s>, Reader<'s>)>,
 }
 
-impl Members<'_> {
+impl<'s> Members<'s> {
+    fn archive(&mut self, position: usize) -> Result<&mut (Archive<'s>, Reader<'s>)> {
+        Ok(match self.open.entry(position) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let archive = self.archive.at(position)?;
+                let reader = archive.reader();
+                place.insert((archive, reader))
+            }
+        })
+    }
+
     /// Reads the member that `record` announces, as [`Reader::entry`] does.
     ///
     /// # Errors
@@ -122,17 +134,40 @@ impl Members<'_> {
         record: &Record,
         data: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let (archive, reader) = match self.open.entry(record.archive) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => {
-                let archive = self.archive.at(record.archive)?;
-                let reader = archive.reader();
-                place.insert((archive, reader))
-            }
-        };
+        let (archive, reader) = self.archive(record.archive)?;
         reader.seek(record.offset)?;
         // Owners' names are those of the day it was written.
         reader.entry(record, archive.machine(), data)
+    }
+
+    /// Reads the member that `record` announces, and stands before its content again when it has
+    /// been compared. `data` gets the content, as in [`Members::entry`].
+    ///
+    /// # Errors
+    /// Those of [`Members::entry`].
+    pub fn checked(
+        &mut self,
+        record: &Record,
+        data: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Member> {
+        self.entry(record, &mut |_, bytes| data(bytes))?;
+        let (_, reader) = self.archive(record.archive)?;
+        reader.seek(record.offset)?;
+        Ok(reader.member()?.0)
+    }
+
+    /// Hands over the content of the member that was checked last, as it is stored.
+    ///
+    /// # Errors
+    /// It cannot be read, or `to` fails.
+    pub fn stored(
+        &mut self,
+        record: &Record,
+        member: &Member,
+        to: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (_, reader) = self.archive(record.archive)?;
+        reader.pump(member.stored_bytes, to)
     }
 }
 

@@ -41,7 +41,7 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record) -> Result<()> {
+    pub(super) fn record(&mut self, record: &Record) -> Result<()> {
         let sha256 = match &record.what {
             What::File { sha256, .. } => {
                 if record.has_links {

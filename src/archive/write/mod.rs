@@ -7,6 +7,7 @@
 //! Memory holds a few frames, and the manifest and the sums compressed. What cannot be read is
 //! left out *by name*, and the archive says that it is incomplete.
 
+mod again;
 mod end;
 mod entry;
 mod kept;
@@ -23,6 +24,7 @@ use super::manifest::{Block, Digest, Missing, Parent, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
 use super::{Result, sums};
+pub use again::again;
 use entry::Notes;
 use plan::Plan;
 use sha2::{Digest as _, Sha256};

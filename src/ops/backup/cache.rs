@@ -72,6 +72,11 @@ impl Cache {
         Ok(())
     }
 
+    /// Whether the manifest of `label`'s archive was kept.
+    pub(super) fn has(&self, label: &Label) -> bool {
+        self.file(label).exists()
+    }
+
     /// The manifest of `label`'s archive, if it was kept and is whole.
     pub(super) fn manifest(&self, label: &Label) -> Option<Manifest> {
         let file = self.file(label);

@@ -3,24 +3,26 @@
 mod before;
 mod cache;
 mod commit;
+mod consolidate;
 mod fan;
+mod make;
 mod report;
 mod sources;
 mod turn;
 
 pub(crate) use commit::look as commit;
+pub use consolidate::{Consolidated, consolidate};
 pub use report::{Published, Report, Shortcoming, Source};
 pub use turn::run;
 pub(crate) use turn::write_metrics;
 
 use super::archives::{Which, machine_name};
 use super::encryption::Encryption;
-use super::seal::{self, Seal, Signature, Trust};
+use super::seal::{Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
-use crate::archive::read::digest;
-use crate::archive::write::{Before, Draft, Input, Since, Written};
+use crate::archive::write::{Before, Draft, Input, Since};
 use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
@@ -34,7 +36,7 @@ use anyhow::Context as _;
 use before::{Choice, Terms};
 use cache::Cache;
 use chrono::SecondsFormat;
-use fan::Fan;
+use make::{Made, publish, store};
 use sources::Sources;
 use std::collections::BTreeMap;
 
@@ -296,8 +298,6 @@ fn open(
     Ok((target, catalog))
 }
 
-type Made = (Label, Written, Vec<crate::archive::Result<()>>);
-
 /// Writes the data object to all targets; nothing if nothing changed since the archive that it
 /// would build on.
 #[allow(clippy::too_many_arguments)] // each is named where it is called
@@ -354,7 +354,7 @@ fn make(
         return Ok(None);
     }
     head.parent = choice.map(|choice| choice.label.id.to_string());
-    let mut label = Label {
+    let label = Label {
         machine: head.machine.clone(),
         id: head.id.parse().map_err(anyhow::Error::msg)?,
         parent: choice.map(|choice| choice.label.id.clone()),
@@ -371,73 +371,24 @@ fn make(
         manifest_sha256: Digest([0; 32]),
         index_sha256: Digest([0; 32]),
     };
-    let mut fan = Fan::begin(targets, &label.data_name());
-    if fan.is_lost() {
-        let failure = fan.into_failure();
-        return Err(failure.map_or_else(|| anyhow::anyhow!("no target"), anyhow::Error::from));
-    }
     progress.begin("archiving", Unit::Bytes, None);
     let mut seen = 0;
-    let draft = Draft {
-        level: settings.archive.level,
-        workers: 0,
-        machine: &head,
-        inputs: &inputs,
-        incomplete,
-        since: before.as_ref().zip(since.as_ref()),
-    };
-    let mut sink = encryption.sink(&mut fan)?;
-    let written = draft.write(&mut sink, cx.interrupt, &mut |now| {
-        progress.advance(now.bytes - seen);
-        seen = now.bytes;
+    let made = store(cx, targets, label, encryption, &mut |out| {
+        let draft = Draft {
+            level: settings.archive.level,
+            workers: 0,
+            machine: &head,
+            inputs: &inputs,
+            incomplete: incomplete.clone(),
+            since: before.as_ref().zip(since.as_ref()),
+        };
+        draft.write(out, cx.interrupt, &mut |now| {
+            progress.advance(now.bytes - seen);
+            seen = now.bytes;
+        })
     });
-    let written = written.and_then(|written| sink.finish().map(|()| written));
     progress.end();
-    let written = match written {
-        Ok(written) => written,
-        Err(error) if fan.is_lost() => {
-            let cause = fan.into_failure();
-            return Err(cause.unwrap_or(error).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if cx.interrupt.is_set() {
-        return Err(state_api::Error::Interrupted.into());
-    }
-    let (bytes, sha256, outcomes) = fan.finish();
-    label.is_complete = written.incomplete.is_empty();
-    label.totals = written.totals;
-    label.data_bytes = bytes;
-    label.data_sha256 = sha256;
-    label.manifest_sha256 = written.manifest_sha256;
-    label.index_sha256 = written.index_sha256;
-    Ok(Some((label, written, outcomes)))
-}
-
-/// Reads the data object back, and publishes the label if it is what was written. Until then
-/// there is no archive. The signature comes before the label: no interruption leaves an archive
-/// for which nobody vouches.
-fn publish(
-    cx: &Context,
-    target: &dyn Target,
-    label: &Label,
-    seal: Option<&Seal>,
-) -> crate::archive::Result<()> {
-    let signature = seal.map(|seal| seal.sign(label)).transpose()?;
-    let name = label.data_name();
-    let source = target.get(&name)?;
-    if source.length() != label.data_bytes
-        || digest(source.as_ref(), cx.interrupt)? != label.data_sha256
-    {
-        return Err(Error::damaged(
-            name,
-            "the target gives back something else than was written",
-        ));
-    }
-    if let Some(signature) = signature {
-        seal::put(target, &seal::name(label), &signature)?;
-    }
-    seal::put(target, &label.name(), &label.to_text())
+    made.map(Some)
 }
 
 /// Names by number out of passwd(5) or group(5).

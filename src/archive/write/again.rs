@@ -1,0 +1,103 @@
+//! A full archive out of a chain: nothing of the machine is read again.
+
+use super::entry::Notes;
+use super::plan::Walked;
+use super::{Progress, Writer, Written};
+use crate::archive::machine::{self, Machine};
+use crate::archive::manifest::What;
+use crate::archive::member::padded;
+use crate::archive::read::Archive;
+use crate::archive::tar::{Spool, Tar};
+use crate::archive::{Error, Result, sums};
+use state_api::Interrupt;
+use std::collections::HashMap;
+use std::io::Write;
+
+/// Writes what `archive` has, whichever of its chain holds it, as the full archive that `machine`
+/// describes. Every member is compared with its record on the way.
+///
+/// # Errors
+/// An archive of the chain is damaged, the new one could not be written, or the run was
+/// interrupted.
+pub fn again(
+    archive: &Archive<'_>,
+    machine: &Machine,
+    level: i32,
+    out: &mut dyn Write,
+    interrupt: &dyn Interrupt,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Written> {
+    let mut writer = Writer {
+        tar: Tar::new(out, level)?,
+        machine,
+        parents: &[],
+        interrupt,
+        watch,
+        sums: Spool::default(),
+        manifest: Spool::default(),
+        blocks: Vec::new(),
+        block_entries: 0,
+        block_first: Vec::new(),
+        totals: Default::default(),
+        linked: HashMap::new(),
+        notes: Notes {
+            missing: archive.index().incomplete.clone(),
+            left_out: archive.index().left_out.clone(),
+        },
+    };
+    writer.manifest = Spool::after(writer.head().to_line().as_bytes());
+    let text = machine.to_text();
+    let machine_part = writer.part(machine::PATH, &text)?;
+    sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
+    let mut members = archive.members();
+    let mut offset = 0;
+    for record in archive.records() {
+        let (mut record, has_member) = record?;
+        if interrupt.is_set() {
+            return Err(state_api::Error::Interrupted.into());
+        }
+        if has_member {
+            let mut data = 0;
+            let mut member = members.checked(&record, &mut |bytes| {
+                data += bytes.len() as u64;
+                match interrupt.is_set() {
+                    true => Err(state_api::Error::Interrupted.into()),
+                    false => Ok(()),
+                }
+            })?;
+            // Owners are called as on the day of the last archive.
+            let name = |names: &std::collections::BTreeMap<_, crate::archive::manifest::Bytes>,
+                        id| {
+                names
+                    .get(&id)
+                    .map(|name| name.0.clone())
+                    .unwrap_or_default()
+            };
+            member.user = name(&machine.users, member.uid);
+            member.group = name(&machine.groups, member.gid);
+            let headers = (member.encode())
+                .map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))?;
+            writer
+                .tar
+                .begin(headers.len() as u64 + padded(member.stored_bytes))?;
+            offset = writer.tar.position();
+            writer.tar.push(&headers)?;
+            members.stored(&record, &member, &mut |bytes| writer.tar.push(bytes))?;
+            writer.tar.pad(member.stored_bytes)?;
+            if let What::File { .. } = record.what {
+                writer.totals.files += 1;
+                writer.totals.bytes += data;
+            }
+        }
+        (record.archive, record.offset) = (0, offset);
+        writer.totals.tar_bytes = writer.tar.position();
+        writer.record(&record)?;
+        (writer.watch)(Progress {
+            entries: writer.totals.entries,
+            bytes: writer.totals.bytes,
+            path: &record.path,
+        });
+    }
+    writer.tar.cut()?;
+    writer.finish(machine_part, None, Walked::default())
+}

@@ -1,0 +1,139 @@
+//! `state archives consolidate`: a full archive out of one that builds on others. The machine is
+//! not read: this works wherever the archives and the keys are.
+
+use super::cache::Cache;
+use super::make::{publish, store};
+use super::random;
+use crate::archive::label::{Id, Label};
+use crate::archive::machine::Machine;
+use crate::archive::write::again;
+use crate::context::Context;
+use crate::ops::archives::{self, Which};
+use crate::ops::encryption::Encryption;
+use crate::ops::seal::{Seal, Signature};
+use crate::progress::{Progress, Unit};
+use crate::target::catalog::Catalog;
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What consolidating did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Consolidated {
+    /// The target.
+    pub target: String,
+    /// The machine.
+    pub machine: String,
+    /// The archive that was read.
+    pub of: String,
+    /// How many archives it needs, itself counted.
+    pub chain: usize,
+    /// The full archive that holds the same; none if nothing was done.
+    pub id: Option<String>,
+    /// Its size as stored.
+    pub data_bytes: u64,
+    /// The key that signed it.
+    pub signed_by: Option<String>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// Makes a full archive of the one called `id`, at the target where that is.
+///
+/// # Errors
+/// There is no such archive, it or one of its chain is damaged, nobody vouches for it, or the new
+/// one could not be published. Until it is, nothing is listed.
+pub fn consolidate(
+    cx: &Context,
+    which: &Which,
+    id: &str,
+    progress: &dyn Progress,
+) -> anyhow::Result<Consolidated> {
+    let settings = archives::settings(cx, which.from.as_deref())?;
+    let found = archives::find(cx, &settings, which, id)?;
+    let signature = found.signature(cx, &settings, which)?;
+    signature.check(found.label.id.as_str())?;
+    let seal = Seal::of(cx, &settings)?;
+    if let Some(seal) = &seal {
+        vouch(&signature, seal, &found.label)?;
+    }
+    let encryption = Encryption::of(cx, &settings)?;
+    let mut report = Consolidated {
+        target: found.name.clone(),
+        machine: found.label.machine.clone(),
+        of: found.label.id.to_string(),
+        chain: found.label.position as usize + 1,
+        id: None,
+        data_bytes: 0,
+        signed_by: seal.as_ref().map(Seal::fingerprint),
+        notes: Vec::new(),
+    };
+    if found.label.position == 0 || cx.dry_run {
+        return Ok(report);
+    }
+    let _lock = cx.lock()?;
+    let target = found.target.as_ref();
+    let catalog = Catalog::read(target, &found.label.machine)?;
+    let others: Vec<_> = catalog.ids().collect();
+    let new = Id::new(cx.now, random()?, &others);
+    let parents = found.parents()?;
+    let source = found.data()?;
+    let archive = parents.open(source.as_ref(), &found.label)?;
+    let machine = Machine {
+        tool: concat!("state ", env!("CARGO_PKG_VERSION")).into(),
+        id: new.to_string(),
+        parent: None,
+        ..archive.machine().clone()
+    };
+    let label = Label {
+        id: new,
+        parent: None,
+        position: 0,
+        suffix: encryption.suffix().into(),
+        recipients: encryption.recipients().to_vec(),
+        ..found.label.clone()
+    };
+    progress.begin("consolidating", Unit::Bytes, None);
+    let mut seen = 0;
+    let made = store(cx, &[target], label, encryption, &mut |out| {
+        let level = settings.archive.level;
+        again(&archive, &machine, level, out, cx.interrupt, &mut |now| {
+            progress.advance(now.bytes - seen);
+            seen = now.bytes;
+        })
+    });
+    progress.end();
+    let (label, written, outcomes) = made?;
+    outcomes.into_iter().collect::<Result<(), _>>()?;
+    progress.begin("verifying what was published", Unit::Bytes, None);
+    let published = publish(cx, target, &label, seal.as_ref());
+    progress.end();
+    published?;
+    // The next archive builds on this one, if its manifest is where the last one's was.
+    let is_latest = catalog
+        .latest()
+        .is_some_and(|latest| latest.id == found.label.id);
+    let stores = &archive.machine().stores;
+    if let (true, Some(first)) = (is_latest, stores.first()) {
+        let store = cx.rooted(Path::new(OsStr::from_bytes(&first.path.0)));
+        let cache = Cache::of(&store);
+        if cache.has(&found.label)
+            && let Err(error) = cache.keep(&label, &written.manifest)
+        {
+            let why = crate::failure::plain_errnos(&error.to_string());
+            report.notes.push(format!("keeping the manifest: {why}"));
+        }
+    }
+    report.data_bytes = label.data_bytes;
+    report.id = Some(label.id.to_string());
+    Ok(report)
+}
+
+/// Whoever signs what others made vouches for it: only if somebody did before.
+fn vouch(signature: &Signature, seal: &Seal, label: &Label) -> anyhow::Result<()> {
+    match signature {
+        Signature::Unknown { key } if *key == seal.fingerprint() => Ok(()),
+        signature => signature.demand(label.id.as_str(), false),
+    }
+}
