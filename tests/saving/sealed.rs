@@ -310,6 +310,52 @@ fn keys_can_be_changed_and_archives_keep_theirs() {
     assert!(opens("both", &old) && opens("both", &new));
 }
 
+/// The machine cannot read its own archives, and builds on them all the same; whoever can read
+/// the last one can read those that it builds on.
+#[test]
+fn a_chain_is_read_with_one_key_and_ends_where_the_recipients_change() {
+    let machine = encrypting(&[ANN[1]]);
+    let first = machine.backup_next().id.unwrap();
+    machine.write("root/persist/var/lib/app/data", "second");
+    let second = machine.backup_next();
+    let listed = machine.list().archives;
+    assert_eq!(listed[1].parent.as_ref(), Some(&first), "{second:?}");
+    assert_eq!(exit(&restored(&machine, &["eve"]).unwrap_err()), 12);
+    fs::remove_dir_all(machine.store().join("var")).unwrap();
+    restored(&machine, &["ann"]).unwrap();
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "second");
+    assert_eq!(
+        machine.read("root/persist/var/lib/app/sub/more").len(),
+        500_000
+    );
+    // The data of the first under a name of its own is not the first's any more.
+    let data = machine.path(&format!("usb/blitzar/{first}.tar.zst.age"));
+    let mut bytes = fs::read(&data).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&data, &bytes).unwrap();
+    let error = machine.restore_with(&Never, |options| {
+        options.which.keyring = keyring(&machine, &["ann"]);
+        options.forget_replaced = true;
+    });
+    assert_eq!(exit(&error.unwrap_err()), 13);
+    bytes[middle] ^= 1;
+    fs::write(&data, &bytes).unwrap();
+
+    // Bob is to read the next one, and could not read those before.
+    machine.configure(&format!("[archive]\nencrypt-to = [{:?}]\n", BOB[1]));
+    machine.write("root/persist/var/lib/app/data", "third");
+    machine.backup_next();
+    assert_eq!(machine.list().archives[2].parent, None);
+    machine.write("root/persist/var/lib/app/data", "lost");
+    let restored = machine.restore_with(&Never, |options| {
+        options.which.keyring = keyring(&machine, &["bob"]);
+        options.forget_replaced = true;
+    });
+    restored.unwrap();
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "third");
+}
+
 /// What `state doctor` says of keys, looked at on a machine.
 #[test]
 fn the_doctor_finds_keys_that_do_not_fit() {
