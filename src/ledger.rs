@@ -53,6 +53,10 @@ pub struct Entry {
     pub published: DateTime<Utc>,
     /// When it was last read back from the target and was what had been written.
     pub read_back: Option<DateTime<Utc>>,
+    /// When it was last known to hold what the machine holds: when it was made, or when a later
+    /// run found that nothing had changed.
+    #[serde(default)]
+    pub current: Option<DateTime<Utc>>,
 }
 
 /// How a run of `state backup` ended.
@@ -195,7 +199,16 @@ impl Ledger {
             is_complete: label.is_complete,
             published: known.map_or(label.time, |known| known.published),
             read_back: Some(at),
+            current: known.and_then(|known| known.current),
         });
+    }
+
+    /// Notes that nothing has changed since an archive was made.
+    pub fn still_current(&mut self, target: &str, id: &str, at: DateTime<Utc>) {
+        let is_it = |entry: &&mut Entry| entry.target == target && entry.id == id;
+        if let Some(entry) = self.archives.iter_mut().find(is_it) {
+            entry.current = Some(at);
+        }
     }
 
     /// Notes that an archive is no longer there.
@@ -237,6 +250,7 @@ mod tests {
             is_complete: true,
             published: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
             read_back: None,
+            current: None,
         }
     }
 

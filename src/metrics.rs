@@ -20,7 +20,12 @@ pub fn text(ledger: &Ledger) -> String {
         }
     }
     type Value = fn(&Entry) -> i64;
-    let gauges: [(&str, &str, Value); 4] = [
+    let gauges: [(&str, &str, Value); 5] = [
+        (
+            "state_archive_current_timestamp_seconds",
+            "When the newest complete archive was last known to hold what the machine holds.",
+            |entry| entry.current.unwrap_or(entry.published).timestamp(),
+        ),
         (
             "state_archive_published_timestamp_seconds",
             "When the newest complete archive was published.",
@@ -139,6 +144,7 @@ mod tests {
                 is_complete,
                 published: at(100),
                 read_back: (id == "2").then(|| at(101)),
+                current: (id == "2").then(|| at(102)),
             });
         }
         ledger.last_run = Some(Run {
@@ -157,6 +163,8 @@ mod tests {
                 "state_backup_last_run_success 0",
                 "state_backup_last_run_target_success{target=\"usb\"} 1",
                 "state_backup_last_run_target_success{target=\"b2\"} 0",
+                "state_archive_current_timestamp_seconds{machine=\"blitzar\",target=\"n\\\"as\"} 100",
+                "state_archive_current_timestamp_seconds{machine=\"blitzar\",target=\"usb\"} 102",
                 "state_archive_published_timestamp_seconds{machine=\"blitzar\",target=\"n\\\"as\"} 100",
                 "state_archive_published_timestamp_seconds{machine=\"blitzar\",target=\"usb\"} 100",
                 "state_archive_read_back_timestamp_seconds{machine=\"blitzar\",target=\"n\\\"as\"} 0",

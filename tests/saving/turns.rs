@@ -69,6 +69,17 @@ fn hooks_know_how_it_went_and_monitoring_too() {
     let published = "state_archive_published_timestamp_seconds{machine=\"blitzar\",target=\"usb\"}";
     assert!(metrics.contains(published), "{metrics}");
 
+    // A run that finds nothing changed is as good as one that makes an archive.
+    let current = "state_archive_current_timestamp_seconds{machine=\"blitzar\",target=\"usb\"}";
+    let since = |metrics: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(current));
+        value.unwrap().trim().parse::<i64>().unwrap()
+    };
+    machine.backup().unwrap();
+    let later = machine.read("root/metrics/state.prom");
+    assert!(since(&later) > since(&metrics), "{later}");
+    fs::write(said.path(), "").unwrap();
+
     fs::rename(machine.path("usb"), machine.path("away")).unwrap();
     fs::write(said.path(), "").unwrap();
     machine.backup().unwrap_err();

@@ -69,7 +69,8 @@ impl Told {
                     .iter()
                     .filter_map(|target| target.failed.clone());
                 let failed: Vec<String> = failed.chain(report.hook_failed.clone()).collect();
-                (report.id.clone().unwrap_or_default(), failed.join("; "))
+                let id = report.id.as_ref().or(report.unchanged_since.as_ref());
+                (id.cloned().unwrap_or_default(), failed.join("; "))
             }
             Err(error) => (String::new(), message(error)),
         };
@@ -142,10 +143,14 @@ fn note(cx: &Context, settings: &Settings, done: &mut anyhow::Result<Report>, to
     let entries = done
         .as_ref()
         .map_or_else(|_| Vec::new(), |report| entries(cx, report));
+    let (since, unchanged) = unchanged(done);
     let noted = Ledger::change(cx, settings, |ledger| {
         entries
             .into_iter()
             .for_each(|entry| ledger.published(entry));
+        for target in &unchanged {
+            ledger.still_current(target, &since, cx.now);
+        }
         ledger.last_run = Some(run);
     });
     let noted = noted.map_err(anyhow::Error::from);
@@ -153,6 +158,19 @@ fn note(cx: &Context, settings: &Settings, done: &mut anyhow::Result<Report>, to
     if let (Err(error), Ok(report)) = (noted, done) {
         report.notes.push(message(&error));
     }
+}
+
+/// The archive since which nothing changed, and the targets that have it.
+fn unchanged(done: &anyhow::Result<Report>) -> (String, Vec<String>) {
+    let Ok(report) = done else {
+        return Default::default();
+    };
+    let Some(since) = &report.unchanged_since else {
+        return Default::default();
+    };
+    let there = report.targets.iter().filter(|target| target.is_published);
+    let there = there.map(|target| target.target.clone()).collect();
+    (since.clone(), there)
 }
 
 fn entries(cx: &Context, report: &Report) -> Vec<Entry> {
@@ -171,6 +189,7 @@ fn entries(cx: &Context, report: &Report) -> Vec<Entry> {
         published: cx.now,
         // Without that it would not count as published.
         read_back: Some(cx.now),
+        current: Some(cx.now),
     });
     entries.collect()
 }
