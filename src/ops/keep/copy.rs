@@ -11,8 +11,8 @@ use crate::persist::Anchors;
 use crate::quarantine::{Batch, DAYS, Why};
 use crate::view;
 use rustix::fs::{RenameFlags, fsync, renameat_with};
-use state_api::{Error, Interrupt, Never, Result, View};
-use state_linux::stat::Kind;
+use state_api::{Error, Graft, Interrupt, Never, Result, View};
+use state_linux::stat::{Kind, Stat};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -41,12 +41,27 @@ pub(super) fn quarantine(cx: &Context, anchors: &Anchors, source: &Path) -> Resu
     ))
 }
 
+/// A view of `anchor` in which what is at `path` is whole, also if it is a volume of its own, as
+/// systemd makes `/var/lib/machines`.
+fn view_with(anchor: &Anchor, path: &Path) -> io::Result<View> {
+    let mut view = View::live(anchor.directory(Path::new(""))?.into());
+    let (parent, name) = anchor.parent(path)?;
+    let (around, stat) = (Stat::of_open(&parent)?, Stat::of(&parent, name)?);
+    if stat.kind == Kind::Directory && stat.id.device != around.id.device {
+        view.grafts.push(Graft {
+            at: path.to_owned(),
+            dir: anchor.directory(path)?.into(),
+        });
+    }
+    Ok(view)
+}
+
 /// What is called `name` in `dir`, noted down. The flags of inodes are left out by the caller.
 fn noted(dir: &Anchor, name: &OsStr, interrupt: &dyn Interrupt) -> Result<inventory::Inventory> {
     let opening = |error| Error::os("opening what was copied", error);
-    let dir = dir.directory(Path::new("")).map_err(opening)?;
+    let view = view_with(dir, Path::new(name)).map_err(opening)?;
     let is_other = |path: &Path| path.iter().next().is_some_and(|first| first != name);
-    inventory::take(&View::live(dir.into()), &is_other, interrupt)
+    inventory::take(&view, &is_other, interrupt)
 }
 
 /// In what the two things of one name differ.
@@ -80,7 +95,7 @@ pub(super) fn bring_in(
 ) -> Result<Copied> {
     let opening = |error| Error::os(format!("opening {}", Shown(path)), error);
     let (root, rest) = anchors.locate(path)?;
-    let view = View::live(root.directory(Path::new("")).map_err(opening)?.into());
+    let view = view_with(root, rest).map_err(opening)?;
     let (live, _) = root.parent(rest).map_err(opening)?;
     let (store, below) = anchors.locate(source)?;
     let (to, name) = store.parent(below).map_err(opening)?;
@@ -119,7 +134,7 @@ pub(super) fn replace(
         let found = differences((&live, made), name, cx.interrupt);
         Ok(found.map_err(io::Error::other)?.is_empty())
     };
-    let is_replaceable = |now: &state_linux::stat::Stat| now.kind == Kind::File && now.id == was.id;
+    let is_replaceable = |now: &Stat| now.kind == Kind::File && now.id == was.id;
     let expects = Expects {
         is_whole: &is_whole,
         is_replaceable: &is_replaceable,
