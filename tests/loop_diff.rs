@@ -2,42 +2,29 @@
 //! btrfs: what is seen below mounts and in nested subvolumes, renames, and the way back.
 
 use serde_json::Value;
-use state_linux::loopback::Loop;
-use state_linux::mount::{self, Attributes};
-use state_linux::{btrfs, namespace};
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use state_linux::mount;
+use state_testing::disk::{Disk, subvolume};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A machine with root and store as subvolumes of one btrfs on a loop device. Mounts are in a
 /// namespace of the test's thread and the image has no name: nothing is left behind.
 struct Machine {
     dir: tempfile::TempDir,
-    disk: Loop,
+    disk: Disk,
 }
 
 impl Machine {
     fn new() -> Self {
-        namespace::own_mounts().expect("this needs root");
-        let image = tempfile::tempfile_in("/var/tmp").unwrap();
-        image.set_len(256 << 20).unwrap();
-        let path = format!("/proc/self/fd/{}", image.as_raw_fd());
-        let disk = Loop::attach(Path::new(&path), false).expect("this needs loop devices");
-        let made = Command::new("mkfs.btrfs")
-            .args(["-q", "-f"])
-            .arg(disk.path())
-            .output();
-        let made = made.expect("this needs btrfs-progs");
-        assert!(made.status.success(), "{made:?}");
+        let disk = Disk::new("btrfs", 256);
         let dir = tempfile::tempdir().unwrap();
         let machine = Self { dir, disk };
         machine.mount("/", "top");
         for name in ["root", "persist"] {
-            machine.subvolume(&machine.at("top").join(name));
+            subvolume(&machine.at("top").join(name));
         }
         machine.write("top/root/usr/sbin/init", "init");
         std::os::unix::fs::symlink("usr/sbin", machine.at("top/root/sbin")).unwrap();
@@ -54,19 +41,9 @@ impl Machine {
         fs::write(self.at(path), content).unwrap();
     }
 
-    fn subvolume(&self, path: &Path) {
-        let parent = File::open(path.parent().unwrap()).unwrap();
-        btrfs::create(parent, path.file_name().unwrap()).unwrap();
-    }
-
     fn mount(&self, subvolume: &str, at: &str) {
-        fs::create_dir_all(self.at(at)).unwrap();
-        let options = [
-            ("source", Some(self.disk.path().as_os_str())),
-            ("subvol", Some(OsStr::new(subvolume))),
-        ];
-        let detached = mount::detached("btrfs", &options, Attributes::empty()).unwrap();
-        mount::attach(detached, rustix::fs::CWD, &self.at(at)).unwrap();
+        // It ends with the thread's mounts, or with `shut_down`.
+        std::mem::forget(self.disk.mount(Some(subvolume), &self.at(at)));
     }
 
     /// What a boot mounts.
@@ -108,7 +85,7 @@ fn loop_what_a_reset_throws_away_is_told_before_and_brought_back_after() {
     let config = format!(
         "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
          [persist.\"/persist\"]\ndirectories = [\"/var/lib/kept\", \"/etc/app\"]\n",
-        machine.disk.path().display()
+        machine.disk.device().display()
     );
     machine.write("state.toml", &config);
     machine.write("top/root/etc/app/installed", "by a package");
@@ -141,7 +118,7 @@ fn loop_what_a_reset_throws_away_is_told_before_and_brought_back_after() {
     fs::remove_file(etc.join("gone")).unwrap();
     machine.write("machine/srv/a b\n/file", "precious");
     machine.write("top/root/var/lib/kept/hidden", "below the mount");
-    machine.subvolume(&machine.at("machine/srv/nested"));
+    subvolume(&machine.at("machine/srv/nested"));
     machine.write("machine/srv/nested/in it", "precious too");
     let expected = [
         "/etc/mode",
@@ -201,7 +178,7 @@ fn loop_what_every_boot_makes_anew_is_learned_and_told_again_when_it_differs() {
     let config = format!(
         "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
          [persist.\"/persist\"]\n",
-        machine.disk.path().display()
+        machine.disk.device().display()
     );
     machine.write("state.toml", &config);
     fs::create_dir_all(machine.at("top/root/persist")).unwrap();
@@ -252,7 +229,7 @@ fn loop_what_to_keep_is_decided_on_a_terminal() {
     let config = format!(
         "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
          [persist.\"/persist\"] # mine\n",
-        machine.disk.path().display()
+        machine.disk.device().display()
     );
     machine.write("state.toml", &config);
     for dir in ["persist", "srv"] {

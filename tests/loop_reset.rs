@@ -2,12 +2,11 @@
 //! promised, faults, interruptions, and two runs at once.
 
 use serde_json::Value;
-use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes};
-use state_linux::{btrfs, mountinfo, namespace};
+use state_linux::{btrfs, mountinfo};
+use state_testing::disk::Disk;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -18,21 +17,12 @@ use std::time::{Duration, Instant};
 /// behind, whatever happens.
 struct Machine {
     dir: tempfile::TempDir,
-    disk: Loop,
+    disk: Disk,
 }
 
 impl Machine {
     fn new(mib: u64) -> Self {
-        namespace::own_mounts().expect("this needs root");
-        let image = tempfile::tempfile_in("/var/tmp").unwrap();
-        image.set_len(mib << 20).unwrap();
-        let path = format!("/proc/self/fd/{}", image.as_raw_fd());
-        let disk = Loop::attach(Path::new(&path), false).expect("this needs loop devices");
-        let mut mkfs = Command::new("mkfs.btrfs");
-        let mkfs = mkfs.args(["-q", "-f"]).arg(disk.path());
-        let made = mkfs.output().expect("this needs btrfs-progs");
-        assert!(made.status.success(), "{made:?}");
-
+        let disk = Disk::new("btrfs", mib);
         let machine = Self {
             dir: tempfile::tempdir().unwrap(),
             disk,
@@ -42,7 +32,7 @@ impl Machine {
         let config = format!(
             "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
              past-roots = {{ last = 1, days = 0 }}\n",
-            machine.disk.path().display()
+            machine.disk.device().display()
         );
         fs::write(initrd.join("state.toml"), config).unwrap();
         machine.mount("5", &machine.top());
@@ -66,7 +56,7 @@ impl Machine {
     fn mount(&self, subvolume: &str, at: &Path) {
         fs::create_dir_all(at).unwrap();
         let options = [
-            ("source", Some(self.disk.path().as_os_str())),
+            ("source", Some(self.disk.device().as_os_str())),
             ("subvolid", Some(OsStr::new(subvolume))),
         ];
         let mount = mount::detached("btrfs", &options, Attributes::empty()).unwrap();
@@ -245,7 +235,7 @@ fn loop_refusals_end_with_4_and_change_nothing() {
     fs::write(&fstab, "UUID=x / btrfs rw,subvolid=256,subvol=/root 0 0\n").unwrap();
     refused("/etc/fstab mounts root by its volume id");
     machine.subvolume("root/persist");
-    let device = machine.disk.path().display();
+    let device = machine.disk.device().display();
     fs::write(
         &fstab,
         format!("{device} /persist btrfs subvol=/root/persist 0 0\n"),

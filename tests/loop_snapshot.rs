@@ -1,49 +1,31 @@
 //! `state snapshot` on a real btrfs, through the program.
 
 use serde_json::Value;
-use state_linux::loopback::Loop;
-use state_linux::mount::{self, Attributes};
-use state_linux::{btrfs, mountinfo, namespace};
-use std::ffi::OsStr;
+use state_linux::mount::Guard;
+use state_testing::disk::{Disk, subvolume};
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// A machine whose store is a subvolume. Mounts end with the test's thread, the image has no name.
+/// A machine whose store is a subvolume.
 struct Machine {
+    _mounts: Vec<Guard>,
     dir: tempfile::TempDir,
-    _disk: Loop,
+    _disk: Disk,
 }
 
 impl Machine {
     fn new() -> Self {
-        namespace::own_mounts().expect("this needs root");
-        let image = tempfile::tempfile_in("/var/tmp").unwrap();
-        image.set_len(256 << 20).unwrap();
-        let path = format!("/proc/self/fd/{}", image.as_raw_fd());
-        let disk = Loop::attach(Path::new(&path), false).expect("this needs loop devices");
-        let mut mkfs = Command::new("mkfs.btrfs");
-        let made = mkfs.args(["-q", "-f"]).arg(disk.path()).output();
-        assert!(made.expect("this needs btrfs-progs").status.success());
+        let disk = Disk::new("btrfs", 256);
         let dir = tempfile::tempdir().unwrap();
-        let machine = Self { dir, _disk: disk };
-
-        let mount = |subvolume: &str, at: &str| {
-            let at = machine.at(at);
-            fs::create_dir_all(&at).unwrap();
-            let source = ("source", Some(machine._disk.path().as_os_str()));
-            let options = [source, ("subvol", Some(OsStr::new(subvolume)))];
-            let mounted = mount::detached("btrfs", &options, Attributes::empty()).unwrap();
-            mount::attach(mounted, rustix::fs::CWD, &at).unwrap();
+        let top = disk.mount(Some("/"), &dir.path().join("top"));
+        subvolume(&dir.path().join("top/the store"));
+        let store = disk.mount(Some("/the store"), &dir.path().join("persist"));
+        let machine = Self {
+            _mounts: vec![top, store],
+            dir,
+            _disk: disk,
         };
-        mount("/", "top");
-        btrfs::create(
-            File::open(machine.at("top")).unwrap(),
-            OsStr::new("the store"),
-        )
-        .unwrap();
-        mount("/the store", "persist");
         fs::create_dir_all(machine.at("etc/state")).unwrap();
         let config = "[persist.\"/persist\"]\ndirectories = [\"/srv\"]\n\n\
                       [snapshots]\nkeep = { last = 2 }\n";
@@ -83,20 +65,6 @@ impl Machine {
             .iter()
             .map(|one| one["name"].as_str().unwrap().to_owned())
             .collect()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // Or the directory could not be removed after this.
-        let mounts = mountinfo::read().unwrap();
-        for mount in mounts
-            .iter()
-            .rev()
-            .filter(|mount| mount.at.starts_with(self.dir.path()))
-        {
-            mount::unmount_lazily(&mount.at).unwrap();
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a report goes: text for people, JSON for programs.
 
-use super::Globals;
 use super::exit::Told;
+use super::{Exit, Globals};
 use anstream::{AutoStream, ColorChoice, StripStream};
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
@@ -146,6 +146,23 @@ impl Globals {
             told => told.into(),
         };
         choice != ColorChoice::Never
+    }
+
+    /// Shows a report that may want attention, which is an exit status of its own.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn judge<R: Serialize>(
+        &self,
+        report: &R,
+        needs_attention: bool,
+        human: impl FnOnce(&R, &mut Screen<'_>) -> io::Result<()>,
+    ) -> anyhow::Result<Exit> {
+        self.show(report, human)?;
+        Ok(match needs_attention {
+            true => Exit::Attention,
+            false => Exit::Done,
+        })
     }
 
     /// Shows a report: with `--json` exactly it, else the text that `human` makes of it (nothing

@@ -26,12 +26,7 @@ pub struct Args {}
 pub fn run(globals: &Globals, _args: Args) -> anyhow::Result<Exit> {
     let cx = globals.context(true)?;
     let report = status(&cx)?;
-    globals.show(&report, human)?;
-    Ok(if report.needs_attention() {
-        Exit::Attention
-    } else {
-        Exit::Done
-    })
+    globals.judge(&report, report.needs_attention(), human)
 }
 
 fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
