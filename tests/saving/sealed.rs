@@ -4,7 +4,7 @@ use super::machine::{Machine, exit, note};
 use super::signed::{KEY, SIGN, signer};
 use state::ask::Nobody;
 use state::ops::keyring::Keyring;
-use state::ops::{archives, restore};
+use state::ops::{archives, backup, restore};
 use state::progress::Silent;
 use state_api::Never;
 use std::fs;
@@ -418,4 +418,40 @@ fn peers_stock_tools_open_what_was_encrypted() {
         assert_eq!(machine.read("out/var/lib/app/data"), "data");
     }
     assert!(!run(&open.replace("KEY", "eve")).0);
+}
+
+#[test]
+fn a_machine_without_a_key_builds_on_what_it_cannot_read() {
+    let machine = encrypting(&[ANN[1]]);
+    let full = machine.backup_next().id;
+    machine.write("root/persist/var/lib/app/data", "second");
+    let second = machine.backup_next();
+    assert_eq!((&second.parent, second.totals.files), (&full, 1));
+    // A full archive made where the key is: its manifest is not known here.
+    let which = archives::Which {
+        keyring: keyring(&machine, &["ann"]),
+        ..Default::default()
+    };
+    let kept = machine.store().join(".state/archive");
+    let elsewhere = machine.path("elsewhere");
+    fs::rename(&kept, &elsewhere).unwrap();
+    let cx = machine.context(&Never);
+    let done = backup::consolidate(&cx, &which, "latest", &Silent).unwrap();
+    assert!(done.id.is_some());
+    fs::rename(&elsewhere, &kept).unwrap();
+    machine.write("root/persist/var/lib/app/data", "third");
+    assert_eq!(machine.backup_next().parent, second.id);
+    machine.write("root/persist/var/lib/app/data", "lost");
+    assert_eq!(exit(&restored(&machine, &["bob"]).unwrap_err()), 12);
+    restored(&machine, &["ann"]).unwrap();
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "third");
+    // Whoever is to read the next one could not read the last: a full one.
+    machine.configure(&format!("[archive]\nencrypt-to = {:?}\n", [ANN[1], BOB[1]]));
+    machine.write("root/persist/var/lib/app/data", "fourth");
+    let next = machine.backup_next();
+    let why = "others are to read it than could read the last one";
+    assert_eq!(
+        (next.parent, next.full_because.as_deref()),
+        (None, Some(why))
+    );
 }

@@ -10,6 +10,9 @@ use crate::archive::{Result, chain};
 use crate::target::Target;
 use crate::target::catalog::Catalog;
 
+/// How many of the newest archives are looked at.
+const MOST_TRIED: usize = 4;
+
 /// An archive to build on, and where its manifest is.
 pub(super) struct Choice<'t> {
     pub(super) label: Label,
@@ -38,7 +41,8 @@ pub(super) struct Terms<'a> {
 }
 
 impl<'t> Choice<'t> {
-    /// The newest archive that every target has whole, with all that it builds on.
+    /// The newest archive that every target has whole, with all that it builds on, and whose
+    /// manifest can be had: one that was made elsewhere, out of a chain, is encrypted to others.
     ///
     /// # Errors
     /// Why there is none: the next archive is a full one.
@@ -54,8 +58,33 @@ impl<'t> Choice<'t> {
             };
             label.is_complete && is_there(first) && others.iter().all(is_there)
         };
-        let label = (first.1.labels.iter().rev().find(is_everywhere))
-            .ok_or("there is no archive that every target has")?;
+        let mut why = Err("there is no archive that every target has".to_owned());
+        for label in first
+            .1
+            .labels
+            .iter()
+            .rev()
+            .filter(is_everywhere)
+            .take(MOST_TRIED)
+        {
+            match Self::on(label, targets, terms, cache)? {
+                Some(choice) => return Ok(choice),
+                None => why = Err("no manifest of the last ones is kept here".into()),
+            }
+        }
+        why
+    }
+
+    /// To build on this archive. `None`: its manifest cannot be had.
+    fn on(
+        label: &Label,
+        targets: &[(&'t dyn Target, &Catalog)],
+        terms: &Terms<'_>,
+        cache: &Cache,
+    ) -> Result<Option<Self>, String> {
+        let Some(first) = targets.first() else {
+            return Ok(None);
+        };
         if label.position + 1 >= terms.most {
             return Err(format!(
                 "{} archives build on each other",
@@ -77,7 +106,7 @@ impl<'t> Choice<'t> {
                 let source = first.0.get(&label.data_name());
                 Place::There(source.map_err(|error| error.told())?)
             }
-            None => return Err("the last one's manifest is not kept here".into()),
+            None => return Ok(None),
         };
         let choice = Self {
             label: label.clone(),
@@ -85,7 +114,7 @@ impl<'t> Choice<'t> {
             manifest,
         };
         match choice.stores().map_err(|error| error.told())? == terms.stores {
-            true => Ok(choice),
+            true => Ok(Some(choice)),
             false => Err("other stores are archived than before".into()),
         }
     }
