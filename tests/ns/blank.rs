@@ -104,8 +104,8 @@ ns! {
             mount(&machine, TEXT, false),
             [
                 "/etc/conf: mount /persist/etc/conf at /etc/conf",
-                "/etc/linked: failed: a file stands in place of the link, with content that exists \
-                 nowhere else",
+                "/etc/linked: failed: detached: a file stands in place of the link, with content \
+                 that exists nowhere else",
                 "/var/lib/app: failed: it holds 1 thing that exists nowhere else, \
                  /var/lib/app/added first",
             ]
@@ -126,5 +126,24 @@ ns! {
                        /var/lib/app/added first";
         assert_eq!(told[2], refused);
         assert!(!machine.at("/persist/var/lib/app").exists());
+    }
+
+    // At a boot blank's file may be younger than the store's: the store's is the one that was kept.
+    fn ns_what_blank_brought_gives_way_to_a_copied_file(machine) {
+        const COPIED: &str =
+            "[persist.\"/persist\"]\nfiles = [{ path = \"/etc/conf\", method = \"copy\" }]";
+        machine.configure(&["/persist"], COPIED);
+        machine.write("/persist/etc/conf", "kept");
+        machine.write("/blank/etc/conf", "installed");
+        machine.write("/etc/conf", "installed");
+        let copied = "/etc/conf: copy /persist/etc/conf to /etc/conf";
+        assert_eq!(mount(&machine, COPIED, true), [copied]);
+        assert_eq!(mount(&machine, COPIED, false), [copied]);
+        assert_eq!(machine.read("/etc/conf"), "kept");
+        // Later at the same boot, the machine's is the newer one, whatever blank holds.
+        machine.write("/etc/conf", "installed");
+        let saved = "/etc/conf: save /etc/conf to /persist/etc/conf";
+        assert_eq!(mount(&machine, COPIED, false), [saved]);
+        assert_eq!(machine.read("/persist/etc/conf"), "installed");
     }
 }
