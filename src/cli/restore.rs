@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::ops::archives::Which;
 use crate::ops::restore::{self, Kept, Options, Report, Restored};
 use crate::ops::seal::Signature;
+use state_linux::confine::Confinement;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -181,6 +182,13 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
         out,
         "{GOOD}restored{GOOD:#} {into}: {held}, {bytes}{resumed}"
     )?;
+    if let (Some(Confinement::Unconfined(why)), true) = (&store.confinement, out.is_verbose()) {
+        let why = one_line(why);
+        writeln!(
+            out,
+            "         {FAINT}the kernel did not keep it in its directory: {why}{FAINT:#}"
+        )?;
+    }
     match &store.before {
         None => {}
         Some(Kept::ForUndo) => {
@@ -244,6 +252,7 @@ mod tests {
                     path: Bytes(b"/var/lib/db/table".to_vec()),
                     what: "flags no-cow: operation not supported".into(),
                 }],
+                confinement: None,
                 before: Some(Kept::ForUndo),
             }],
             commit: Some("0123456789abcdef0123456789abcdef01234567".into()),

@@ -2,8 +2,8 @@
 //! finishes.
 
 use super::machine::{After, Machine, exit, note};
-use std::cell::Cell;
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 #[test]
 fn an_interrupted_backup_publishes_nothing() {
@@ -11,7 +11,7 @@ fn an_interrupted_backup_publishes_nothing() {
     let mut interrupted = 0;
     for questions in 0.. {
         let before = machine.objects();
-        let after = After(Cell::new(questions));
+        let after = After(AtomicU64::new(questions));
         match machine.backup_until(&after) {
             Ok(report) => {
                 assert!(report.executed);
@@ -45,7 +45,7 @@ fn an_interrupted_restore_changes_nothing_and_goes_on() {
     let before = note(&machine.store());
     let (mut interrupted, mut resumed) = (0, 0);
     for questions in 0.. {
-        let after = After(Cell::new(questions));
+        let after = After(AtomicU64::new(questions));
         match machine.restore_with(&after, |_| {}) {
             Ok(report) => {
                 assert!(report.stores[0].is_swapped);
@@ -78,7 +78,7 @@ fn an_interrupted_restore_changes_nothing_and_goes_on() {
 fn another_archives_staging_is_not_adopted() {
     let machine = Machine::new();
     machine.backup().unwrap();
-    let after = After(Cell::new(20));
+    let after = After(AtomicU64::new(20));
     machine.restore_with(&after, |_| {}).unwrap_err();
     machine.write("root/persist/var/lib/app/data", "newer");
     fs::remove_dir_all(machine.path("root/persist/var/lib/app/sub")).unwrap();

@@ -8,6 +8,7 @@ use state_api::{Interrupt, Never};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct Machine {
     dir: tempfile::TempDir,
@@ -15,13 +16,13 @@ pub(crate) struct Machine {
 }
 
 /// Says stop after so many questions.
-pub(crate) struct After(pub(crate) Cell<u64>);
+pub(crate) struct After(pub(crate) AtomicU64);
 
 impl Interrupt for After {
     fn is_set(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
+        let next = |left: u64| Some(left.saturating_sub(1));
+        let left = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        left == Ok(0)
     }
 }
 

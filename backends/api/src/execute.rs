@@ -68,8 +68,8 @@ pub trait Apply {
 }
 
 /// Asked between steps whether to stop. Never asked in the middle of one, nor where the machine
-/// must not be left.
-pub trait Interrupt {
+/// must not be left. Long work has several threads, and each may ask.
+pub trait Interrupt: Sync {
     /// Whether SIGINT or SIGTERM has arrived.
     fn is_set(&self) -> bool;
 }

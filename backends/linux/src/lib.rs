@@ -4,6 +4,7 @@
 
 pub mod acl;
 pub mod btrfs;
+pub mod confine;
 pub mod lock;
 pub mod loopback;
 pub mod metadata;

@@ -8,8 +8,8 @@ use machine::{Machine, files, give_up, keep, name, run, zfs};
 use state_api::{
     Error, Interrupt, Leftover, Refusal, Reset, Result, Retire, RootBackend, Source, View,
 };
-use std::cell::Cell;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const BLANK: &[&str] = &["etc/installed=yes"];
 
@@ -66,13 +66,13 @@ fn vm_three_resets_in_a_row() {
 }
 
 /// Interrupts after so many steps.
-struct After(Cell<usize>);
+struct After(AtomicUsize);
 
 impl Interrupt for After {
     fn is_set(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
+        let next = |left: usize| Some(left.saturating_sub(1));
+        let left = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        left == Ok(0)
     }
 }
 
@@ -98,7 +98,7 @@ fn vm_every_interruption_is_finished() {
     loop {
         let outgoing = machine.files(root);
         let kept = format!("boot{steps}");
-        let stop = After(Cell::new(steps));
+        let stop = After(AtomicUsize::new(steps));
         let is_over = match machine.reset_until(&keep(&kept), &stop) {
             Err(Error::Interrupted) => false,
             other => other.map(|_| true).unwrap(),
@@ -150,7 +150,7 @@ fn vm_every_interruption_is_finished() {
 fn vm_an_unfinished_root_that_was_used_is_erased() {
     let root = "rpool/local/root";
     let machine = Machine::installed(root);
-    let stop = After(Cell::new(3)); // create, rename, clone
+    let stop = After(AtomicUsize::new(3)); // create, rename, clone
     assert!(machine.reset_until(&keep("a"), &stop).is_err());
     let leftover = Leftover::Outgoing {
         name: machine.past("a"),

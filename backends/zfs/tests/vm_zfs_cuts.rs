@@ -9,22 +9,21 @@ mod machine;
 use machine::{Machine, keep, run, zfs};
 use state_api::{Interrupt, execute};
 use state_api::{Reset, RootBackend};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ROOT: &str = "rpool/local/root";
 const CHILD: &str = "rpool/local/root/var";
 
 /// Says where the power is to be cut, and waits for it.
-struct Cut(Cell<usize>);
+struct Cut(AtomicUsize);
 
 impl Interrupt for Cut {
     fn is_set(&self) -> bool {
-        let left = self.0.get();
-        if left == 0 {
+        if self.0.load(Ordering::Relaxed) == 0 {
             println!("cut here");
             std::thread::sleep(std::time::Duration::from_secs(3600));
         }
-        self.0.set(left - 1);
+        self.0.fetch_sub(1, Ordering::Relaxed);
         false
     }
 }
@@ -52,7 +51,7 @@ fn vm_before_the_cut() {
     let survey = engine.survey().unwrap();
     let plan = engine.plan_reset(&survey, &keep("a")).unwrap();
     println!("{} steps", plan.steps.len());
-    execute(&mut engine, &plan, &Cut(Cell::new(cut())), |_| ()).unwrap();
+    execute(&mut engine, &plan, &Cut(AtomicUsize::new(cut())), |_| ()).unwrap();
     println!("cut here");
     std::thread::sleep(std::time::Duration::from_secs(3600));
 }

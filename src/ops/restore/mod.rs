@@ -26,7 +26,8 @@ use anyhow::Context as _;
 use marker::Marker;
 use owners::Used;
 use state_api::{Refusal, SnapshotStore, View};
-use std::os::fd::{AsFd, BorrowedFd};
+use state_linux::confine::{Confinement, confined};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -283,15 +284,27 @@ fn stage(
         interrupt: cx.interrupt,
     };
     progress.begin("restoring", Unit::Bytes, Some(task.bytes));
-    let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
-    progress.end();
-    let losses = losses.with_context(doing)?;
-    let view = View::frozen(stage.try_clone().with_context(doing)?);
-    let differences = compare(&job, &view).with_context(|| format!("checking {}", doing()))?;
-    restored.losses = merge(losses, differences);
+    let (losses, confinement) = staged(&job, &stage, progress).with_context(doing)?;
+    (restored.losses, restored.confinement) = (losses, Some(confinement));
     rustix::fs::syncfs(&stage)
         .map_err(|e| state_api::Error::os("writing what was staged to the disk", e))?;
     Ok(())
+}
+
+/// Extracts into `stage` and compares with the manifest, where nothing else can be written.
+fn staged(
+    job: &Job<'_>,
+    stage: &OwnedFd,
+    progress: &dyn Progress,
+) -> anyhow::Result<(Vec<Lost>, Confinement)> {
+    confined(Some(stage.as_fd()), |confinement| {
+        let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
+        progress.end();
+        let losses = losses?;
+        let view = View::frozen(stage.try_clone().context("opening it again")?);
+        let differences = compare(job, &view).context("checking it")?;
+        Ok((merge(losses, differences), confinement))
+    })
 }
 
 /// The losses with their causes, and of the differences those that no cause explains.

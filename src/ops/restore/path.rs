@@ -3,12 +3,12 @@
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
 use super::undo::{BEFORE, Replaced};
-use super::{Options, merge, room};
+use super::{Options, room, staged};
+use crate::archive::Error;
 use crate::archive::extract::Job;
 use crate::archive::manifest::What;
 use crate::archive::read::Archive;
 use crate::archive::write::path_bytes;
-use crate::archive::{Error, compare};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::seal::Signature;
@@ -19,7 +19,7 @@ use rustix::fs::{
     Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2, renameat_with,
 };
 use rustix::io::Errno;
-use state_api::{Refusal, View};
+use state_api::Refusal;
 use state_linux::swap::{RESERVED, remove_tree};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -90,6 +90,7 @@ pub(super) fn run(
         is_resumed: false,
         is_swapped: false,
         losses: Vec::new(),
+        confinement: None,
         before: None,
     });
     if cx.dry_run {
@@ -120,12 +121,8 @@ pub(super) fn run(
         interrupt: cx.interrupt,
     };
     progress.begin("restoring", Unit::Bytes, Some(bytes));
-    let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
-    progress.end();
-    let losses = losses.with_context(doing)?;
-    let view = View::frozen(stage.try_clone().with_context(doing)?);
-    let differences = compare(&job, &view).with_context(doing)?;
-    report.stores[0].losses = merge(losses, differences);
+    let (losses, confinement) = staged(&job, &stage, progress).with_context(doing)?;
+    (report.stores[0].losses, report.stores[0].confinement) = (losses, Some(confinement));
     rustix::fs::syncfs(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
 
     // First the name under which it stays: what is exchanged into it is never taken for a stage.

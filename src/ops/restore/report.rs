@@ -9,6 +9,7 @@ use crate::ops::seal::Signature;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use state_linux::confine::Confinement;
 use std::path::PathBuf;
 
 /// What a restore did, or would do.
@@ -55,6 +56,9 @@ pub struct Restored {
     pub is_swapped: bool,
     /// What the destination could not hold.
     pub losses: Vec<Lost>,
+    /// Whether the kernel kept the extraction in its directory.
+    #[serde(serialize_with = "confinement")]
+    pub confinement: Option<Confinement>,
     /// Where what was there before is kept.
     pub before: Option<Kept>,
 }
@@ -67,6 +71,15 @@ pub enum Kept {
     ForUndo,
     /// At this path; `state undo` puts it back.
     At(#[serde(serialize_with = "crate::paths::serialize")] PathBuf),
+}
+
+/// Written as whether it was confined.
+fn confinement<S: serde::Serializer>(
+    confinement: &Option<Confinement>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let is_confined = confinement.as_ref().map(|c| *c == Confinement::Confined);
+    is_confined.serialize(to)
 }
 
 /// Something that the destination could not hold.
@@ -120,6 +133,7 @@ impl Report {
                 is_resumed: false,
                 is_swapped: false,
                 losses: Vec::new(),
+                confinement: None,
                 before: Some(Kept::ForUndo),
             })
             .collect();

@@ -10,8 +10,8 @@ use state_api::{
     Apply, Error, Interrupt, Never, Outcome, PastRootName, Plan, Refusal, RootBackend, RootFacts,
     Source, execute,
 };
-use std::cell::Cell;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A machine with one root and a blank that the root is a copy of.
 ///

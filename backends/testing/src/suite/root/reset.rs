@@ -170,13 +170,13 @@ pub(super) fn hostile<F: RootFixture>(f: &mut F) {
 }
 
 /// Stops after a number of steps.
-struct After(Cell<usize>);
+struct After(AtomicUsize);
 
 impl Interrupt for After {
     fn is_set(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
+        let next = |left: usize| Some(left.saturating_sub(1));
+        let left = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        left == Ok(0)
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn interrupted<F: RootFixture>(f: &mut F) {
         let outgoing = root_of(f);
         let mut backend = f.backend();
         let plan = plan(&backend, Ask::Keep).expect("planning");
-        let stop = After(Cell::new(n));
+        let stop = After(AtomicUsize::new(n));
         let Err(failed) = execute(&mut backend, &plan, &stop, |_| ()) else {
             assert!(n > 0, "it was never asked");
             return;
