@@ -189,12 +189,13 @@ fn a_chain_is_consolidated_and_built_on() {
 }
 
 /// Set after it was asked so many times.
-struct After(std::cell::Cell<u32>);
+struct After(std::sync::atomic::AtomicU32);
 
 impl state_api::Interrupt for After {
     fn is_set(&self) -> bool {
-        self.0.set(self.0.get().saturating_sub(1));
-        self.0.get() == 0
+        use std::sync::atomic::Ordering::Relaxed;
+        let next = |left: u32| Some(left.saturating_sub(1));
+        self.0.fetch_update(Relaxed, Relaxed, next) <= Ok(1)
     }
 }
 
@@ -208,7 +209,7 @@ fn an_interrupted_consolidation_leaves_no_archive() {
     let which = archives::Which::default();
     let mut questions = 1;
     loop {
-        let interrupt = After(std::cell::Cell::new(questions));
+        let interrupt = After(std::sync::atomic::AtomicU32::new(questions));
         match backup::consolidate(&machine.context(&interrupt), &which, "latest", &Silent) {
             Ok(done) => break assert!(done.id.is_some()),
             Err(error) => assert_eq!(exit(&error), 130, "{error:#}"),
