@@ -302,7 +302,7 @@ impl Edits {
                     return Ok(());
                 };
                 match self.below(3) {
-                    0 => volumes(&self.descend(), false),
+                    0 => volumes(&self.any(), false), // never the top
                     _ => {
                         let at = self.place();
                         volumes(&at, true)?;
