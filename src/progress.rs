@@ -15,6 +15,8 @@ pub trait Progress: Sync {
     fn begin(&self, doing: &str, unit: Unit, total: Option<u64>);
     /// So much more of it is done.
     fn advance(&self, by: u64);
+    /// So many entries of it are done in all, and this path is at work, as its bytes are.
+    fn see(&self, _entries: u64, _path: &[u8]) {}
     /// The stage is over, in whatever way.
     fn end(&self);
 }

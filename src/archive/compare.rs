@@ -19,7 +19,7 @@ pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
     let mut differences = Vec::new();
     let mut walk = Walk::new(tree);
     let mut ids: HashMap<Vec<u8>, FileId> = HashMap::new();
-    for record in job.archive.records() {
+    for record in job.archive.records_of(&job.archive.scope(job.under)?) {
         let (record, _) = record?;
         if job.interrupt.is_set() {
             return Err(state_api::Error::Interrupted.into());

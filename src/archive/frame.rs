@@ -88,21 +88,52 @@ impl std::fmt::Debug for Packer {
 /// # Errors
 /// It is anything else.
 pub fn unpack(frame: &[u8], length: usize) -> Result<Vec<u8>, Bad> {
-    let bad = |why: &dyn std::fmt::Display| Bad(format!("a frame that is damaged ({why})"));
-    match find_frame_compressed_size(frame) {
-        Ok(found) if found == frame.len() => {}
-        Ok(_) => return Err(bad(&"something follows it")),
-        Err(code) => return Err(bad(&zstd::zstd_safe::get_error_name(code))),
+    let mut content = Vec::new();
+    Unpacker::default().unpack(frame, length, &mut content)?;
+    Ok(content)
+}
+
+/// Decompresses frames, one after the other.
+#[derive(Default)]
+pub struct Unpacker(Option<Decompressor<'static>>);
+
+impl Unpacker {
+    /// Puts into `content` what [`unpack`] gives. Whatever is in it before is gone.
+    ///
+    /// # Errors
+    /// Those of [`unpack`]; then `content` is empty.
+    pub fn unpack(
+        &mut self,
+        frame: &[u8],
+        length: usize,
+        content: &mut Vec<u8>,
+    ) -> Result<(), Bad> {
+        content.clear();
+        let bad = |why: &dyn std::fmt::Display| Bad(format!("a frame that is damaged ({why})"));
+        match find_frame_compressed_size(frame) {
+            Ok(found) if found == frame.len() => {}
+            Ok(_) => return Err(bad(&"something follows it")),
+            Err(code) => return Err(bad(&zstd::zstd_safe::get_error_name(code))),
+        }
+        let unpack = match &mut self.0 {
+            Some(unpack) => unpack,
+            none => none.insert(Decompressor::new().map_err(|e| bad(&e))?),
+        };
+        content.reserve_exact(length);
+        let unpacked = unpack.decompress_to_buffer(frame, content);
+        let why = match unpacked {
+            Err(error) => bad(&error),
+            Ok(_) if content.len() != length => bad(&"it is not as long as the seek table says"),
+            Ok(_) => return Ok(()),
+        };
+        content.clear();
+        Err(why)
     }
-    let mut unpack = Decompressor::new().map_err(|e| bad(&e))?;
-    let mut content = Vec::with_capacity(length);
-    unpack
-        .decompress_to_buffer(frame, &mut content)
-        .map_err(|e| bad(&e))?;
-    if content.len() == length {
-        Ok(content)
-    } else {
-        Err(bad(&"it is shorter than the seek table says"))
+}
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
     }
 }
 

@@ -37,6 +37,17 @@ pub const FORMAT: u64 = 1;
 /// The longest chain that is read: a full archive and what builds on it.
 pub const MOST_CHAIN: usize = 1000;
 
+/// How far the writing or reading of an archive has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Entries done.
+    pub entries: u64,
+    /// Bytes of content done.
+    pub bytes: u64,
+    /// The path at work.
+    pub path: &'a [u8],
+}
+
 /// The longest path: with the NUL behind it, it is the longest the kernel takes at once, from us
 /// as from every tool that extracts archives.
 pub const PATH_MAX: usize = 4095;

@@ -17,6 +17,9 @@ struct Stage {
     unit: Unit,
     total: Option<u64>,
     done: u64,
+    entries: u64,
+    /// What is at work.
+    path: Vec<u8>,
 }
 
 impl Stage {
@@ -27,7 +30,7 @@ impl Stage {
         }
     }
 
-    /// `1.2 GiB of 2.3 GiB, 53 %, 120 MiB/s, 0:09 left`
+    /// `1.2 GiB of 2.3 GiB, 53 %, 4711 entries, 120 MiB/s, 0:09 left`
     fn figures(&self, elapsed: Duration) -> String {
         let mut text = self.amount(self.done);
         let rate = match u64::try_from(elapsed.as_millis()) {
@@ -38,6 +41,12 @@ impl Stage {
         if let Some(total) = total {
             let percent = u128::from(self.done) * 100 / u128::from(total);
             text += &format!(" of {}, {} %", self.amount(total), percent.min(100));
+        }
+        if self.entries > 0 {
+            text += &match self.entries {
+                1 => ", 1 entry".to_owned(),
+                entries => format!(", {entries} entries"),
+            };
         }
         if let Some(rate) = u64::try_from(rate).ok().filter(|&rate| rate > 0) {
             text += &format!(", {}/s", self.amount(rate));
@@ -68,11 +77,20 @@ impl Stage {
         Some(bar)
     }
 
-    fn line(&self, elapsed: Duration, width: usize) -> String {
+    /// What is at work, if it takes long: a small file is gone before it is read.
+    fn slow(&self, at_it: Duration) -> String {
+        match at_it < SLOW || self.path.is_empty() {
+            true => String::new(),
+            false => format!(", at {}", one_line(&String::from_utf8_lossy(&self.path))),
+        }
+    }
+
+    fn line(&self, elapsed: Duration, at_it: Duration, width: usize) -> String {
         let mut text = format!("{}  {}", self.doing, self.figures(elapsed));
         if let Some(bar) = self.bar(16).filter(|_| width >= 72) {
             text = format!("{bar}  {text}");
         }
+        text += &self.slow(at_it);
         shorten(&text, width.saturating_sub(1))
     }
 }
@@ -82,6 +100,8 @@ struct Running {
     stage: Stage,
     begun: Instant,
     shown: Instant,
+    /// Since when its path is at work.
+    since: Instant,
 }
 
 /// Tells a person on standard error.
@@ -92,6 +112,8 @@ struct Teller {
     running: Mutex<Option<Running>>,
 }
 
+/// How long a path is at work before it is named.
+const SLOW: Duration = Duration::from_secs(2);
 const ON_TERMINAL: Duration = Duration::from_millis(100);
 const IN_LOG: Duration = Duration::from_secs(5);
 
@@ -104,6 +126,25 @@ impl Teller {
                 .write_all(text.as_bytes())
                 .and_then(|()| stderr.flush()),
         );
+    }
+
+    fn show(&self, running: &mut Running) {
+        let every = self.width.map_or(IN_LOG, |_| ON_TERMINAL);
+        if running.shown.elapsed() < every {
+            return;
+        }
+        running.shown = Instant::now();
+        let (elapsed, at_it) = (running.begun.elapsed(), running.since.elapsed());
+        match self.width {
+            Some(width) => {
+                let line = running.stage.line(elapsed, at_it, width);
+                Self::write(&format!("\r\x1b[K{line}"));
+            }
+            None => {
+                let (figures, slow) = (running.stage.figures(elapsed), running.stage.slow(at_it));
+                Self::write(&format!("{}: {figures}{slow}\n", running.stage.doing));
+            }
+        }
     }
 
     fn with(&self, f: impl FnOnce(&mut Option<Running>)) {
@@ -121,9 +162,12 @@ impl Progress for Teller {
                     unit,
                     total,
                     done: 0,
+                    entries: 0,
+                    path: Vec::new(),
                 },
                 begun: now,
                 shown: now,
+                since: now,
             });
         });
     }
@@ -132,21 +176,19 @@ impl Progress for Teller {
         self.with(|running| {
             let Some(running) = running else { return };
             running.stage.done += by;
-            let every = self.width.map_or(IN_LOG, |_| ON_TERMINAL);
-            if running.shown.elapsed() < every {
-                return;
+            self.show(running);
+        });
+    }
+
+    fn see(&self, entries: u64, path: &[u8]) {
+        self.with(|running| {
+            let Some(running) = running else { return };
+            running.stage.entries = entries;
+            if running.stage.path != path {
+                path.clone_into(&mut running.stage.path);
+                running.since = Instant::now();
             }
-            running.shown = Instant::now();
-            let elapsed = running.begun.elapsed();
-            match self.width {
-                Some(width) => {
-                    Self::write(&format!("\r\x1b[K{}", running.stage.line(elapsed, width)));
-                }
-                None => {
-                    let figures = running.stage.figures(elapsed);
-                    Self::write(&format!("{}: {figures}\n", running.stage.doing));
-                }
-            }
+            self.show(running);
         });
     }
 
@@ -194,6 +236,8 @@ mod tests {
             unit: Unit::Bytes,
             total,
             done,
+            entries: 0,
+            path: b"home/ann/disk.img".to_vec(),
         }
     }
 
@@ -221,6 +265,34 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_line_with_entries_and_a_slow_path() {
+        let mut stage = stage(1 << 30, Some(4 << 30));
+        stage.entries = 4711;
+        let s = Duration::from_secs;
+        for (at_it, line) in [
+            (
+                s(0),
+                "████░░░░░░░░░░░░  archiving /persist  1.0 GiB of 4.0 GiB, 25 %, 4711 entries, \
+                 102 MiB/s, 0:30 left",
+            ),
+            (
+                s(2),
+                "████░░░░░░░░░░░░  archiving /persist  1.0 GiB of 4.0 GiB, 25 %, 4711 entries, \
+                 102 MiB/s, 0:30 left, at home/ann/disk.img",
+            ),
+        ] {
+            assert_eq!(stage.line(s(10), at_it, 200), line);
+        }
+        stage.entries = 1;
+        assert_eq!(stage.figures(s(0)), "1.0 GiB of 4.0 GiB, 25 %, 1 entry");
+        stage.path = b"a\nb\xff".to_vec();
+        assert_eq!(
+            stage.slow(s(3)),
+            format!(", at {}", one_line("a\nb\u{fffd}"))
+        );
+    }
+
+    #[test]
     fn the_line_fits_and_the_bar_grows() {
         let half = stage(1 << 30, Some(2 << 30));
         assert_eq!(half.bar(8).as_deref(), Some("████░░░░"));
@@ -228,7 +300,7 @@ mod tests {
         assert_eq!(stage(2, Some(1)).bar(2).as_deref(), Some("██"));
         assert_eq!(stage(1, None).bar(8), None);
         for width in [20, 72, 200] {
-            let line = half.line(Duration::from_secs(9), width);
+            let line = half.line(Duration::from_secs(9), SLOW, width);
             assert!(line.chars().count() < width, "{line:?}");
         }
     }

@@ -385,6 +385,7 @@ fn verify_one(
         let mut seen = 0;
         archive.verify(cx.interrupt, &mut |now| {
             progress.advance(now.bytes - seen);
+            progress.see(now.entries, now.path);
             seen = now.bytes;
         })
     })?)

@@ -139,21 +139,19 @@ impl Entry {
 
     /// Extended attributes, ACLs and inode flags.
     pub fn metadata(&self) -> Result<Metadata, Unreadable> {
-        match &self.at {
-            At::Child(dir, name) => {
+        let read = match &self.at {
+            At::Child(dir, name) if !matches!(self.stat.kind, Kind::File | Kind::Directory) => {
                 let mut path = format!("{PROC_FD}/{}/", dir.as_raw_fd()).into_bytes();
                 path.extend_from_slice(name.as_bytes());
                 Metadata::read_path(Path::new(OsStr::from_bytes(&path)))
             }
-            At::Top(dir) => Metadata::read_open(dir),
-        }
-        .and_then(|mut metadata| {
-            if matches!(self.stat.kind, Kind::File | Kind::Directory) {
-                metadata.read_flags(self.try_open()?)?;
-            }
-            Ok(metadata)
-        })
-        .map_err(|e| self.unreadable("reading the attributes of", e))
+            _ => self.try_open().and_then(|open| {
+                let mut metadata = Metadata::read_open(&open)?;
+                metadata.read_flags(open)?;
+                Ok(metadata)
+            }),
+        };
+        read.map_err(|e| self.unreadable("reading the attributes of", e))
     }
 
     /// The same through the file that [`Entry::open`] gave: saves opening it again.

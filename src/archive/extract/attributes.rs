@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, chmodat, fchmod};
 use rustix::io::Errno;
 use state_linux::acl::{self, Acl};
 use state_linux::metadata::{Flags, Place};
-use state_linux::stat::Time;
+use state_linux::stat::{Stat, Time};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -78,16 +78,19 @@ impl Losses<'_> {
         });
     }
 
-    /// Everything but inode flags, of the thing at `place`.
+    /// Everything but inode flags, of the thing at `place`. What is right already, by what was
+    /// `found` there, is left: each change costs as much as making the file.
     pub(super) fn apply(
         &mut self,
         record: &Record,
         place: &Place<'_, BorrowedFd<'_>>,
+        found: Option<&Stat>,
     ) -> Result<()> {
         let (uid, gid) = (self.owners.user(record.uid), self.owners.group(record.gid));
         let owner = || format!("owner {uid}:{gid}");
-        let done = place.set_owner(uid, gid);
-        let has_owner = self.unless(record, Aspect::Owner, owner, done)?;
+        let is_owned = found.is_some_and(|found| (found.uid, found.gid) == (uid, gid));
+        let has_owner =
+            is_owned || self.unless(record, Aspect::Owner, owner, place.set_owner(uid, gid))?;
         let is_capability = |(name, _): &(&Vec<u8>, &Vec<u8>)| name.as_slice() == CAPABILITY;
         let (capability, others): (Vec<_>, Vec<_>) =
             record.extra.xattrs.iter().partition(is_capability);
@@ -113,7 +116,11 @@ impl Losses<'_> {
                 self.push(record, aspect, "capabilities, for want of the owner".into());
             }
         }
-        if !matches!(record.what, What::Symlink { .. }) {
+        // A change of owner takes bits of the mode away, an ACL changes it.
+        let is_right = is_owned
+            && record.extra.is_none()
+            && found.is_some_and(|found| found.mode == record.mode);
+        if !is_right && !matches!(record.what, What::Symlink { .. }) {
             // What runs with its owner's rights must not run with those of somebody else.
             let mode = if has_owner {
                 record.mode

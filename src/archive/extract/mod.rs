@@ -1,18 +1,19 @@
 //! Extracting into a staging directory that nobody else uses.
 //!
 //! The manifest says what is made; the tar only provides what it announced. Nothing is followed:
-//! directories and files come first, symlinks when no file is made any more, further names link
-//! only to what this run made. Directories get their modes and times last, deepest first, and
+//! directories come first, files by several threads, symlinks when no file is made any more,
+//! further names link only to what this run made. Directories get their modes and times last, deepest first, and
 //! whatever forbids changes comes after everything else.
 
 mod attributes;
 mod beneath;
 
-use super::manifest::{Digest, Record, What};
+use super::crew::{Crew, cores};
+use super::manifest::{Digest, Record, What, order};
 use super::member::name;
 use super::owners::Owners;
-use super::read::{Archive, Members};
-use super::{Error, Result};
+use super::read::{Archive, Members, Scope, Stop};
+use super::{Error, Progress, Result};
 use attributes::Losses;
 use beneath::{Beneath, Spot};
 use rustix::fs::{
@@ -24,11 +25,13 @@ use sha2::{Digest as _, Sha256};
 use state_api::Interrupt;
 use state_linux::metadata::{Flags, Place};
 use state_linux::stat::{FileId, Kind, Stat};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Something that the destination could not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,28 +106,61 @@ impl Job<'_> {
     }
 
     /// Extracts into `stage`, and adopts what an interrupted run of the same job left there:
-    /// content is compared before it is believed. `watch` hears of every byte of content.
+    /// content is compared before it is believed. `watch` hears how far it is.
     ///
     /// # Errors
     /// The archive is damaged, the disk is full, or the run was interrupted. What was made until
     /// then stays, to be adopted.
-    pub fn extract(&self, stage: BorrowedFd<'_>, watch: &mut dyn FnMut(u64)) -> Result<Vec<Loss>> {
-        let mut run = Run {
-            job: *self,
-            members: self.archive.members(),
-            beneath: Beneath::new(stage),
-            losses: Losses {
-                owners: self.owners,
-                losses: Vec::new(),
-            },
-            late: HashSet::new(),
-            elsewhere: HashMap::new(),
-            watch,
+    pub fn extract(
+        &self,
+        stage: BorrowedFd<'_>,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<Loss>> {
+        let scope = self.archive.scope(self.under)?;
+        let (stop, bytes) = (AtomicBool::new(false), AtomicU64::new(0));
+        let mut run = Run::new(*self, stage, &bytes);
+        let others = Mutex::new(Vec::new());
+        let mut tell = |entries, path: &[u8]| {
+            watch(Progress {
+                entries,
+                bytes: bytes.load(Ordering::Relaxed),
+                path,
+            });
+            self.go_on()
         };
-        run.content()?;
-        run.symlinks()?;
-        run.seal()?;
-        Ok(run.losses.losses)
+        let Self {
+            archive,
+            store,
+            under,
+            owners,
+            ..
+        } = *self;
+        let begin = || {
+            |files: Vec<Record>| {
+                let job = Job {
+                    archive,
+                    store,
+                    under,
+                    owners,
+                    interrupt: &Stop(&stop),
+                };
+                let mut run = Run::new(job, stage, &bytes);
+                let mut files = files.iter();
+                files.try_for_each(|record| run.file(record, record))?;
+                let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
+                others.append(&mut run.losses.losses);
+                Ok(())
+            }
+        };
+        Crew::run(cores(), &stop, begin, |crew| {
+            run.content(&scope, crew, &mut tell)
+        })?;
+        run.further(&scope)?;
+        run.seal(&scope)?;
+        let mut losses = run.losses.losses;
+        losses.extend(others.into_inner().unwrap_or_else(PoisonError::into_inner));
+        losses.sort_by(|a, b| order(&a.path, &b.path));
+        Ok(losses)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -135,18 +171,27 @@ impl Job<'_> {
     }
 }
 
-struct Run<'a, 'w> {
+struct Run<'a> {
     job: Job<'a>,
     members: Members<'a>,
     beneath: Beneath<'a>,
     losses: Losses<'a>,
-    /// Symlinks with further names: those names have to wait for them.
-    late: HashSet<Vec<u8>>,
     /// Files outside the wanted path that may have further names inside it, and the first such
     /// name once it has been made.
     elsewhere: HashMap<Vec<u8>, (Record, Option<Vec<u8>>)>,
-    watch: &'w mut dyn FnMut(u64),
+    /// How much content there is.
+    bytes: &'a AtomicU64,
 }
+
+/// Files that go to a worker together: those of one frame, so that it is read once.
+#[derive(Default)]
+struct Batch {
+    files: Vec<Record>,
+    frame: (usize, u64),
+}
+
+/// As many files go to a worker at once, however small they are.
+const MOST_FILES: usize = 1024;
 
 fn failed(doing: &str, record: &Record) -> impl Fn(io::Error) -> Error {
     let name = String::from_utf8_lossy(&name(&record.path)).into_owned();
@@ -154,11 +199,34 @@ fn failed(doing: &str, record: &Record) -> impl Fn(io::Error) -> Error {
     move |error| Error::os(format!("{doing} {name}"), error)
 }
 
-impl Run<'_, '_> {
-    fn content(&mut self) -> Result<()> {
-        for record in self.job.archive.records() {
+impl<'a> Run<'a> {
+    fn new(job: Job<'a>, stage: BorrowedFd<'a>, bytes: &'a AtomicU64) -> Self {
+        Self {
+            job,
+            members: job.archive.members(),
+            beneath: Beneath::new(stage),
+            losses: Losses {
+                owners: job.owners,
+                losses: Vec::new(),
+            },
+            elsewhere: HashMap::new(),
+            bytes,
+        }
+    }
+
+    /// Directories, and files by the crew.
+    fn content(
+        &mut self,
+        scope: &Scope,
+        crew: &Crew<Vec<Record>>,
+        tell: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut batch = Batch::default();
+        let mut entries = 0;
+        for record in self.job.archive.records_of(scope) {
             let (record, _) = record?;
-            self.job.go_on()?;
+            entries += 1;
+            tell(entries, &record.path)?;
             if !self.job.wants(&record) {
                 if record.store == self.job.store && record.has_links {
                     self.elsewhere.insert(record.path.clone(), (record, None));
@@ -167,21 +235,33 @@ impl Run<'_, '_> {
             }
             match &record.what {
                 What::Directory => self.directory(&record)?,
-                What::File { .. } => self.file(&record, &record)?,
-                What::Fifo => self.fifo(&record)?,
-                What::Symlink { .. } if record.has_links => {
-                    self.late.insert(record.path.clone());
+                What::File { .. } => {
+                    let frame = (record.archive, self.job.archive.frame_of(&record));
+                    if frame != batch.frame || batch.files.len() >= MOST_FILES {
+                        let files = std::mem::take(&mut batch.files);
+                        let path = &record.path;
+                        crew.give(files, &mut || tell(entries, path))?;
+                    }
+                    batch.frame = frame;
+                    batch.files.push(record);
                 }
-                What::Symlink { .. } => {}
-                What::Link { target } if self.late.contains(target) => {}
-                What::Link { target } => self.link(&record, target)?,
+                What::Fifo => self.fifo(&record)?,
+                What::Link { target } if self.is_outside(target) == Some(false) => {
+                    self.link(&record, target)?;
+                }
+                What::Symlink { .. } | What::Link { .. } => {} // when no file is made any more
             }
         }
-        Ok(())
+        // Whatever is left, its last files are at work.
+        let last = batch.files.last().map(|file| file.path.clone());
+        let mut tell = || tell(entries, last.as_deref().unwrap_or_default());
+        crew.give(batch.files, &mut tell)?;
+        crew.finish(&mut tell)
     }
 
-    fn symlinks(&mut self) -> Result<()> {
-        for record in self.job.archive.records() {
+    /// Symlinks, and further names.
+    fn further(&mut self, scope: &Scope) -> Result<()> {
+        for record in self.job.archive.records_of(scope) {
             let (record, _) = record?;
             self.job.go_on()?;
             if !self.job.wants(&record) {
@@ -189,7 +269,7 @@ impl Run<'_, '_> {
             }
             match &record.what {
                 What::Symlink { target } => self.symlink(&record, target)?,
-                What::Link { target } if self.late.contains(target) => {
+                What::Link { target } if self.is_outside(target) != Some(false) => {
                     self.link(&record, target)?;
                 }
                 _ => {}
@@ -198,10 +278,18 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Whether the first name of an inode lies outside what is wanted, and if so, whether it is a
+    /// symlink.
+    fn is_outside(&self, first: &[u8]) -> Option<bool> {
+        let (first, _) = self.elsewhere.get(first)?;
+        Some(matches!(first.what, What::Symlink { .. }))
+    }
+
     /// Directories, deepest first, and what forbids further changes.
-    fn seal(&mut self) -> Result<()> {
-        for block in (0..self.job.archive.blocks()).rev() {
-            for record in self.job.archive.block(block)?.into_iter().rev() {
+    fn seal(&mut self, scope: &Scope) -> Result<()> {
+        for block in scope.blocks().rev() {
+            let records = self.job.archive.block_of(block, scope)?;
+            for record in records.into_iter().rev() {
                 self.job.go_on()?;
                 let is_directory = record.what == What::Directory;
                 let is_file = matches!(record.what, What::File { .. });
@@ -219,7 +307,7 @@ impl Run<'_, '_> {
                         dir: open.as_fd(),
                         name: c"",
                     };
-                    self.losses.apply(&record, &place)?;
+                    self.losses.apply(&record, &place, None)?;
                 }
                 let is_top = record.path.is_empty();
                 self.losses
@@ -254,27 +342,39 @@ impl Run<'_, '_> {
     /// Makes `record`'s file with the content of `content`'s member, which is the same but when
     /// the first name of an inode is not extracted.
     fn file(&mut self, record: &Record, content: &Record) -> Result<()> {
-        let What::File { size, sha256, .. } = content.what else {
+        let What::File {
+            size,
+            sha256,
+            is_sparse,
+        } = content.what
+        else {
             return Err(Error::member(&record.path, "a further name of no file"));
         };
         let writing = failed("writing", record);
         let spot = self.beneath.spot(&record.path).map_err(&writing)?;
-        if let Some(open) = self.adopt(&spot, size, sha256).map_err(&writing)? {
-            (self.watch)(size);
-            return self.attributes(record, &open);
-        }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let open = spot
-            .open(flags, Mode::RUSR | Mode::WUSR)
-            .map_err(&writing)?;
-        let open = File::from(open);
+        // Nobody else gets into the staging directory: the mode may as well be right at once.
+        let mode = Mode::from_raw_mode(record.mode & 0o777) | Mode::RUSR | Mode::WUSR;
+        let open = match spot.open(flags, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Some(open) = self.adopt(&spot, size, sha256).map_err(&writing)? {
+                    self.bytes.fetch_add(size, Ordering::Relaxed);
+                    return self.attributes(record, &open);
+                }
+                spot.open(flags, mode)
+            }
+            open => open,
+        };
+        let open = File::from(open.map_err(&writing)?);
         let before = |flags: Flags| flags.within(Flags::BEFORE_CONTENT);
         self.losses.flags(record, &open, before)?;
-        ftruncate(&open, size).map_err(|e| writing(e.into()))?;
-        let (job, watch) = (self.job, &mut *self.watch);
+        if is_sparse {
+            ftruncate(&open, size).map_err(|e| writing(e.into()))?;
+        }
+        let (job, count) = (self.job, self.bytes);
         self.members.entry(content, &mut |at, bytes| {
             job.go_on()?;
-            watch(bytes.len() as u64);
+            count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             open.write_all_at(bytes, at).map_err(&writing)
         })?;
         self.attributes(record, &open)
@@ -285,7 +385,8 @@ impl Run<'_, '_> {
             dir: open.as_fd(),
             name: c"",
         };
-        self.losses.apply(record, &place)?;
+        let found = Stat::of_open(open).map_err(failed("looking at", record))?;
+        self.losses.apply(record, &place, Some(&found))?;
         let middle = |flags: Flags| flags.without(Flags::BEFORE_CONTENT).without(Flags::SEALS);
         self.losses.flags(record, open, middle)
     }
@@ -356,7 +457,7 @@ impl Run<'_, '_> {
             dir: spot.dir.as_fd(),
             name: spot.name.as_c_str(),
         };
-        self.losses.apply(record, &place)
+        self.losses.apply(record, &place, None)
     }
 
     fn expect(&self, spot: &Spot, kind: Kind) -> io::Result<()> {

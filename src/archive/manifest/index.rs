@@ -201,19 +201,27 @@ pub fn push_line(block: &mut Vec<u8>, record: &Record, is_first: bool) {
     block.push(b'\n');
 }
 
-/// The records of a block's text. `is_first` says whether the block is the manifest's first.
+/// The records of a block's text whose lines are `wanted`. `is_first` says
+/// whether the block is the manifest's first.
 ///
 /// # Errors
 /// A line is not what [`push_line`] writes.
-pub fn records(block: &[u8], is_first: bool) -> Result<Vec<Record>, Bad> {
+pub fn records(
+    block: &[u8],
+    is_first: bool,
+    wanted: &mut dyn FnMut(&str) -> bool,
+) -> Result<Vec<Record>, Bad> {
     let text = std::str::from_utf8(block).map_err(|_| "a manifest that is no text")?;
-    let lines = text.split_inclusive('\n').enumerate();
-    let records = lines.map(|(n, line)| {
+    let mut records = Vec::new();
+    for (n, line) in text.split_inclusive('\n').enumerate() {
         let lead = if is_first && n == 0 { ' ' } else { ',' };
         let line = line
             .strip_prefix(lead)
             .and_then(|line| line.strip_suffix('\n'));
-        Record::from_line(line.ok_or("a manifest with a torn line")?)
-    });
-    records.collect()
+        let line = line.ok_or("a manifest with a torn line")?;
+        if wanted(line) {
+            records.push(Record::from_line(line)?);
+        }
+    }
+    Ok(records)
 }

@@ -6,13 +6,15 @@
 
 mod chain;
 mod records;
+mod scope;
 mod stream;
 mod verify;
 
 pub use chain::Members;
 pub use records::Records;
+pub use scope::Scope;
 pub use stream::Reader;
-pub use verify::{Progress, digest};
+pub use verify::{Stop, digest};
 
 use super::label::Label;
 use super::machine::{self, Machine};
@@ -132,11 +134,11 @@ impl<'s> Archive<'s> {
         self.parts.index.blocks.len()
     }
 
-    /// The records of one block.
+    /// Those records of one block whose lines are wanted.
     ///
     /// # Errors
     /// It is not what the index says.
-    pub fn block(&self, n: usize) -> Result<Vec<Record>> {
+    fn block_where(&self, n: usize, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Record>> {
         let block = &self.parts.index.blocks[n];
         let mut reader = self.reader();
         reader.seek(block.offset)?;
@@ -145,19 +147,46 @@ impl<'s> Archive<'s> {
             let first = String::from_utf8_lossy(&block.first.0);
             return Err(self.damaged(format!("the manifest's block at {first} is altered")));
         }
-        let records = parse(&text, n == 0).map_err(|bad| self.damaged(bad))?;
+        let (mut lines, mut is_first_wanted) = (0, true);
+        let records = parse(&text, n == 0, &mut |line| {
+            lines += 1;
+            let is_wanted = wanted(line);
+            if lines == 1 {
+                is_first_wanted = is_wanted;
+            }
+            is_wanted || lines == 1
+        });
+        let mut records = records.map_err(|bad| self.damaged(bad))?;
         let first = records
             .first()
             .map(|record| super::member::name(&record.path));
-        if records.len() as u64 != block.entries || first.as_ref() != Some(&block.first.0) {
+        if lines != block.entries || first.as_ref() != Some(&block.first.0) {
             return Err(self.damaged("a block of the manifest is not what the index says"));
+        }
+        if !is_first_wanted {
+            records.remove(0);
         }
         Ok(records)
     }
 
     /// All records in order, and whether each has a member of its own in the tar.
     pub fn records(&self) -> Records<'s> {
-        Records::of(self.clone())
+        Records::of(self.clone(), Scope::all(self.blocks()))
+    }
+
+    /// Those of a scope.
+    pub fn records_of(&self, scope: &Scope) -> Records<'s> {
+        Records::of(self.clone(), scope.clone())
+    }
+
+    /// Where the frame begins that holds a record's member, as far as that is known without
+    /// opening another archive: members of the same frame are read together.
+    pub fn frame_of(&self, record: &Record) -> u64 {
+        let frames = self.object.table.frames();
+        match self.object.table.holding(record.offset) {
+            Some(n) if record.archive == self.position() => frames[n].offset,
+            _ => record.offset,
+        }
     }
 
     /// A reader of the tar.

@@ -1,6 +1,6 @@
 //! The records of an archive, in order.
 
-use super::{Archive, Error, Result};
+use super::{Archive, Error, Result, Scope};
 use crate::archive::MOST_SPARSE_BYTES;
 use crate::archive::manifest::{Order, Record, What};
 use std::fmt;
@@ -8,6 +8,8 @@ use std::fmt;
 /// The records of a manifest, each checked against those before it.
 pub struct Records<'a> {
     archive: Archive<'a>,
+    scope: Scope,
+    /// How many of the scope's blocks were read.
     block: usize,
     records: std::vec::IntoIter<Record>,
     pub(super) order: Order,
@@ -17,10 +19,11 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn of(archive: Archive<'a>) -> Self {
+    pub(super) fn of(archive: Archive<'a>, scope: Scope) -> Self {
         Self {
             order: Order::new(archive.parts.head.stores.len()),
             archive,
+            scope,
             block: 0,
             records: Vec::new().into_iter(),
             seen: 0,
@@ -58,13 +61,16 @@ impl Iterator for Records<'_> {
                     Err(bad) => Err(Error::member(&record.path, bad)),
                 });
             }
-            if self.block == self.archive.blocks() {
+            let Some(block) = self.scope.blocks().nth(self.block) else {
+                if !self.scope.is_all() {
+                    return None;
+                }
                 let all = self.archive.parts.index.totals.entries;
                 let seen = std::mem::replace(&mut self.seen, all);
                 let why = "its manifest has another number of entries than announced";
                 return (seen != all).then(|| Err(self.archive.damaged(why)));
-            }
-            match self.archive.block(self.block) {
+            };
+            match self.archive.block_of(block, &self.scope) {
                 Ok(records) => self.records = records.into_iter(),
                 Err(error) => return Some(Err(error)),
             }

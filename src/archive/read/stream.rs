@@ -1,7 +1,7 @@
 //! The tar inside a data object, read frame by frame.
 
 use super::{Digest, Error, Result, Source};
-use crate::archive::frame::{SeekTable, unpack};
+use crate::archive::frame::{SeekTable, Unpacker};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Record, What, hex};
 use crate::archive::member::{BLOCK, Kind, Member, padded};
@@ -46,18 +46,26 @@ impl<'s> Object<'s> {
     }
 
     pub(super) fn frame(&self, n: usize) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.frame_into(n, &mut Unpacker::default(), &mut content)?;
+        Ok(content)
+    }
+
+    fn frame_into(&self, n: usize, unpacker: &mut Unpacker, content: &mut Vec<u8>) -> Result<()> {
         let frames = self.table.frames();
         let frame = frames
             .get(n)
             .ok_or_else(|| self.damaged("it ends too early"))?;
         let packed = self.source.read(frame.at, frame.packed as usize)?;
-        unpack(&packed, frame.length as usize).map_err(|bad| self.damaged(bad))
+        let unpacked = unpacker.unpack(&packed, frame.length as usize, content);
+        unpacked.map_err(|bad| self.damaged(bad))
     }
 }
 
 /// A position in the tar, and the frame it is in.
 pub struct Reader<'a> {
     object: Object<'a>,
+    unpacker: Unpacker,
     /// The frame after the one in `content`.
     next: usize,
     content: Vec<u8>,
@@ -69,6 +77,7 @@ impl<'a> Reader<'a> {
     pub(super) fn of(object: &Object<'a>) -> Self {
         Self {
             object: object.clone(),
+            unpacker: Unpacker::default(),
             next: 0,
             content: Vec::new(),
             at: 0,
@@ -103,9 +112,12 @@ impl<'a> Reader<'a> {
     }
 
     fn load(&mut self, n: usize) -> Result<()> {
-        self.content = self.object.frame(n)?;
-        self.next = n + 1;
         self.at = 0;
+        // If it cannot be had, the position is before it, with nothing of it read.
+        self.next = n;
+        self.object
+            .frame_into(n, &mut self.unpacker, &mut self.content)?;
+        self.next = n + 1;
         Ok(())
     }
 

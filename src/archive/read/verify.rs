@@ -7,22 +7,11 @@ use crate::archive::crew::{Crew, cores};
 use crate::archive::manifest::{Part, Record, What};
 use crate::archive::member::Kind;
 use crate::archive::write::SUMS;
-use crate::archive::{PATH_MAX, machine, sums};
+use crate::archive::{PATH_MAX, Progress, machine, sums};
 use sha2::{Digest as _, Sha256};
 use state_api::Interrupt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-
-/// How far the verifying has come.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
-    /// Records seen.
-    pub entries: u64,
-    /// Bytes of content read.
-    pub bytes: u64,
-    /// The path at work.
-    pub path: &'a [u8],
-}
 
 /// What is hashed sooner than a thread is made.
 const SMALL: u64 = 1 << 20;
@@ -61,11 +50,11 @@ impl Archive<'_> {
         let object = stored(self.object.source);
         let altered = || self.damaged("its digest is not the one its label names");
         let is_small = object.length() <= SMALL;
-        if is_small && digest(object, interrupt)? != self.label.data_sha256 {
+        if is_small && digest(object, interrupt, &mut |_| {})? != self.label.data_sha256 {
             return Err(altered());
         }
         thread::scope(|scope| {
-            let whole = || digest(object, &Stop(&stop));
+            let whole = || digest(object, &Stop(&stop), &mut |_| {});
             let whole = (!is_small).then(|| scope.spawn(whole));
             let begin = || {
                 let mut reader = self.reader();
@@ -292,7 +281,8 @@ impl Stretches<'_> {
 }
 
 /// An interrupt of a thread by another.
-struct Stop<'a>(&'a AtomicBool);
+#[derive(Debug)]
+pub struct Stop<'a>(pub &'a AtomicBool);
 
 impl Interrupt for Stop<'_> {
     fn is_set(&self) -> bool {
@@ -300,11 +290,15 @@ impl Interrupt for Stop<'_> {
     }
 }
 
-/// The digest of an object as it is stored.
+/// The digest of an object as it is stored. `watch` hears how much of it has been read.
 ///
 /// # Errors
 /// It cannot be read, or the run was interrupted.
-pub fn digest(source: &dyn Source, interrupt: &dyn Interrupt) -> Result<Digest> {
+pub fn digest(
+    source: &dyn Source,
+    interrupt: &dyn Interrupt,
+    watch: &mut dyn FnMut(u64),
+) -> Result<Digest> {
     const CHUNK: u64 = 4 << 20;
     let mut hash = Sha256::new();
     let mut at = 0;
@@ -314,6 +308,7 @@ pub fn digest(source: &dyn Source, interrupt: &dyn Interrupt) -> Result<Digest> 
         }
         let length = CHUNK.min(source.length() - at);
         hash.update(source.read(at, length as usize)?);
+        watch(length);
         at += length;
     }
     Ok(hash.into())

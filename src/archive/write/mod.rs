@@ -23,7 +23,7 @@ use super::machine::{self, Machine};
 use super::manifest::{Block, Digest, Missing, Parent, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
-use super::{Result, sums};
+use super::{Progress, Result, sums};
 pub use again::again;
 use entry::Notes;
 use plan::Plan;
@@ -65,17 +65,6 @@ pub struct Draft<'a> {
     pub incomplete: Vec<Missing>,
     /// The archive that it builds on, and what changed since; else it is a full one.
     pub since: Option<(&'a Before<'a>, &'a Since)>,
-}
-
-/// How far the writing has come.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Progress<'a> {
-    /// Entries written.
-    pub entries: u64,
-    /// Bytes of content read.
-    pub bytes: u64,
-    /// The path at work.
-    pub path: &'a [u8],
 }
 
 /// What was written.

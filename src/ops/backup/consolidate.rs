@@ -100,14 +100,16 @@ pub fn consolidate(
         let level = settings.archive.level;
         again(&archive, &machine, level, out, cx.interrupt, &mut |now| {
             progress.advance(now.bytes - seen);
+            progress.see(now.entries, now.path);
             seen = now.bytes;
         })
     });
     progress.end();
     let (label, written, outcomes) = made?;
     outcomes.into_iter().collect::<Result<(), _>>()?;
-    progress.begin("verifying what was published", Unit::Bytes, None);
-    let published = publish(cx, target, &label, seal.as_ref());
+    let bytes = Some(label.data_bytes);
+    progress.begin("verifying what was published", Unit::Bytes, bytes);
+    let published = publish(cx, target, &label, seal.as_ref(), progress);
     progress.end();
     published?;
     // The next archive builds on this one, if its manifest is where the last one's was.

@@ -8,6 +8,7 @@ use crate::archive::{Error, Result};
 use crate::context::Context;
 use crate::ops::encryption::Encryption;
 use crate::ops::seal::{self, Seal};
+use crate::progress::Progress;
 use crate::target::Target;
 use std::io::Write;
 
@@ -59,12 +60,14 @@ pub(super) fn publish(
     target: &dyn Target,
     label: &Label,
     seal: Option<&Seal>,
+    progress: &dyn Progress,
 ) -> Result<()> {
     let signature = seal.map(|seal| seal.sign(label)).transpose()?;
     let name = label.data_name();
     let source = target.get(&name)?;
+    let mut read = |bytes| progress.advance(bytes);
     if source.length() != label.data_bytes
-        || digest(source.as_ref(), cx.interrupt)? != label.data_sha256
+        || digest(source.as_ref(), cx.interrupt, &mut read)? != label.data_sha256
     {
         return Err(Error::damaged(
             name,

@@ -210,10 +210,11 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         return Ok(report);
     };
     report.made(&label, &written);
-    progress.begin("verifying what was published", Unit::Bytes, None);
+    let published = label.data_bytes.saturating_mul(targets.len() as u64);
+    progress.begin("verifying what was published", Unit::Bytes, Some(published));
     for ((n, target), outcome) in targets.iter().zip(outcomes) {
         let published = outcome
-            .and_then(|()| publish(cx, target.as_ref(), &label, seal.as_ref()))
+            .and_then(|()| publish(cx, target.as_ref(), &label, seal.as_ref(), progress))
             .and_then(|()| {
                 let trust = trust.as_ref();
                 trust
@@ -234,7 +235,6 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             Err(error) if names.len() == 1 => return Err(error.into()),
             Err(error) => report.targets[*n].failed = Some(error.told()),
         }
-        progress.advance(label.data_bytes);
     }
     progress.end();
     if !report.targets.iter().any(|target| target.is_published) {
@@ -384,6 +384,7 @@ fn make(
         };
         draft.write(out, cx.interrupt, &mut |now| {
             progress.advance(now.bytes - seen);
+            progress.see(now.entries, now.path);
             seen = now.bytes;
         })
     });

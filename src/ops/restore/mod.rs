@@ -298,7 +298,12 @@ fn staged(
     progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Lost>, Confinement)> {
     confined(Some(stage.as_fd()), |confinement| {
-        let losses = job.extract(stage.as_fd(), &mut |bytes| progress.advance(bytes));
+        let mut seen = 0;
+        let losses = job.extract(stage.as_fd(), &mut |now| {
+            progress.advance(now.bytes - seen);
+            progress.see(now.entries, now.path);
+            seen = now.bytes;
+        });
         progress.end();
         let losses = losses?;
         let view = View::frozen(stage.try_clone().context("opening it again")?);

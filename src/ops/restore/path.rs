@@ -45,7 +45,7 @@ pub(super) fn run(
     let wanted = path_bytes(&path);
     let (mut store, mut entries, mut bytes) = (None, 0, 0);
     let mut used = Used::default();
-    for record in archive.records() {
+    for record in archive.records_of(&archive.scope(Some(wanted))?) {
         let (record, _) = record?;
         let is_it = record.path == wanted;
         if is_it {

@@ -1,0 +1,147 @@
+//! One path out of a manifest: which blocks of it have to be read, and which of their lines.
+
+use super::{Archive, Result};
+use crate::archive::manifest::{Bytes, Index, Record, What, order};
+use crate::archive::member::name;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A part of a manifest.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    blocks: Arc<[usize]>,
+    /// `None`: everything.
+    part: Option<Arc<Part>>,
+}
+
+/// One path, what is below it, and what that needs.
+#[derive(Debug)]
+struct Part {
+    under: Vec<u8>,
+    /// The path, first names of inodes that have further ones below it, and all the directories
+    /// that lead to these.
+    names: BTreeSet<Vec<u8>>,
+    /// How the lines of `names` begin, and those below the path.
+    lines: Vec<String>,
+}
+
+const PATH: &str = "{\"path\":";
+
+impl Scope {
+    /// The whole of a manifest with so many blocks.
+    pub(super) fn all(blocks: usize) -> Self {
+        Self {
+            blocks: (0..blocks).collect(),
+            part: None,
+        }
+    }
+
+    /// Whether it is the whole manifest.
+    pub(super) fn is_all(&self) -> bool {
+        self.part.is_none()
+    }
+
+    /// The numbers of the blocks that it takes, in order.
+    pub fn blocks(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.blocks.iter().copied()
+    }
+
+    fn part(index: &Index, under: &[u8], also: &[Vec<u8>]) -> Self {
+        let mut names = BTreeSet::new();
+        for path in also.iter().map(Vec::as_slice).chain([under]) {
+            let slashes = (0..path.len()).filter(|n| path[*n] == b'/');
+            names.extend(slashes.map(|n| path[..n].to_vec()));
+            names.insert(path.to_vec());
+        }
+        names.insert(Vec::new());
+        let mut blocks = BTreeSet::new();
+        for path in &names {
+            let mut n = index.first_for(path);
+            while let Some(block) = index.blocks.get(n) {
+                let first = block.first.0.strip_prefix(b"./").unwrap_or_default();
+                let is_beyond = order(first, path) == Ordering::Greater;
+                if is_beyond && !(path == under && is_below(first, under)) {
+                    break;
+                }
+                blocks.insert(n);
+                n += 1;
+            }
+        }
+        let json = |path: &[u8]| {
+            let json = serde_json::to_string(&Bytes(name(path)));
+            format!("{PATH}{}", json.expect("bytes are JSON"))
+        };
+        let mut lines: Vec<_> = names.iter().map(|path| json(path)).collect();
+        lines.extend(json(under).strip_suffix('"').map(|open| format!("{open}/")));
+        Self {
+            blocks: blocks.into_iter().collect(),
+            part: Some(Arc::new(Part {
+                under: under.to_vec(),
+                names,
+                lines,
+            })),
+        }
+    }
+
+    /// Whether a line may be of a record that is wanted.
+    fn wants_line(&self, line: &str) -> bool {
+        let Some(part) = &self.part else { return true };
+        // Of names that are no text only the record tells.
+        let is_plain = line
+            .strip_prefix(PATH)
+            .is_some_and(|rest| rest.starts_with('"'));
+        !is_plain || part.lines.iter().any(|begin| line.starts_with(begin))
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        self.part.as_ref().is_none_or(|part| {
+            part.names.contains(&record.path) || is_below(&record.path, &part.under)
+        })
+    }
+}
+
+fn is_below(path: &[u8], top: &[u8]) -> bool {
+    let rest = path.strip_prefix(top);
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+impl Archive<'_> {
+    /// What of the manifest has to be read for a path and what is below it: their own records,
+    /// those of the directories that lead there, and first names elsewhere of inodes that have
+    /// further ones there. `None`: everything.
+    ///
+    /// # Errors
+    /// A block is damaged.
+    pub fn scope(&self, under: Option<&[u8]>) -> Result<Scope> {
+        let Some(under) = under.filter(|under| !under.is_empty()) else {
+            return Ok(Scope::all(self.blocks()));
+        };
+        let index = self.index();
+        let scope = Scope::part(index, under, &[]);
+        let mut elsewhere = Vec::new();
+        for n in scope.blocks() {
+            for record in self.block_of(n, &scope)? {
+                if let What::Link { target } = record.what
+                    && !is_below(&target, under)
+                {
+                    elsewhere.push(target);
+                }
+            }
+        }
+        Ok(match elsewhere.is_empty() {
+            true => scope,
+            false => Scope::part(index, under, &elsewhere),
+        })
+    }
+
+    /// The records of one block that a scope takes.
+    ///
+    /// # Errors
+    /// It is not what the index says.
+    pub fn block_of(&self, n: usize, scope: &Scope) -> Result<Vec<Record>> {
+        let mut records = self.block_where(n, &|line| scope.wants_line(line))?;
+        records.retain(|record| scope.wants(record));
+        Ok(records)
+    }
+}
