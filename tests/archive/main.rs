@@ -8,6 +8,7 @@ mod history;
 mod hostile;
 mod malicious;
 mod memory;
+mod path;
 mod peers;
 mod roundtrip;
 mod threads;

@@ -195,7 +195,9 @@ impl<'p> Maker<'p> {
         for extent in extents {
             super::hash_zeros(&mut hash, extent.offset - position);
             let room = self.buffer.room(extent.length as usize);
-            if let Err(why) = read(&open, extent.offset, room) {
+            let done = self.pool.ahead.read(&open, extent.offset, room);
+            let rest = extent.offset + done as u64;
+            if let Err(why) = read(&open, rest, &mut room[done..]) {
                 made.notes.missing(&path, why);
             }
             hash.update(room);

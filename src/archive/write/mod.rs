@@ -8,6 +8,7 @@
 //! left out *by name*, and the archive says that it is incomplete.
 
 mod again;
+mod ahead;
 mod end;
 mod entry;
 mod kept;

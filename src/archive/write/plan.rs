@@ -66,6 +66,8 @@ pub(super) struct Plan<'w, 'p> {
 struct Ends {
     order: SyncSender<Receiver<Result<Made>>>,
     work: Sender<Job>,
+    /// Files that are not in memory.
+    ahead: SyncSender<Entry>,
 }
 
 /// Nobody takes any more: the run was stopped.
@@ -101,8 +103,9 @@ impl<'w, 'p> Plan<'w, 'p> {
         mut self,
         order: SyncSender<Receiver<Result<Made>>>,
         work: Sender<Job>,
+        ahead: SyncSender<Entry>,
     ) -> Walked {
-        let ends = Ends { order, work };
+        let ends = Ends { order, work, ahead };
         // An error means that the run is over, and why is known where it was stopped.
         let done = self.walk(&ends).and_then(|()| self.cut(&ends));
         drop(ends);
@@ -314,6 +317,9 @@ impl<'w, 'p> Plan<'w, 'p> {
             usize::from(parent != self.directory) + usize::from(matches!(item.way, Way::Opened(_)));
         self.directory = parent;
         self.bytes += bytes;
+        if size > 0 && self.pool.ahead.is_cold() {
+            ends.ahead.send(item.entry.clone()).map_err(|_| Stopped)?;
+        }
         self.items.push(Piece::Entry(item));
         Ok(())
     }

@@ -1,9 +1,11 @@
-//! The threads of a run: one that walks, some that work, and the caller, who takes in order.
+//! The threads of a run: one that walks, some that work, those that read ahead, and the caller, who
+//! takes in order.
 //!
 //! Whatever happens, every thread has ended when [`Pool::run`] returns: an error or an interrupt
 //! sets `stop`, which all of them look at, and closes the channels that they wait for.
 
 use super::Machine;
+use super::ahead::{Ahead, WAITING};
 use super::entry::Maker;
 use super::plan::{Plan, Walked};
 use super::unit::{Made, Task};
@@ -23,6 +25,7 @@ pub(super) struct Pool<'p> {
     level: i32,
     workers: usize,
     stop: AtomicBool,
+    pub(super) ahead: Ahead,
     descriptors: Arc<Descriptors>,
 }
 
@@ -37,6 +40,7 @@ impl<'p> Pool<'p> {
             level,
             workers,
             stop: AtomicBool::new(false),
+            ahead: Ahead::default(),
             descriptors: Arc::default(),
         }
     }
@@ -57,8 +61,10 @@ impl<'p> Pool<'p> {
         let (order, ordered) = mpsc::sync_channel(2 * self.workers + 4);
         let (work, queue) = mpsc::channel::<Job>();
         let queue = Mutex::new(queue);
+        let (ahead, coming) = mpsc::sync_channel(WAITING);
         thread::scope(|scope| {
-            let walk = scope.spawn(|| plan.run(order, work));
+            let walk = scope.spawn(|| plan.run(order, work, ahead));
+            scope.spawn(|| self.read_ahead(coming));
             for _ in 0..self.workers {
                 scope.spawn(|| self.work(&queue));
             }
