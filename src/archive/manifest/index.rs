@@ -201,12 +201,20 @@ pub fn push_line(block: &mut Vec<u8>, record: &Record, is_first: bool) {
     block.push(b'\n');
 }
 
-/// The records of a block's text whose lines are `wanted`. `is_first` says
+/// The records of a block's text. `is_first` says whether the block is the manifest's first.
+///
+/// # Errors
+/// A line is not what [`push_line`] writes.
+pub fn records(block: &[u8], is_first: bool) -> Result<Vec<Record>, Bad> {
+    records_where(block, is_first, &mut |_| true)
+}
+
+/// Those records of a block's text whose lines are `wanted`. `is_first` says
 /// whether the block is the manifest's first.
 ///
 /// # Errors
 /// A line is not what [`push_line`] writes.
-pub fn records(
+pub fn records_where(
     block: &[u8],
     is_first: bool,
     wanted: &mut dyn FnMut(&str) -> bool,

@@ -11,7 +11,7 @@ mod record;
 pub use bytes::{Bytes, Digest, hex};
 pub use index::{
     BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Parent, Part, Totals, push_line,
-    records,
+    records, records_where,
 };
 pub use order::{Order, order};
 pub use record::{Record, What};

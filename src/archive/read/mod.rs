@@ -18,7 +18,7 @@ pub use verify::{Stop, digest};
 
 use super::label::Label;
 use super::machine::{self, Machine};
-use super::manifest::{Digest, Head, Index, Parent, Record, records as parse};
+use super::manifest::{Digest, Head, Index, Parent, Record, records_where as parse};
 use super::member::{BLOCK, Kind, padded};
 use super::write::MANIFEST;
 use super::{Bad, Error, Result};
