@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A btrfs on a loop device, its top level mounted.
 struct Disk {
@@ -222,4 +223,46 @@ fn loop_where_snapshots_of_a_store_differ_is_told_completely_whatever_was_done()
         drop(store);
         clear(disk.live());
     }
+}
+
+/// A machine that is in use reads most of its directories; that is no change of them.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_was_only_read_is_not_told() {
+    let disk = Disk::new();
+    let top = File::open(disk.dir.path()).unwrap();
+    btrfs::create(&top, OsStr::new("root")).unwrap();
+    for dir in ["a/b", "c"] {
+        fs::create_dir_all(disk.at("root").join(dir)).unwrap();
+        fs::write(disk.at("root").join(dir).join("file"), "x").unwrap();
+    }
+    let made = File::open(disk.at("root")).unwrap();
+    btrfs::snapshot(made, &top, OsStr::new("root-blank"), true).unwrap();
+    let mut root = Btrfs::new(disk.live(), Path::new("root"), None).unwrap();
+    reset(&mut root, "20260101T000001Z-0badcafe", Source::Blank);
+    let places = |root: &Btrfs<Live>| -> Vec<PathBuf> {
+        let changes = root.changes(&Source::Blank, None).unwrap().unwrap();
+        changes.places().map(|(path, _)| path.to_owned()).collect()
+    };
+    let before = places(&root);
+    // As mounted with `strictatime`, every reading moves the time of the last access.
+    let strict = Attributes::MOUNT_ATTR_STRICTATIME;
+    let options = [
+        ("source", Some(disk.device.path().as_os_str())),
+        ("subvol", Some(OsStr::new("root"))),
+    ];
+    let seen = tempfile::tempdir().unwrap();
+    let mounted = Guard::attach(detached("btrfs", &options, strict).unwrap(), seen.path());
+    for read in ["a", "a/b", "c"] {
+        let dir = seen.path().join(read);
+        let accessed = || fs::metadata(&dir).unwrap().accessed().unwrap();
+        let was = accessed();
+        std::thread::sleep(Duration::from_millis(20)); // the clock of timestamps is coarse
+        assert!(fs::read_dir(&dir).unwrap().count() > 0);
+        assert!(accessed() > was, "{read} was not read");
+    }
+    mounted.unwrap().unmount().unwrap();
+    assert_eq!(places(&root), before);
+    drop(root);
+    clear(disk.live());
 }

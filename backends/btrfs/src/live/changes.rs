@@ -48,7 +48,9 @@ impl Live {
         }
         let mut changes = Changes::none();
         for inode in changed {
-            look(&mut old, &mut new, inode, &mut changes)?;
+            if !is_only_read(&mut old, &mut new, inode, fork)? {
+                look(&mut old, &mut new, inode, &mut changes)?;
+            }
         }
         Ok(Some(changes))
     }
@@ -140,6 +142,21 @@ impl Found {
     fn is_directory(&self) -> bool {
         self.inode.item.is_directory
     }
+}
+
+/// Whether an inode that was left alone in one of the two trees since they forked was only read in
+/// the other: most directories of a machine that is in use, whose times of access move.
+fn is_only_read<Fd: AsFd + Copy>(
+    old: &mut Side<Fd>,
+    new: &mut Side<Fd>,
+    number: u64,
+    fork: u64,
+) -> io::Result<bool> {
+    let item = |side: &mut Side<Fd>| btrfs::inode_item(&mut side.search, side.tree, number);
+    Ok(match (item(old)?, item(new)?) {
+        (Some(was), Some(is)) => was.rest == is.rest && was.transid.min(is.transid) <= fork,
+        _ => false,
+    })
 }
 
 /// Names the places where an inode that changed is or was.

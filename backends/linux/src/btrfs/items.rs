@@ -15,7 +15,14 @@ pub struct InodeItem {
     pub transid: u64,
     /// Whether it is a directory.
     pub is_directory: bool,
+    /// The whole item but for `transid` and the time of the last access: what is the same in two
+    /// items of one inode, of which one was left alone since they were one, says that only
+    /// looking has happened to the other. All else moves at least `sequence` and ctime.
+    pub rest: Rest,
 }
+
+/// See [`InodeItem::rest`].
+pub type Rest = [u8; size_of::<b::btrfs_inode_item>()];
 
 /// A name of an inode: the directory it is in, by inode number, and the name.
 pub type Name = (u64, OsString);
@@ -46,10 +53,21 @@ pub fn inode_item(data: &[u8]) -> Option<InodeItem> {
     const FORMAT: u32 = 0o170_000;
     const DIRECTORY: u32 = 0o040_000;
     let mode = u32_at(data, offset_of!(b::btrfs_inode_item, mode))?;
+    let mut rest: Rest = *data.first_chunk()?;
+    for (at, length) in [
+        (offset_of!(b::btrfs_inode_item, transid), size_of::<u64>()),
+        (
+            offset_of!(b::btrfs_inode_item, atime),
+            size_of::<b::btrfs_timespec>(),
+        ),
+    ] {
+        rest[at..at + length].fill(0);
+    }
     Some(InodeItem {
         generation: u64_at(data, offset_of!(b::btrfs_inode_item, generation))?,
         transid: u64_at(data, offset_of!(b::btrfs_inode_item, transid))?,
         is_directory: mode & FORMAT == DIRECTORY,
+        rest,
     })
 }
 
@@ -157,12 +175,22 @@ mod tests {
         inode[0] = 5;
         inode[8] = 9;
         inode[52..56].copy_from_slice(&0o040_755_u32.to_le_bytes());
+        let mut rest: Rest = *inode.first_chunk().unwrap();
+        rest[8] = 0;
         let expected = InodeItem {
             generation: 5,
             transid: 9,
             is_directory: true,
+            rest,
         };
         assert_eq!(inode_item(&inode), Some(expected));
+        // Reading moves the time of the last access, and nothing else.
+        let atime = offset_of!(b::btrfs_inode_item, atime);
+        inode[atime] = 1;
+        inode[atime + 8] = 1;
+        assert_eq!(inode_item(&inode), Some(expected));
+        inode[offset_of!(b::btrfs_inode_item, sequence)] = 1;
+        assert_ne!(inode_item(&inode), Some(expected));
         inode[52..56].copy_from_slice(&0o100_644_u32.to_le_bytes());
         assert!(!inode_item(&inode).unwrap().is_directory);
     }
