@@ -38,6 +38,8 @@ pub enum Reason {
     NoRule,
     /// `state` did not name it.
     NotOurs,
+    /// The next backup asks what differs from it.
+    Backup,
     /// The clock stood wrong when it was made.
     AgeUnknown,
     /// The clock is behind a time that it showed before, or was never set.
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             Self::Yearly => "yearly",
             Self::NoRule => "no rule configured",
             Self::NotOurs => "named by hand",
+            Self::Backup => "the next backup's",
             Self::AgeUnknown => "age unknown",
             Self::ClockWrong => "the clock is wrong",
             Self::Parent => "others build on it",

@@ -7,6 +7,7 @@ pub use rollback::{Rollback, rollback};
 use crate::context::Context;
 use crate::diff::{self, Change};
 use crate::failure::Failure;
+use crate::ops::backup::is_of_archive;
 use crate::retention::{self, Item, Reason, Verdict};
 use crate::settings::{Class, Keep, Settings};
 use crate::wanted::Wanted;
@@ -216,6 +217,10 @@ fn judged(cx: &Context, store: &Store, policy: &Keep) -> anyhow::Result<List> {
     let listed = verdicts
         .into_iter()
         .filter_map(|Verdict { name, kept_by }| {
+            let kept_by = match is_of_archive(&name) {
+                true => vec![Reason::Backup],
+                false => kept_by,
+            };
             let snapshot = snapshots
                 .iter()
                 .find(|snapshot| snapshot.name == name)?

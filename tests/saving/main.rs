@@ -11,6 +11,7 @@ mod interrupted;
 mod listed;
 mod machine;
 mod owners;
+mod same;
 #[cfg(feature = "offsite")]
 mod sealed;
 #[cfg(feature = "offsite")]

@@ -4,6 +4,7 @@ use super::cache::{Cache, Manifest};
 use super::{Seal, Signature, Trust};
 use crate::archive::base::Older;
 use crate::archive::label::{DATA, Label};
+use crate::archive::machine::Config;
 use crate::archive::manifest::{Bytes, Parent};
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Result, chain};
@@ -128,6 +129,13 @@ impl<'t> Choice<'t> {
                 stores.map(|store| store.path.clone()).collect()
             }
         })
+    }
+
+    /// Whether it belongs to this commit of the configuration.
+    pub(super) fn has_commit(&self, config: Option<&Config>) -> bool {
+        let commit = config.map(|config| &config.commit);
+        let is_dirty = config.is_some_and(|config| config.is_dirty);
+        (self.label.commit.as_ref(), self.label.is_dirty) == (commit, is_dirty)
     }
 
     /// What the next archive's manifest says of its parents.

@@ -13,6 +13,7 @@ mod turn;
 pub(crate) use commit::look as commit;
 pub use consolidate::{Consolidated, consolidate};
 pub use report::{Published, Report, Shortcoming, Source};
+pub(crate) use sources::is_of_archive;
 pub use turn::run;
 pub(crate) use turn::write_metrics;
 
@@ -88,7 +89,12 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         true => None,
         false => Some(cx.lock()?),
     };
-    let mut sources = Sources::survey(cx, &tree, settings.root.is_some())?;
+    let mut sources = Sources::survey(
+        cx,
+        &tree,
+        settings.root.is_some(),
+        &settings.archive.exclude,
+    )?;
     let mut report = Report::planned(&machine, &names, &sources, &tree);
     let config = match config {
         Some(Ok(found)) => Some(found),
@@ -183,8 +189,17 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         },
     };
 
+    if let Some(choice) = &choice
+        && choice.has_commit(config.as_ref())
+        && tree.unresolved().is_empty()
+        && sources.are_as_in(&choice.label.id)
+    {
+        report.unchanged(Some(choice), targets.iter().map(|(n, _)| *n));
+        return Ok(report);
+    }
     keeping(cache.prepare(), &mut report);
-    sources.freeze(&id)?;
+    let last = choice.as_ref().map(|choice| &choice.label.id);
+    sources.freeze(&id, last)?;
     let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
     let made = make(
         cx,
@@ -197,16 +212,9 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         &refs,
         progress,
     );
-    let thawed = sources.thaw();
-    let made = made?;
-    report.notes.extend(thawed);
-    let Some((label, written, outcomes)) = made else {
-        report.unchanged_since = choice.map(|choice| choice.label.id.to_string());
-        // What there is to be had is there.
-        targets
-            .iter()
-            .for_each(|(n, _)| report.targets[*n].is_published = true);
-        report.executed = true;
+    let Some((label, written, outcomes)) = made? else {
+        report.notes.extend(sources.thaw());
+        report.unchanged(choice.as_ref(), targets.iter().map(|(n, _)| *n));
         return Ok(report);
     };
     report.made(&label, &written);
@@ -243,6 +251,11 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     if label.is_complete {
         keeping(cache.keep(&label, &written.manifest), &mut report);
     }
+    // The next run builds on what every target has.
+    report.notes.extend(match report.is_partial() {
+        true => sources.thaw(),
+        false => sources.keep(),
+    });
     // What earlier runs left, now that something newer is known to be whole.
     for ((n, target), catalog) in targets.iter().zip(&catalogs) {
         if report.targets[*n].is_published && label.is_complete {
@@ -312,8 +325,7 @@ fn make(
     targets: &[&dyn Target],
     progress: &dyn Progress,
 ) -> anyhow::Result<Option<Made>> {
-    let exclude = sources::exclude(&settings.archive.exclude)?;
-    let opened = sources.open(tree, &exclude)?;
+    let opened = sources.open()?;
     head.stores = opened.iter().map(|open| open.store.clone()).collect();
     let inputs: Vec<_> = (opened.iter())
         .map(|open| Input {
@@ -349,7 +361,7 @@ fn make(
     if let (Some(choice), Some(since)) = (choice, &since)
         && !since.has_changed()
         && incomplete.is_empty()
-        && (&choice.label.commit, choice.label.is_dirty) == (&commit, is_dirty)
+        && choice.has_commit(head.config.as_ref())
     {
         return Ok(None);
     }

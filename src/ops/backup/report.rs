@@ -1,5 +1,6 @@
 //! What a backup did, or would do.
 
+use super::before::Choice;
 use super::sources::Sources;
 use crate::archive::label::Label;
 use crate::archive::machine::Config;
@@ -170,6 +171,18 @@ impl Report {
             .map(|path| PathBuf::from("/").join(path))
             .collect();
         self.orphans = written.orphans.len();
+    }
+
+    /// Nothing changed since `last`; the targets with these numbers have it.
+    pub(super) fn unchanged(
+        &mut self,
+        last: Option<&Choice<'_>>,
+        there: impl Iterator<Item = usize>,
+    ) {
+        self.unchanged_since = last.map(|last| last.label.id.to_string());
+        // What there is to be had is there.
+        there.for_each(|n| self.targets[n].is_published = true);
+        self.executed = true;
     }
 
     /// Whether only a part was done.

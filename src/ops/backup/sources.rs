@@ -15,14 +15,20 @@ use crate::program::Program;
 use crate::settings::Class;
 use anyhow::Context as _;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use state_api::{SnapshotName, SnapshotStore, StoreFacts, View};
+use sha2::{Digest, Sha256};
+use state_api::{Changes, SnapshotName, SnapshotStore, StoreFacts, View};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How the snapshots begin that are made for an archive and deleted after it.
+/// How the snapshots begin that are made for an archive. That of the last one is kept.
 const SNAPSHOT: &str = "archive-";
+
+/// Whether an archive was made from this snapshot, or was to be.
+pub(crate) fn is_of_archive(name: &SnapshotName) -> bool {
+    name.as_str().starts_with(SNAPSHOT)
+}
 
 /// One store.
 pub(super) struct Source {
@@ -31,7 +37,109 @@ pub(super) struct Source {
     pub(super) facts: StoreFacts,
     pub(super) has_snapshots: bool,
     engine: Box<dyn SnapshotStore>,
+    selection: Selection,
+    /// What stands for the selection in the names of snapshots: see [`terms`].
+    terms: String,
+    /// The one that this run took.
     snapshot: Option<SnapshotName>,
+}
+
+impl Source {
+    /// What the snapshot for an archive of this selection is called.
+    fn name(&self, id: &Id) -> anyhow::Result<SnapshotName> {
+        Ok(format!("{SNAPSHOT}{id}-{}", self.terms).parse()?)
+    }
+
+    /// Mounts inside it that should be archived and of which a snapshot has nothing.
+    fn hidden(&self) -> impl Iterator<Item = &PathBuf> {
+        let mounts = self.facts.foreign_mounts.iter();
+        mounts.filter(|at| self.selection.choose(at) == Choice::Take)
+    }
+
+    /// Whether the filesystem says that everything that is selected is as it was in the archive.
+    fn is_as_in(&self, id: &Id) -> bool {
+        let told = self
+            .name(id)
+            .ok()
+            .map(|kept| self.engine.changes(&kept, None));
+        // Without that snapshot, or if it is not to be compared with, the tree is walked.
+        match told {
+            Some(Ok(Some(changes))) => {
+                self.hidden().next().is_none() && !touches(&self.selection, &changes)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Source {
+    fn thaw(&mut self) -> Option<String> {
+        let name = self.snapshot.take()?;
+        let error = self.engine.delete(&name).err()?;
+        Some(format!("the snapshot {name} stays: {error}"))
+    }
+
+    fn keep(&mut self) -> Vec<String> {
+        let Some(name) = self.snapshot.take() else {
+            return Vec::new();
+        };
+        let mut notes = Vec::new();
+        let is_useful = matches!(self.engine.changes(&name, None), Ok(Some(_)));
+        let all = self.engine.list().unwrap_or_else(|error| {
+            notes.push(format!("snapshots of earlier archives may stay: {error}"));
+            Vec::new()
+        });
+        for old in all.iter().map(|one| &one.name) {
+            if is_of_archive(old)
+                && !(is_useful && *old == name)
+                && let Err(error) = self.engine.delete(old)
+            {
+                notes.push(format!("the snapshot {old} stays: {error}"));
+            }
+        }
+        notes
+    }
+}
+
+/// Whoever fails leaves no snapshot.
+impl Drop for Sources {
+    fn drop(&mut self) {
+        self.thaw();
+    }
+}
+
+/// Whether anything that is archived may differ, the directories that lead to it included.
+fn touches(selection: &Selection, changes: &Changes) -> bool {
+    let is_reached = |path: &Path| {
+        // No walk goes into a directory that is left out.
+        let mut all = path.ancestors();
+        all.all(|at| matches!(selection.choose(at), Choice::Take | Choice::Lead))
+    };
+    changes.places().any(|(path, _)| is_reached(path))
+}
+
+/// A digest of all that decides, besides the tree itself, what of a store is archived. It stands in
+/// the snapshot's name: what was selected otherwise has another one and is not found.
+fn terms(tree: &PersistTree, store: &Path, patterns: &[String]) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    add(env!("CARGO_PKG_VERSION").as_bytes());
+    add(store.as_os_str().as_bytes());
+    for pattern in patterns {
+        add(pattern.as_bytes());
+    }
+    for entry in tree.entries() {
+        add(entry.path.as_os_str().as_bytes());
+        add(entry.store.as_os_str().as_bytes());
+    }
+    let digest = hash.finalize();
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// All stores of class `backup`.
@@ -50,7 +158,9 @@ impl Sources {
         cx: &Context,
         tree: &PersistTree,
         must_be_mounted: bool,
+        patterns: &[String],
     ) -> anyhow::Result<Self> {
+        let excluded = exclude(patterns)?;
         let stores = tree.stores().filter(|(_, class)| *class == Class::Backup);
         // The directory that a store is mounted at is empty: so would the newest archive be.
         let anchors = Anchors::open(&cx.root_dir, tree, must_be_mounted, BTreeMap::new())?;
@@ -69,6 +179,8 @@ impl Sources {
                 has_snapshots: engine.capabilities().snapshots,
                 facts,
                 engine,
+                selection: Selection::of(tree, path, excluded.clone()),
+                terms: terms(tree, path, patterns),
                 snapshot: None,
             })
         });
@@ -87,16 +199,28 @@ impl Sources {
         self.0.iter().map(name).collect()
     }
 
-    /// Takes a snapshot of every store that can. Those of interrupted runs go first.
-    pub(super) fn freeze(&mut self, id: &Id) -> anyhow::Result<()> {
+    /// Whether the filesystems say, without a look at the trees, that all that is archived is as
+    /// it was in the archive `id`. `false`: they do not say so.
+    pub(super) fn are_as_in(&self, id: &Id) -> bool {
+        self.0.iter().all(|source| source.is_as_in(id))
+    }
+
+    /// Takes a snapshot of every store that can. Others for archives go first, but for those of
+    /// the archive `last`.
+    pub(super) fn freeze(&mut self, id: &Id, last: Option<&Id>) -> anyhow::Result<()> {
         for source in self.0.iter_mut().filter(|source| source.has_snapshots) {
             let doing = || format!("taking a snapshot of {}", source.path.display());
+            let kept = last.map(|last| format!("{SNAPSHOT}{last}-"));
+            let is_kept = |name: &SnapshotName| {
+                kept.as_ref()
+                    .is_some_and(|kept| name.as_str().starts_with(kept))
+            };
             for old in source.engine.list().with_context(doing)? {
-                if old.name.as_str().starts_with(SNAPSHOT) {
+                if is_of_archive(&old.name) && !is_kept(&old.name) {
                     source.engine.delete(&old.name).with_context(doing)?;
                 }
             }
-            let name: SnapshotName = format!("{SNAPSHOT}{id}").parse().with_context(doing)?;
+            let name = source.name(id).with_context(doing)?;
             source.engine.create(&name).with_context(doing)?;
             source.snapshot = Some(name);
         }
@@ -105,22 +229,17 @@ impl Sources {
 
     /// Deletes the snapshots again; what stays, and why.
     pub(super) fn thaw(&mut self) -> Vec<String> {
-        let mut notes = Vec::new();
-        for source in &mut self.0 {
-            if let Some(name) = source.snapshot.take()
-                && let Err(error) = source.engine.delete(&name)
-            {
-                notes.push(format!("the snapshot {name} stays: {error}"));
-            }
-        }
-        notes
+        let sources = self.0.iter_mut();
+        sources.filter_map(Source::thaw).collect()
     }
 
-    pub(super) fn open(
-        &self,
-        tree: &PersistTree,
-        exclude: &GlobSet,
-    ) -> anyhow::Result<Vec<Opened>> {
+    /// Keeps the snapshots for the next run, where it can be told what differs from them, and
+    /// deletes the others for archives; what stays, and why.
+    pub(super) fn keep(&mut self) -> Vec<String> {
+        self.0.iter_mut().flat_map(Source::keep).collect()
+    }
+
+    pub(super) fn open(&self) -> anyhow::Result<Vec<Opened>> {
         let opened = self.0.iter().map(|source| -> anyhow::Result<Opened> {
             let view = match &source.snapshot {
                 Some(name) => source.engine.open(name),
@@ -128,15 +247,10 @@ impl Sources {
             };
             let view =
                 view.with_context(|| format!("opening the store {}", source.path.display()))?;
-            let selection = Selection::of(tree, &source.path, exclude.clone());
+            let selection = source.selection.clone();
             // What is mounted inside the live tree is found by walking; a snapshot hides it.
-            let hidden = source
-                .facts
-                .foreign_mounts
-                .iter()
-                .filter(|_| view.is_frozen);
+            let hidden = source.hidden().filter(|_| view.is_frozen);
             let incomplete = hidden
-                .filter(|at| selection.choose(at) == Choice::Take)
                 .map(|at| Missing {
                     path: Bytes(name(path_bytes(at))),
                     why: "another filesystem is mounted there, which no snapshot contains".into(),
@@ -164,7 +278,7 @@ impl Sources {
 }
 
 /// The patterns of `[archive] exclude`.
-pub(super) fn exclude(patterns: &[String]) -> anyhow::Result<GlobSet> {
+fn exclude(patterns: &[String]) -> anyhow::Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let glob = GlobBuilder::new(pattern).literal_separator(true).build();
@@ -206,6 +320,67 @@ pub(super) fn nixos(cx: &Context) -> Option<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use state_api::Extent;
+
+    /// The tree of these settings, and the selection of its store, with a pattern excluded.
+    fn selected(text: &str) -> (PersistTree, Selection, [String; 1]) {
+        let tree = PersistTree::resolve(&text.parse().unwrap(), &Default::default()).unwrap();
+        let patterns = ["**/cache".to_owned()];
+        let excluded = exclude(&patterns).unwrap();
+        let selection = Selection::of(&tree, Path::new("/persist"), excluded);
+        (tree, selection, patterns)
+    }
+
+    #[test]
+    fn only_places_that_a_walk_comes_to_count() {
+        let (_, selection, _) = selected("[persist.\"/persist\"]\ndirectories = [\"/srv/a\"]\n");
+        for (place, is_touched) in [
+            ("", true),
+            ("srv", true),
+            ("srv/a", true),
+            ("srv/a/x/y", true),
+            ("srv/a/cached", true),
+            ("srv/a/cache", false),
+            ("srv/a/cache/x", false),
+            ("srv/b", false),
+            ("srv/b/a", false),
+            ("etc/state", true),
+            ("etc/other", false),
+            ("etc/state/state.d/x.toml", true),
+            (".state", false),
+            (".state/ledger.json", false),
+        ] {
+            for extent in [Extent::Alone, Extent::Whole] {
+                let mut changes = Changes::none();
+                changes.add(place.into(), extent);
+                assert_eq!(touches(&selection, &changes), is_touched, "{place}");
+            }
+        }
+        assert!(!touches(&selection, &Changes::none()));
+        assert!(touches(&selection, &Changes::everything()));
+    }
+
+    #[test]
+    fn another_selection_has_other_terms() {
+        let text = "[persist.\"/persist\"]\ndirectories = [\"/srv/a\"]\n";
+        let (tree, _, patterns) = selected(text);
+        let store = Path::new("/persist");
+        let mut all = vec![
+            terms(&tree, store, &patterns),
+            terms(&tree, store, &[]),
+            terms(&tree, Path::new("/other"), &patterns),
+            terms(
+                &selected(&text.replace("/srv/a", "/srv/b")).0,
+                store,
+                &patterns,
+            ),
+        ];
+        assert_eq!(all[0], terms(&selected(text).0, store, &patterns));
+        assert!(all.iter().all(|one| one.len() == 16));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 4);
+    }
 
     #[test]
     fn the_first_name_of_a_number_counts() {
