@@ -57,6 +57,9 @@ pub struct Entry {
     /// run found that nothing had changed.
     #[serde(default)]
     pub current: Option<DateTime<Utc>>,
+    /// When it was last read back and was *not* what had been written, if that was the last time.
+    #[serde(default)]
+    pub damaged: Option<DateTime<Utc>>,
 }
 
 /// How a run of `state backup` ended.
@@ -184,23 +187,58 @@ impl Ledger {
 
     /// Notes that an archive was read to its end and is what its label says.
     pub fn read_back(&mut self, target: &str, label: &Label, at: DateTime<Utc>) {
-        let id = label.id.as_str();
-        let known = self
-            .archives
-            .iter()
-            .find(|old| old.target == target && old.id == id);
+        let entry = self.entry(target, label);
         self.published(Entry {
+            read_back: Some(at),
+            damaged: None,
+            ..entry
+        });
+    }
+
+    /// Notes that an archive was read and is not what its label says.
+    pub fn damaged(&mut self, target: &str, label: &Label, at: DateTime<Utc>) {
+        let entry = self.entry(target, label);
+        self.published(Entry {
+            read_back: None,
+            damaged: Some(at),
+            ..entry
+        });
+    }
+
+    /// Notes that the full archive `label` was made of the archive `of` and read back.
+    pub fn consolidated(&mut self, target: &str, label: &Label, of: &str, at: DateTime<Utc>) {
+        let entry = self.entry(target, label);
+        let current = self.find(target, of).and_then(|of| of.current);
+        self.published(Entry {
+            published: at,
+            read_back: Some(at),
+            current: current.or(Some(label.time)),
+            ..entry
+        });
+    }
+
+    /// What is known of an archive at a target.
+    fn find(&self, target: &str, id: &str) -> Option<&Entry> {
+        let is_it = |entry: &&Entry| entry.target == target && entry.id == id;
+        self.archives.iter().find(is_it)
+    }
+
+    /// What its label says of an archive, with what was known of it before.
+    fn entry(&self, target: &str, label: &Label) -> Entry {
+        let known = self.find(target, label.id.as_str());
+        Entry {
             target: target.to_owned(),
             machine: label.machine.clone(),
-            id: id.to_owned(),
+            id: label.id.to_string(),
             data_sha256: label.data_sha256.to_string(),
             data_bytes: label.data_bytes,
             bytes: label.totals.bytes,
             is_complete: label.is_complete,
             published: known.map_or(label.time, |known| known.published),
-            read_back: Some(at),
+            read_back: known.and_then(|known| known.read_back),
             current: known.and_then(|known| known.current),
-        });
+            damaged: known.and_then(|known| known.damaged),
+        }
     }
 
     /// Notes that nothing has changed since an archive was made.
@@ -219,10 +257,15 @@ impl Ledger {
 
     /// Whether this very data was read back from the target.
     pub fn is_proven(&self, target: &str, id: &str, data: &Digest) -> bool {
-        let is_it = |entry: &&Entry| entry.target == target && entry.id == id;
-        let entry = self.archives.iter().find(is_it);
+        let entry = self.find(target, id);
         entry
             .is_some_and(|entry| entry.read_back.is_some() && entry.data_sha256 == data.to_string())
+    }
+
+    /// Whether it was damaged when it was last read back from the target.
+    pub fn is_damaged(&self, target: &str, id: &str) -> bool {
+        let entry = self.find(target, id);
+        entry.is_some_and(|entry| entry.damaged.is_some())
     }
 }
 
@@ -251,6 +294,7 @@ mod tests {
             published: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
             read_back: None,
             current: None,
+            damaged: None,
         }
     }
 

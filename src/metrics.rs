@@ -11,7 +11,8 @@ pub fn text(ledger: &Ledger) -> String {
         run_text(&mut text, run);
     }
     let mut newest: BTreeMap<(&str, &str), &Entry> = BTreeMap::new();
-    for entry in ledger.archives.iter().filter(|entry| entry.is_complete) {
+    let is_good = |entry: &&Entry| entry.is_complete && entry.damaged.is_none();
+    for entry in ledger.archives.iter().filter(is_good) {
         let place = newest
             .entry((&entry.machine, &entry.target))
             .or_insert(entry);
@@ -145,8 +146,15 @@ mod tests {
                 published: at(100),
                 read_back: (id == "2").then(|| at(101)),
                 current: (id == "2").then(|| at(102)),
+                damaged: None,
             });
         }
+        // What was found damaged is no archive to count on.
+        ledger.published(Entry {
+            id: "4".into(),
+            damaged: Some(at(103)),
+            ..ledger.archives[0].clone()
+        });
         ledger.last_run = Some(Run {
             at: at(90),
             seconds: 11,

@@ -304,7 +304,7 @@ fn run(
             program: name,
             status: match status {
                 Some(status) => in_words(status),
-                None => format!("nothing after {} s and was killed", limit.as_secs()),
+                None => format!("signal 9: it took longer than {} s", limit.as_secs()),
             },
             stderr,
         }),
@@ -413,7 +413,7 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(30));
         assert_eq!(
             error.to_string(),
-            "trying it: sh ended with nothing after 0 s and was killed"
+            "trying it: sh ended with signal 9: it took longer than 0 s"
         );
     }
 }

@@ -116,7 +116,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             globals.show(&report, human_consolidated)?;
         }
         Verb::Prune { .. } => {
-            let report = crate::ops::prune::run(&cx, which.from.as_deref())?;
+            let report = crate::ops::prune::run(&cx, &which)?;
             globals.show(&report, prune::human)?;
             return Ok(prune::exit(&report));
         }

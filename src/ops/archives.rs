@@ -126,10 +126,13 @@ pub fn list(cx: &Context, which: &Which) -> anyhow::Result<List> {
     let targets = targets(&settings, which.from.as_deref())?;
     let machine = machine_of(cx, &settings, which)?;
     let trust = Trust::of(cx, &settings, which)?;
+    // What it cannot say counts as not known.
+    let ledger = Ledger::read(cx, &settings).unwrap_or_default();
     let mut failures = Vec::new();
     for name in &targets {
         let read = target::open(&settings, name).and_then(|target| {
-            let catalog = Catalog::read(target.as_ref(), &machine)?;
+            let mut catalog = Catalog::read(target.as_ref(), &machine)?;
+            catalog.distrust(|label| ledger.is_damaged(name, label.id.as_str()));
             list.add(name, target.as_ref(), &catalog, &trust)
         });
         match read {
@@ -295,6 +298,7 @@ pub fn verify(
         }
         let mut bad = BTreeSet::new();
         let mut proven = Vec::new();
+        let mut damaged = Vec::new();
         for label in with_parents(&catalog, labels) {
             let signature = trust.look(target.as_ref(), label)?;
             if let Signature::Refused { .. } = signature {
@@ -329,7 +333,10 @@ pub fn verify(
                 Err(Err(error)) => return Err(error),
             };
             match damage {
-                Some(_) => drop(bad.insert(&label.id)),
+                Some(_) => {
+                    bad.insert(&label.id);
+                    damaged.push(label);
+                }
                 None => proven.push(label),
             }
             verified.archives.push(Verdict {
@@ -337,16 +344,18 @@ pub fn verify(
                 damage,
             });
         }
-        if which.machine.is_none() {
-            let noted = Ledger::change(cx, &settings, |ledger| {
-                proven
-                    .iter()
-                    .for_each(|label| ledger.read_back(&name, label, cx.now));
-            });
-            let noted = noted.map_err(anyhow::Error::from);
-            let noted =
-                noted.and_then(|ledger| super::backup::write_metrics(cx, &settings, &ledger));
-            verified.unnoted = noted.err().map(|error| crate::failure::message(&error));
+        let noted = Ledger::change(cx, &settings, |ledger| {
+            proven
+                .iter()
+                .for_each(|label| ledger.read_back(&name, label, cx.now));
+            damaged
+                .iter()
+                .for_each(|label| ledger.damaged(&name, label, cx.now));
+        });
+        let noted = noted.map_err(anyhow::Error::from);
+        let noted = noted.and_then(|ledger| super::backup::write_metrics(cx, &settings, &ledger));
+        if let Err(error) = noted {
+            verified.unnoted = Some(crate::failure::message(&error));
         }
     }
     if verified.archives.is_empty() && verified.unreadable.is_empty() {
@@ -515,7 +524,11 @@ pub(crate) fn find(
     }
 }
 
-fn machine_of(cx: &Context, settings: &Settings, which: &Which) -> anyhow::Result<String> {
+pub(crate) fn machine_of(
+    cx: &Context,
+    settings: &Settings,
+    which: &Which,
+) -> anyhow::Result<String> {
     match &which.machine {
         Some(machine) => {
             check_machine(machine).map_err(Failure::usage)?;

@@ -139,7 +139,8 @@ pub fn last_archive(
         let ledger = Ledger::read(cx, settings)?;
         let mut here = ledger.archives.iter().rev();
         let is_it = |entry: &&ledger::Entry| {
-            entry.target == target && entry.machine == name && entry.is_complete
+            let is_good = entry.is_complete && entry.damaged.is_none();
+            is_good && entry.target == target && entry.machine == name
         };
         return Ok(here
             .find(is_it)

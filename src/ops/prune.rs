@@ -1,6 +1,6 @@
 //! `state archives prune`: deletes the archives that no rule keeps.
 
-use super::archives::{machine_name, settings, targets};
+use super::archives::{Which, machine_of, settings, targets};
 use crate::archive::Error;
 use crate::archive::label::Label;
 use crate::context::Context;
@@ -43,13 +43,14 @@ impl Report {
     }
 }
 
-/// Decides and deletes, at the target `from` or at all that are configured.
+/// Decides and deletes, at one target or at all that are configured.
 ///
 /// # Errors
 /// No target has a rule, or none can be looked at.
-pub fn run(cx: &Context, from: Option<&str>) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
+    let from = which.from.as_deref();
     let settings = settings(cx, from)?;
-    let machine = machine_name(cx, &settings)?;
+    let machine = machine_of(cx, &settings, which)?;
     let has_rule = |name: &String| {
         let target = settings.target.get(name);
         target.is_some_and(|target| target.keep != Default::default())
@@ -122,7 +123,8 @@ fn prune(
 ) -> crate::archive::Result<()> {
     let name = pruned.target.clone();
     let target = target::open(settings, &name)?;
-    let catalog = Catalog::read(target.as_ref(), machine)?;
+    let mut catalog = Catalog::read(target.as_ref(), machine)?;
+    catalog.distrust(|label| ledger.is_damaged(&name, label.id.as_str()));
     let there: Vec<Archived> = catalog
         .labels
         .iter()

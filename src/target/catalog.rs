@@ -75,6 +75,21 @@ impl Catalog {
         catalog
     }
 
+    /// Takes archives for broken of which is known that they are damaged, and what builds on them:
+    /// no listing shows that.
+    pub fn distrust(&mut self, is_damaged: impl Fn(&Label) -> bool) {
+        for label in &self.labels {
+            let on_broken = |parent: &&Id| self.broken.contains_key(parent);
+            let why = match label.parent.as_ref().filter(on_broken) {
+                _ if self.broken.contains_key(&label.id) => continue,
+                _ if is_damaged(label) => "it was damaged when it was last read back".to_owned(),
+                Some(parent) => format!("{parent}, on which it builds, is missing or broken"),
+                None => continue,
+            };
+            self.broken.insert(label.id.clone(), why);
+        }
+    }
+
     /// The ids of all archives, unreadable labels' included.
     pub fn ids(&self) -> impl Iterator<Item = Id> {
         let labels = self.labels.iter().map(|label| label.id.clone());

@@ -29,7 +29,7 @@ fn a_backup_builds_on_the_last_and_restores_from_all() {
     assert_eq!(full.parent, None);
     assert_eq!(
         full.full_because.as_deref(),
-        Some("there is no archive that every target has")
+        Some("there is no archive that every target has whole")
     );
     let full = full.id.unwrap();
     // Nothing changed: no archive.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 fn prune(machine: &Machine) -> anyhow::Result<prune::Report> {
-    prune::run(&machine.context(&Never), None)
+    prune::run(&machine.context(&Never), &archives::Which::default())
 }
 
 fn ledger(machine: &Machine) -> serde_json::Value {
@@ -139,7 +139,7 @@ fn pruning_follows_the_rules_and_the_doubts() {
     let before = ids(&machine);
     let mut cx = machine.context(&Never);
     cx.dry_run = true;
-    let plan = prune::run(&cx, None).unwrap();
+    let plan = prune::run(&cx, &archives::Which::default()).unwrap();
     assert_eq!((plan.executed, ids(&machine).len()), (false, 4));
 
     // The newest is not proven while the ledger does not know it.
@@ -171,6 +171,89 @@ fn pruning_follows_the_rules_and_the_doubts() {
     assert_eq!(machine.objects().len(), 4, "data and labels of two");
     let again = prune(&machine).unwrap();
     assert_eq!(again.targets[0].deleted, Vec::<String>::new());
+}
+
+/// An archive that was found damaged stands for nothing: no whole one goes because of it, and none
+/// is built on it.
+#[test]
+fn what_verifying_found_damaged_is_remembered() {
+    let machine = Machine::new();
+    machine.configure_target("keep = { last = 1 }");
+    machine.backup().unwrap();
+    machine.backup().unwrap();
+    let [whole, damaged] = &ids(&machine)[..] else {
+        panic!("two archives");
+    };
+    let data = machine.data(damaged);
+    let bytes = fs::read(&data).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    fs::write(&data, flipped).unwrap();
+    let verify = |all| {
+        let which = archives::Which::default();
+        archives::verify(&machine.context(&Never), &which, None, all, &Silent).unwrap()
+    };
+    assert!(verify(false).archives[0].damage.is_some());
+    let gone = || prune(&machine).unwrap().targets[0].deleted.clone();
+    assert_eq!(gone(), Vec::<String>::new());
+    let why = Some("it was damaged when it was last read back".to_owned());
+    assert_eq!(machine.list().archives[1].broken, why);
+
+    machine.write("root/persist/var/lib/app/data", "changed");
+    let next = machine.backup_next();
+    assert_eq!(next.parent.as_ref(), Some(whole));
+    // Damage that is found to be none is forgotten.
+    fs::write(&data, bytes).unwrap();
+    assert!(verify(true).archives.iter().all(|one| one.damage.is_none()));
+    assert_eq!(machine.list().archives[1].broken, None);
+    assert_eq!(gone().as_slice(), std::slice::from_ref(damaged));
+}
+
+#[test]
+fn a_consolidated_archive_is_proven() {
+    let machine = Machine::new();
+    machine.configure_target("keep = { last = 1 }");
+    machine.backup().unwrap();
+    machine.write("root/persist/var/lib/app/data", "changed");
+    machine.backup_next();
+    let mut old = ids(&machine);
+    let which = archives::Which::default();
+    backup::consolidate(&machine.context(&Never), &which, "latest", &Silent).unwrap();
+    old.reverse();
+    assert_eq!(prune(&machine).unwrap().targets[0].deleted, old);
+}
+
+#[test]
+fn pruning_another_machine_leaves_this_one_alone() {
+    let machine = Machine::new();
+    machine.configure_target("keep = { last = 1 }");
+    machine.backup().unwrap();
+    machine.backup().unwrap();
+    let other = archives::Which {
+        machine: Some("quasar".into()),
+        ..Default::default()
+    };
+    let report = prune::run(&machine.context(&Never), &other).unwrap();
+    assert_eq!(report.targets[0].archives, []);
+    assert_eq!(ids(&machine).len(), 2);
+    // Whoever holds the other key prunes for a machine that has none: after verifying.
+    let text = machine.read("root/etc/state/state.toml");
+    machine.write(
+        "root/etc/state/state.toml",
+        &text.replace("blitzar", "quasar"),
+    );
+    let blitzar = archives::Which {
+        machine: Some("blitzar".into()),
+        ..Default::default()
+    };
+    fs::remove_file(machine.path("root/persist/.state/ledger.json")).unwrap();
+    let gone = || {
+        let report = prune::run(&machine.context(&Never), &blitzar).unwrap();
+        report.targets[0].deleted.len()
+    };
+    assert_eq!(gone(), 0);
+    archives::verify(&machine.context(&Never), &blitzar, None, false, &Silent).unwrap();
+    assert_eq!(gone(), 1);
 }
 
 #[test]

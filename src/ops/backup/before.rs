@@ -59,7 +59,7 @@ impl<'t> Choice<'t> {
             };
             label.is_complete && is_there(first) && others.iter().all(is_there)
         };
-        let mut why = Err("there is no archive that every target has".to_owned());
+        let mut why = Err("there is no archive that every target has whole".to_owned());
         for label in first
             .1
             .labels

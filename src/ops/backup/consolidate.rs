@@ -3,11 +3,12 @@
 
 use super::cache::Cache;
 use super::make::{publish, store};
-use super::random;
+use super::{random, write_metrics};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::write::again;
 use crate::context::Context;
+use crate::ledger::Ledger;
 use crate::ops::archives::{self, Which};
 use crate::ops::encryption::Encryption;
 use crate::ops::seal::{Seal, Signature};
@@ -112,6 +113,13 @@ pub fn consolidate(
     let published = publish(cx, target, &label, seal.as_ref(), progress);
     progress.end();
     published?;
+    let noted = Ledger::change(cx, &settings, |ledger| {
+        ledger.consolidated(&found.name, &label, found.label.id.as_str(), cx.now);
+    });
+    let noted = noted.map_err(anyhow::Error::from);
+    if let Err(error) = noted.and_then(|ledger| write_metrics(cx, &settings, &ledger)) {
+        report.notes.push(crate::failure::message(&error));
+    }
     // The next archive builds on this one, if its manifest is where the last one's was.
     let is_latest = catalog
         .latest()

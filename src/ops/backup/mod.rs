@@ -28,6 +28,7 @@ use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
+use crate::ledger::Ledger;
 use crate::persist::{PersistTree, Users};
 use crate::progress::{Progress, Unit};
 use crate::settings::{ConfigRepo, Settings};
@@ -128,11 +129,14 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         .iter()
         .map(|name| open(&settings, name, &machine))
         .collect();
+    // What it cannot say counts as not known; that it cannot be read is said at the end.
+    let ledger = Ledger::read(cx, &settings).unwrap_or_default();
     let mut catalogs = Vec::new();
     let mut targets: Vec<(usize, Box<dyn Target>)> = Vec::new();
     for (n, opened) in opened.into_iter().enumerate() {
         match opened {
-            Ok((target, catalog)) => {
+            Ok((target, mut catalog)) => {
+                catalog.distrust(|label| ledger.is_damaged(names[n], label.id.as_str()));
                 targets.push((n, target));
                 catalogs.push(catalog);
             }

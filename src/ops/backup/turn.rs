@@ -190,6 +190,7 @@ fn entries(cx: &Context, report: &Report) -> Vec<Entry> {
         // Without that it would not count as published.
         read_back: Some(cx.now),
         current: Some(cx.now),
+        damaged: None,
     });
     entries.collect()
 }
