@@ -7,6 +7,7 @@
 
 mod blank;
 mod carry;
+mod changes;
 mod delete;
 mod engine;
 mod kernel;

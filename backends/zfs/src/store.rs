@@ -4,6 +4,7 @@
 //! restored tree is exchanged inside the dataset, entry by entry under a journal or as a
 //! directory: so the dataset keeps its properties, its snapshots, and whatever is sent from them.
 
+use crate::changes::{differing, held};
 use crate::layout::{below, split};
 use crate::live::view::{Detached, directory_in};
 use crate::plan::free;
@@ -12,8 +13,8 @@ use chrono::DateTime;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use state_api::{
-    Error, Graft, Identity, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
-    StoreCapabilities, StoreFacts, View,
+    Changes, Error, Extent, Graft, Identity, Outcome, Refusal, Result, Shape, Snapshot,
+    SnapshotName, SnapshotStore, StoreCapabilities, StoreFacts, View,
 };
 use state_linux::{mount, mountinfo, users};
 use state_plain::PlainStore;
@@ -96,6 +97,17 @@ impl ZfsStore {
         let mut children: Vec<_> = datasets.into_iter().filter_map(mounted).collect();
         children.sort_by(|a, b| a.at.cmp(&b.at));
         Ok(children)
+    }
+
+    /// Where in the store a dataset belongs, if it is of it. One that is not mounted now is where
+    /// its name says.
+    fn place(&self, mounted: &[Child], dataset: &str) -> Option<PathBuf> {
+        if let Some(child) = mounted.iter().find(|child| child.dataset == dataset) {
+            return Some(child.at.clone());
+        }
+        let rel = below(&self.dataset, dataset).unwrap_or_default();
+        let rel = Path::new(rel.trim_start_matches('/'));
+        Some(rel.strip_prefix(&self.inside).ok()?.to_owned())
     }
 
     /// Everything that has a snapshot of this name, the store's own dataset first.
@@ -242,17 +254,8 @@ impl SnapshotStore for ZfsStore {
         let mounted = self.children()?;
         for member in members.iter().filter(|s| s.name != top) {
             let dataset = split(&member.name).0;
-            // One that is not mounted now is where its name says.
-            let at = match mounted.iter().find(|child| child.dataset == dataset) {
-                Some(child) => child.at.clone(),
-                None => {
-                    let rel = below(&self.dataset, dataset).unwrap_or_default();
-                    let rel = Path::new(rel.trim_start_matches('/'));
-                    match rel.strip_prefix(&self.inside) {
-                        Ok(at) => at.to_owned(),
-                        Err(_) => continue,
-                    }
-                }
+            let Some(at) = self.place(&mounted, dataset) else {
+                continue;
             };
             let mount = Detached::read_only(&member.name)?;
             let dir = mount.top()?;
@@ -272,6 +275,34 @@ impl SnapshotStore for ZfsStore {
             view = view.keeping(tree);
         }
         Ok(view)
+    }
+
+    /// Which datasets differ is known, not where in them: `zfs diff` leaves out files.
+    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+        let Some(new) = new else {
+            return Ok(None); // what is not on the disk yet is not counted anywhere
+        };
+        let states = self.kernel.states(&self.dataset)?;
+        let mut sides = Vec::new();
+        for name in [old, new] {
+            let side = held(&states, &format!("{PREFIX}{name}"));
+            if !side.contains_key(&*self.dataset) {
+                return Err(Error::Missing {
+                    what: format!("snapshot {name}"),
+                });
+            }
+            sides.push(side);
+        }
+        let differing = differing(&sides[0], &sides[1]);
+        if differing.contains(&*self.dataset) {
+            return Ok(None);
+        }
+        let mounted = self.children()?;
+        let mut changes = Changes::none();
+        for at in differing.iter().filter_map(|d| self.place(&mounted, d)) {
+            changes.add(at, Extent::Whole);
+        }
+        Ok(Some(changes))
     }
 
     fn stage(&mut self) -> Result<OwnedFd> {

@@ -8,6 +8,7 @@ use crate::layout::{below, split};
 use crate::name::{check_dataset, check_short, check_snapshot};
 use crate::{Dataset, Kernel, Pool, Property, ZfsSnapshot};
 use command::{zfs, zpool};
+pub(crate) use parse::State;
 use state_api::{Error, Graft, Outcome, Refusal, Result, View};
 use state_linux::mountinfo;
 use std::os::fd::AsFd;
@@ -89,7 +90,7 @@ impl Live {
     }
 
     /// Which snapshots of the dataset and of those below it hold the same.
-    pub(crate) fn states(&self, below: &str) -> Result<Vec<parse::State>> {
+    pub(crate) fn states(&self, below: &str) -> Result<Vec<State>> {
         let columns = parse::STATE_COLUMNS;
         let list = ["list", "-Hp", "-r", "-t", "snapshot", "-o", columns];
         parse::states(&self.about(below, &list)?)

@@ -1,0 +1,56 @@
+//! Which datasets of two snapshots differ.
+
+use crate::layout::split;
+use crate::live::State;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The datasets that have a snapshot of one short name, each with what tells its content.
+pub(crate) type Held<'a> = BTreeMap<&'a str, u64>;
+
+/// What the snapshots with the short name `short` hold.
+pub(crate) fn held<'a>(states: &'a [State], short: &str) -> Held<'a> {
+    let named = states.iter().map(|state| (split(&state.name), state));
+    named
+        .filter(|((_, own), state)| *own == short && state.name.contains('@'))
+        .map(|((dataset, _), state)| (dataset, state.unchanged_since))
+        .collect()
+}
+
+/// The datasets that may differ; those that only one side has among them.
+pub(crate) fn differing<'a>(old: &Held<'a>, new: &Held<'a>) -> BTreeSet<&'a str> {
+    let all = old.keys().chain(new.keys()).copied();
+    all.filter(|dataset| old.get(dataset) != new.get(dataset))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datasets_differ_by_what_was_written_and_by_who_has_them() {
+        let states = [
+            ("p/s@a", 1),
+            ("p/s@b", 1),
+            ("p/s@c", 9),
+            ("p/s/x@a", 2),
+            ("p/s/x@b", 3),
+            ("p/s/x@c", 3),
+            ("p/s/only a@a", 4),
+            ("p/s/only b@b", 4), // equal numbers of different datasets say nothing
+        ]
+        .map(|(name, unchanged_since)| State {
+            name: name.into(),
+            unchanged_since,
+        });
+        let differing = |old, new| -> Vec<&str> {
+            let (old, new) = (held(&states, old), held(&states, new));
+            differing(&old, &new).into_iter().collect()
+        };
+        assert_eq!(held(&states, "c"), Held::from([("p/s", 9), ("p/s/x", 3)]));
+        assert_eq!(differing("a", "a"), [""; 0]);
+        assert_eq!(differing("a", "b"), ["p/s/only a", "p/s/only b", "p/s/x"]);
+        assert_eq!(differing("c", "b"), ["p/s", "p/s/only b"]);
+        assert_eq!(held(&states, "none"), Held::new());
+    }
+}
