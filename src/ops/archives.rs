@@ -415,7 +415,7 @@ pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) target: Box<dyn Target>,
     pub(crate) label: Label,
-    catalog: Catalog,
+    pub(crate) catalog: Catalog,
     keys: Keys,
 }
 

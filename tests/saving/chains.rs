@@ -157,6 +157,9 @@ fn a_chain_is_consolidated_and_built_on() {
         machine.backup_next();
     }
     let which = archives::Which::default();
+    let older = &machine.list().archives[1].id;
+    let error = backup::consolidate(&machine.context(&Never), &which, older, &Silent).unwrap_err();
+    assert_eq!(exit(&error), 4, "it would become the newest: {error:#}");
     let consolidate = |cx| backup::consolidate(&cx, &which, "latest", &Silent).unwrap();
     let mut dry = machine.context(&Never);
     dry.dry_run = true;

@@ -8,6 +8,7 @@ use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
 use crate::archive::write::again;
 use crate::context::Context;
+use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::ops::archives::{self, Which};
 use crate::ops::encryption::Encryption;
@@ -59,6 +60,7 @@ pub fn consolidate(
     if let Some(seal) = &seal {
         vouch(&signature, seal, &found.label)?;
     }
+    refuse_older(&found.catalog, &found.label)?;
     let encryption = Encryption::of(cx, &settings)?;
     let mut report = Consolidated {
         target: found.name.clone(),
@@ -76,6 +78,7 @@ pub fn consolidate(
     let _lock = cx.lock()?;
     let target = found.target.as_ref();
     let catalog = Catalog::read(target, &found.label.machine)?;
+    refuse_older(&catalog, &found.label)?;
     let others: Vec<_> = catalog.ids().collect();
     let new = Id::new(cx.now, random()?, &others);
     let parents = found.parents()?;
@@ -138,6 +141,20 @@ pub fn consolidate(
     report.data_bytes = label.data_bytes;
     report.id = Some(label.id.to_string());
     Ok(report)
+}
+
+/// What is published last is the newest: a restore would take the older content for it.
+fn refuse_older(catalog: &Catalog, label: &Label) -> anyhow::Result<()> {
+    let is_newer = |other: &&Label| other.is_complete && other.id > label.id;
+    match catalog.labels.iter().rev().find(is_newer) {
+        Some(newer) if label.is_complete && label.position > 0 => Err(Failure::refused(format!(
+            "{} is newer than {}, which would become the newest by being consolidated",
+            newer.id, label.id
+        ))
+        .hint("consolidate the newest; restore an older one with `state restore --archive ID`")
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Whoever signs what others made vouches for it: only if somebody did before.
