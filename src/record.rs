@@ -98,8 +98,9 @@ pub struct Failure {
 impl Record {
     /// Writes it whole or not at all, in the place of an earlier one.
     ///
-    /// A run that did nothing does not hide an earlier success of the same boot: a `state reset`
-    /// typed on the running machine is refused, and this boot was reset all the same.
+    /// A run that did nothing does not hide what an earlier one of the same boot came to: a `state
+    /// reset` typed on the running machine is refused, and this boot was reset all the same, or was
+    /// not for the reason that was found then.
     ///
     /// # Errors
     /// The run directory cannot be written.
@@ -108,7 +109,6 @@ impl Record {
             && self.steps_done == 0
             && let Ok(Some(earlier)) = read(run_dir)
             && earlier.boot_id == self.boot_id
-            && earlier.outcome.is_success()
         {
             return Ok(());
         }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_hides_no_success_of_the_same_boot() {
+    fn a_refusal_hides_nothing_of_the_same_boot() {
         let dir = tempfile::tempdir().unwrap();
         v1().write(dir.path()).unwrap();
         v1_refused().write(dir.path()).unwrap();
@@ -273,6 +273,10 @@ mod tests {
             Some(half_way),
             "it did something"
         );
+
+        v1_refused().write(dir.path()).unwrap();
+        let said = read(dir.path()).unwrap().unwrap();
+        assert_eq!(said.outcome, Outcome::Failed, "why it was not reset");
 
         v1().write(dir.path()).unwrap();
         let next_boot = Record {
