@@ -26,6 +26,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     match args.output {
         None => globals.raw(&pages[0].1)?,
         Some(dir) => {
+            fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
             for (name, page) in &pages {
                 let path = dir.join(name);
                 fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;

@@ -149,7 +149,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         let bytes = report.orphans.iter().map(|orphan| orphan.bytes).sum();
         writeln!(
             out,
-            "{FAINT}{} in all; `state keep` declares one again, `--quarantine` moves them aside{FAINT:#}",
+            "{FAINT}{} in all; the configuration can declare one again, `--quarantine` moves them aside{FAINT:#}",
             size::size(bytes)
         )?;
     }
@@ -240,7 +240,7 @@ mod tests {
 ORPHAN                 SIZE  THINGS  CHANGED
 /persist/srv/a\\nb/  2.0 KiB       3  3 days ago
 /persist/etc/f         10 B       1
-2.0 KiB in all; `state keep` declares one again, `--quarantine` moves them aside
+2.0 KiB in all; the configuration can declare one again, `--quarantine` moves them aside
 quarantine 20261001T120000Z (orphans, expired)
   /persist/srv/old
 quarantine 20261120T120000Z (replaced, until 2026-12-20)

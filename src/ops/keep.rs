@@ -179,15 +179,26 @@ impl Machine {
         let inside = (self.tree.entries()).filter(|entry| entry.path.starts_with(path));
         let inside: Vec<String> = inside.map(ToString::to_string).collect();
         if let Some(first) = inside.first() {
+            // The configuration is an entry that nobody declares.
+            let declared = |at: &&String| Path::new(at) != Path::new(persist::CONFIGURATION);
+            let droppable: Vec<&str> = (inside.iter().filter(declared))
+                .map(String::as_str)
+                .collect();
+            let rest = "keep what else there is by its own path";
             return Err(
                 Failure::refused(format!("{first} lies inside it and is kept by itself"))
-                    .hint(format!(
-                        "keep what else there is by its own path, or first `state drop {}` and \
-                         restart",
-                        inside.join(" ")
-                    ))
+                    .hint(match droppable.join(" ") {
+                        none if none.is_empty() => rest.to_owned(),
+                        these => format!("{rest}, or first `state drop {these}` and restart"),
+                    })
                     .into(),
             );
+        }
+        let stores = self.tree.stores().map(|(store, _)| store);
+        for store in stores.filter(|store| options.store.as_deref().is_none_or(|of| of == *store)) {
+            if let Some(refused) = look::dropped(&self.anchors, store, path)? {
+                return Err(refused.into());
+            }
         }
         let looked = Look::at(cx, &self.anchors, path)?;
         let store = self.store(options.store.as_deref())?;

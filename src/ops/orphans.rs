@@ -5,6 +5,7 @@ mod find;
 pub use find::Orphan;
 
 use super::mount;
+use crate::anchor::Found;
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure, message};
@@ -203,7 +204,8 @@ pub fn take(cx: &Context, wanted: &[PathBuf], days: u32) -> anyhow::Result<Moved
     let mut by_store: BTreeMap<&Path, Vec<&Orphan>> = BTreeMap::new();
     for orphan in &orphans {
         let users = users::of(&cx.rooted(&orphan.source)).unwrap_or_default();
-        match users.first() {
+        let user = users.first().map(ToString::to_string);
+        match user.or_else(|| find::link_into(cx, orphan)) {
             None => by_store.entry(&orphan.store).or_default().push(orphan),
             Some(user) => {
                 (moved.failed).push(format!("{} is in use by {user}", Shown(&orphan.source)))
@@ -273,6 +275,14 @@ pub fn restore(cx: &Context, names: &[String]) -> anyhow::Result<Moved> {
                 return Err(Error::Interrupted.into());
             }
             let shown = store.join(&path);
+            if let Ok(Found::Here(..)) = anchor.find(&path) {
+                is_all = false;
+                moved.failed.push(format!(
+                    "{} stands there now: move it away, then restore this one",
+                    Shown(&shown)
+                ));
+                continue;
+            }
             let done = match cx.dry_run {
                 true => Ok(()),
                 false => batch.give_back(anchor, &path),

@@ -152,8 +152,8 @@ fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces,
                      `state mount`"
                 ),
                 EntryKind::Directory => format!(
-                    "merge it into the store with `cp -anT {here} {there}`, compare the two, \
-                     empty {here}, then run `state mount`"
+                    "merge it into the store with `cp -anT {here} {there}`, then run `state mount`: \
+                     what it still names is not the same in both, and one of them must go"
                 ),
             };
             refused(fact, cure)

@@ -86,7 +86,7 @@ ns! {
         machine.write("/persist/var/lib/old/new", "x");
         let said = machine.state(["orphans", "restore", "2"]);
         assert_eq!(said.code, 4, "{said:?}");
-        assert!(said.err.contains("file exists"), "{said:?}");
+        assert!(said.err.contains("/persist/var/lib/old stands there now: move it away, then restore this one"), "{said:?}");
         fs::remove_dir_all(machine.at("/persist/var/lib/old")).unwrap();
         assert_eq!(machine.state(["orphans", "restore", "2"]).code, 0);
         assert_eq!(orphans(&machine), FOUND);
@@ -110,6 +110,35 @@ ns! {
         assert_eq!(machine.state(["--yes", "orphans", "purge", "2"]).code, 0);
         assert_eq!(machine.quarantined("/var/lib/old/f"), [""; 0]);
         assert_eq!(machine.state(["orphans", "restore", "2"]).code, 1);
+    }
+
+    fn ns_what_a_link_still_leads_to_stays_and_is_declared_again(machine) {
+        let linked = "{ path = \"/etc/x/linked\", method = \"symlink\" }";
+        let store = |files: &str| format!("[persist.\"/persist\"]\nfiles = [{files}]\n");
+        machine.configure(&["/persist"], &store(&format!("{linked}, \"/etc/x/bound\"")));
+        machine.write("/persist/etc/x/linked", "1");
+        machine.write("/persist/etc/x/bound", "2");
+        assert_eq!(machine.mount(&[]).0, 0);
+        assert_eq!(machine.state(["drop", "/etc/x/linked", "/etc/x/bound"]).code, 0);
+        let said = machine.state(["keep", "/etc/x/bound"]);
+        let expected = "error: keeping /etc/x/bound: the store holds it already: /persist/etc/x/bound\n\
+                        hint: declare it again: add \"/etc/x/bound\" to `files` of [persist.\"/persist\"], then `state mount`\n";
+        assert_eq!((said.code, said.err.as_str()), (4, expected));
+        assert_eq!(machine.state(["drop", "--now", "/etc/x/bound"]).code, 4, "it is dropped");
+        rustix::mount::unmount(machine.at("/etc/x/bound"), rustix::mount::UnmountFlags::empty()).unwrap();
+
+        let said = machine.state(["--yes", "orphans", "--quarantine"]);
+        assert!(said.err.contains(" is in use by a link at /etc/x/linked"), "{said:?}");
+        assert_eq!(machine.read("/persist/etc/x/linked"), "1");
+        let said = machine.state(["keep", "/etc/x/linked"]);
+        assert_eq!(said.code, 4, "{said:?}");
+        assert!(said.err.contains(&format!("add {linked} to `files`")), "{said:?}");
+
+        // After a boot, nothing is there.
+        fs::remove_file(machine.at("/etc/x/linked")).unwrap();
+        let said = machine.state(["keep", "/etc/x/linked"]);
+        assert!(said.err.contains("add \"/etc/x/linked\" to `files`"), "{said:?}");
+        assert_eq!(machine.state(["--yes", "orphans", "--quarantine"]).code, 0);
     }
 
     fn ns_what_is_mounted_or_not_known_is_no_orphan_to_move(machine) {

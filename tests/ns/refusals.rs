@@ -21,8 +21,8 @@ ns! {
             said.err,
             "error: putting /srv/data in place: it holds 3 things that exist nowhere else, \
              /srv/data/a first\n\
-             hint: merge it into the store with `cp -anT /srv/data /persist/srv/data`, compare the \
-             two, empty /srv/data, then run `state mount`\n"
+             hint: merge it into the store with `cp -anT /srv/data /persist/srv/data`, then run \
+             `state mount`: what it still names is not the same in both, and one of them must go\n"
         );
         assert_eq!(machine.read("/srv/data/a/only here"), "x");
         assert_eq!(machine.read("/persist/srv/data/b"), "y");

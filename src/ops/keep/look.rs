@@ -193,6 +193,45 @@ pub(super) fn stored(anchors: &Anchors, source: &Path) -> anyhow::Result<Option<
     }))
 }
 
+/// Refuses what only the store holds: an entry that was dropped, and is in place still or no
+/// longer. There is nothing to copy.
+pub(super) fn dropped(
+    anchors: &Anchors,
+    store: &Path,
+    path: &Path,
+) -> anyhow::Result<Option<Failure>> {
+    let source = below(store, path);
+    if anchors.why_missing(store).is_some() {
+        return Ok(None);
+    }
+    let (held, in_store) = anchors.locate(&source)?;
+    let Found::Here(_, stored) = held.find(in_store).map_err(failed(&source))? else {
+        return Ok(None);
+    };
+    let (anchor, rest) = anchors.locate(path)?;
+    let shown = Shown(path);
+    let entry = match anchor.find(rest).map_err(failed(path))? {
+        Found::Missing => format!("\"{shown}\""),
+        Found::Here(_, live) if live.id == stored.id => format!("\"{shown}\""),
+        Found::Here(_, live)
+            if live.kind == Kind::Symlink
+                && anchor.link_target(rest).map_err(failed(path))? == source =>
+        {
+            format!("{{ path = \"{shown}\", method = \"symlink\" }}")
+        }
+        Found::Here(..) | Found::Behind(..) => return Ok(None),
+    };
+    let list = match stored.kind {
+        Kind::Directory => "directories",
+        _ => "files",
+    };
+    let fact = format!("the store holds it already: {}", Shown(&source));
+    Ok(Some(Failure::refused(fact).hint(format!(
+        "declare it again: add {entry} to `{list}` of [persist.\"{}\"], then `state mount`",
+        Shown(store)
+    ))))
+}
+
 /// The directories above `source` that the store does not have, outermost first, as they are on
 /// the machine.
 pub(super) fn missing_parents(

@@ -11,6 +11,7 @@ use serde::Serialize;
 use state_api::{Error, View};
 use state_linux::stat::{Kind, Stat};
 use state_linux::tree::Walk;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// What lies in a store and no entry declares.
@@ -90,6 +91,22 @@ pub(super) fn orphans(
         }
     }
     Ok(())
+}
+
+/// The link on the machine that leads to an orphan or into it, as a dropped entry leaves one until
+/// the next boot: without the orphan its content would be gone at once.
+pub(super) fn link_into(cx: &Context, orphan: &Orphan) -> Option<String> {
+    let leads = |source: &Path| {
+        let live = Path::new("/").join(source.strip_prefix(&orphan.store).ok()?);
+        let target = fs::read_link(cx.rooted(&live)).ok()?;
+        (target == source).then(|| format!("a link at {}", Shown(&live)))
+    };
+    if !orphan.is_directory {
+        return leads(&orphan.source);
+    }
+    let view = View::live(File::open(cx.rooted(&orphan.source)).ok()?.into());
+    let mut within = Walk::new(&view).flatten();
+    within.find_map(|entry| leads(&orphan.source.join(&entry.path)))
 }
 
 impl Orphan {
