@@ -52,22 +52,8 @@ impl<'t> Choice<'t> {
         terms: &Terms<'_>,
         cache: &Cache,
     ) -> Result<Self, String> {
-        let (first, others) = targets.split_first().ok_or("there is no target")?;
-        let is_everywhere = |label: &&Label| {
-            let is_there = |(_, catalog): &(_, &Catalog)| {
-                catalog.is_whole(label) && catalog.labels.contains(label)
-            };
-            label.is_complete && is_there(first) && others.iter().all(is_there)
-        };
         let mut why = Err("there is no archive that every target has whole".to_owned());
-        for label in first
-            .1
-            .labels
-            .iter()
-            .rev()
-            .filter(is_everywhere)
-            .take(MOST_TRIED)
-        {
+        for label in everywhere(targets).take(MOST_TRIED) {
             match Self::on(label, targets, terms, cache)? {
                 Some(choice) => return Ok(choice),
                 None => why = Err("no manifest of the last ones is kept here".into()),
@@ -86,19 +72,7 @@ impl<'t> Choice<'t> {
         let Some(first) = targets.first() else {
             return Ok(None);
         };
-        if label.position + 1 >= terms.most {
-            return Err(format!(
-                "{} archives build on each other",
-                label.position + 1
-            ));
-        }
-        // Whoever is to read the next one must be able to read this one.
-        if label.suffix != terms.suffix || label.recipients != terms.recipients {
-            return Err("others are to read it than could read the last one".into());
-        }
-        for (target, _) in targets {
-            check_signature(*target, label, terms)?;
-        }
+        check(label, targets, terms)?;
         let parents = chain::parents(&first.1.labels, label).map_err(|error| error.told())?;
         let chain = parents.into_iter().chain([label]).cloned().collect();
         let manifest = match cache.manifest(label) {
@@ -131,13 +105,6 @@ impl<'t> Choice<'t> {
         })
     }
 
-    /// Whether it belongs to this commit of the configuration.
-    pub(super) fn has_commit(&self, config: Option<&Config>) -> bool {
-        let commit = config.map(|config| &config.commit);
-        let is_dirty = config.is_some_and(|config| config.is_dirty);
-        (self.label.commit.as_ref(), self.label.is_dirty) == (commit, is_dirty)
-    }
-
     /// What the next archive's manifest says of its parents.
     pub(super) fn parents(&self) -> Vec<Parent> {
         let parent = |label: &Label| Parent {
@@ -157,6 +124,58 @@ impl<'t> Choice<'t> {
             }
         }
     }
+}
+
+/// The complete archives that every target has whole, the newest first.
+fn everywhere<'c>(targets: &'c [(&dyn Target, &'c Catalog)]) -> impl Iterator<Item = &'c Label> {
+    let labels = targets.first().map(|(_, first)| first.labels.iter().rev());
+    labels.into_iter().flatten().filter(|label| {
+        let is_there = |(_, catalog): &(&dyn Target, &Catalog)| {
+            catalog.is_whole(label) && catalog.labels.contains(label)
+        };
+        label.is_complete && targets.iter().all(is_there)
+    })
+}
+
+/// The newest archive that every target has, if `is_same` says that nothing changed since, and a
+/// next one could build on it. No manifest is read for that.
+pub(super) fn unchanged<'c>(
+    targets: &'c [(&dyn Target, &'c Catalog)],
+    terms: &Terms<'_>,
+    is_same: impl Fn(&Label) -> bool,
+) -> Option<&'c Label> {
+    let newest = everywhere(targets).next()?;
+    let first = &targets.first()?.1.labels;
+    let is_usable =
+        || chain::parents(first, newest).is_ok() && check(newest, targets, terms).is_ok();
+    (is_same(newest) && is_usable()).then_some(newest)
+}
+
+/// Whether an archive belongs to this commit of the configuration.
+pub(super) fn has_commit(label: &Label, config: Option<&Config>) -> bool {
+    let commit = config.map(|config| &config.commit);
+    let is_dirty = config.is_some_and(|config| config.is_dirty);
+    (label.commit.as_ref(), label.is_dirty) == (commit, is_dirty)
+}
+
+/// Whether the next archive may build on this one.
+fn check(
+    label: &Label,
+    targets: &[(&dyn Target, &Catalog)],
+    terms: &Terms<'_>,
+) -> Result<(), String> {
+    if label.position + 1 >= terms.most {
+        return Err(format!(
+            "{} archives build on each other",
+            label.position + 1
+        ));
+    }
+    // Whoever is to read the next one must be able to read this one.
+    if label.suffix != terms.suffix || label.recipients != terms.recipients {
+        return Err("others are to read it than could read the last one".into());
+    }
+    let mut targets = targets.iter();
+    targets.try_for_each(|(target, _)| check_signature(*target, label, terms))
 }
 
 fn check_signature(target: &dyn Target, label: &Label, terms: &Terms<'_>) -> Result<(), String> {

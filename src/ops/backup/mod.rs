@@ -35,7 +35,7 @@ use crate::settings::{ConfigRepo, Settings};
 use crate::target::catalog::Catalog;
 use crate::target::{self, Target};
 use anyhow::Context as _;
-use before::{Choice, Terms};
+use before::{Choice, Terms, has_commit};
 use cache::Cache;
 use chrono::SecondsFormat;
 use make::{Made, publish, store};
@@ -182,6 +182,16 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let pairs: Vec<_> = pairs
         .map(|((_, target), catalog)| (target.as_ref(), catalog))
         .collect();
+    let is_same = |label: &Label| {
+        !options.full
+            && has_commit(label, config.as_ref())
+            && tree.unresolved().is_empty()
+            && sources.are_as_in(&label.id)
+    };
+    if let Some(last) = before::unchanged(&pairs, &terms, is_same) {
+        report.unchanged(Some(last), targets.iter().map(|(n, _)| *n));
+        return Ok(report);
+    }
     let choice = match options.full {
         true => None,
         false => match Choice::of(&pairs, &terms, &cache) {
@@ -193,14 +203,6 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         },
     };
 
-    if let Some(choice) = &choice
-        && choice.has_commit(config.as_ref())
-        && tree.unresolved().is_empty()
-        && sources.are_as_in(&choice.label.id)
-    {
-        report.unchanged(Some(choice), targets.iter().map(|(n, _)| *n));
-        return Ok(report);
-    }
     keeping(cache.prepare(), &mut report);
     let last = choice.as_ref().map(|choice| &choice.label.id);
     sources.freeze(&id, last)?;
@@ -218,7 +220,8 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     );
     let Some((label, written, outcomes)) = made? else {
         report.notes.extend(sources.thaw());
-        report.unchanged(choice.as_ref(), targets.iter().map(|(n, _)| *n));
+        let last = choice.as_ref().map(|choice| &choice.label);
+        report.unchanged(last, targets.iter().map(|(n, _)| *n));
         return Ok(report);
     };
     report.made(&label, &written);
@@ -365,7 +368,7 @@ fn make(
     if let (Some(choice), Some(since)) = (choice, &since)
         && !since.has_changed()
         && incomplete.is_empty()
-        && choice.has_commit(head.config.as_ref())
+        && has_commit(&choice.label, head.config.as_ref())
     {
         return Ok(None);
     }

@@ -1,6 +1,5 @@
 //! What a backup did, or would do.
 
-use super::before::Choice;
 use super::sources::Sources;
 use crate::archive::label::Label;
 use crate::archive::machine::Config;
@@ -174,12 +173,8 @@ impl Report {
     }
 
     /// Nothing changed since `last`; the targets with these numbers have it.
-    pub(super) fn unchanged(
-        &mut self,
-        last: Option<&Choice<'_>>,
-        there: impl Iterator<Item = usize>,
-    ) {
-        self.unchanged_since = last.map(|last| last.label.id.to_string());
+    pub(super) fn unchanged(&mut self, last: Option<&Label>, there: impl Iterator<Item = usize>) {
+        self.unchanged_since = last.map(|last| last.id.to_string());
         // What there is to be had is there.
         there.for_each(|n| self.targets[n].is_published = true);
         self.executed = true;

@@ -131,6 +131,10 @@ fn terms(tree: &PersistTree, store: &Path, patterns: &[String]) -> String {
     for pattern in patterns {
         add(pattern.as_bytes());
     }
+    for (path, class) in tree.stores() {
+        add(path.as_os_str().as_bytes());
+        add(&[u8::from(class == Class::Backup)]);
+    }
     for entry in tree.entries() {
         add(entry.path.as_os_str().as_bytes());
         add(entry.store.as_os_str().as_bytes());
