@@ -15,6 +15,7 @@ pub mod diff;
 pub mod engine;
 pub mod failure;
 pub mod inventory;
+pub mod kept;
 pub mod ledger;
 pub mod machine;
 pub mod metrics;

@@ -303,3 +303,30 @@ fn loop_what_to_keep_is_decided_on_a_terminal() {
     assert!(!nothing.contains("noise"), "{nothing}");
     machine.shut_down();
 }
+
+/// What `keep` copied stands below the mount until the reset; nobody loses it.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_was_kept_is_not_told_until_it_is_dropped() {
+    let machine = Machine::new();
+    let config = format!(
+        "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n[persist.\"/persist\"]\n",
+        machine.disk.device().display()
+    );
+    machine.write("state.toml", &config);
+    fs::create_dir_all(machine.at("top/root/persist")).unwrap();
+    machine.done("initrd", &["blank", "take", "--yes"]);
+    machine.boot();
+    machine.write("machine/srv/big/file", "precious");
+    machine.write("machine/srv/other", "not kept");
+    let diff = ["diff", "-0"];
+    assert_eq!(
+        machine.lost(&diff),
+        ["/srv/big", "/srv/big/file", "/srv/other"]
+    );
+    machine.done("machine", &["keep", "/srv/big"]);
+    assert_eq!(machine.lost(&diff), ["/srv/other"]);
+    machine.done("machine", &["drop", "/srv/big"]);
+    // The directory itself is still a mount's place.
+    assert_eq!(machine.lost(&diff), ["/srv/big/file", "/srv/other"]);
+}

@@ -43,6 +43,7 @@ pub struct Filter {
     noise: GlobSet,
     directories: GlobSet,
     ignored: GlobSet,
+    kept: BTreeSet<PathBuf>,
 }
 
 impl Filter {
@@ -72,7 +73,15 @@ impl Filter {
             noise: globs_of(noise)?,
             directories: globs_of(directories)?,
             ignored: globs(ignore)?,
+            kept: BTreeSet::new(),
         })
+    }
+
+    /// The same where these paths were copied into the store at this boot, and what stands at them
+    /// below the mounts is what was copied.
+    #[must_use]
+    pub fn with_kept(self, kept: BTreeSet<PathBuf>) -> Self {
+        Self { kept, ..self }
     }
 
     /// Whether a path, relative to root's top, and everything below it is never compared: kernel
@@ -95,7 +104,7 @@ impl Filter {
 
     fn quiet(&self, change: &Change) -> Option<Quiet> {
         let path = Path::new("/").join(&change.path);
-        if self.is_of_an_entry(change, &path) {
+        if self.is_of_an_entry(change, &path) || self.is_kept(&path) {
             Some(Quiet::Entry)
         } else if self.mounts.contains(&path) && is_mere_place(change) {
             Some(Quiet::Mount)
@@ -124,6 +133,13 @@ impl Filter {
             Method::Copy | Method::MachineId => change.kind == Kind::File,
             Method::Bind => is_mere_place(change),
         }
+    }
+
+    /// Whether the store holds a copy. Not once the entry is dropped, or its mount is gone and
+    /// somebody can write there again.
+    fn is_kept(&self, path: &Path) -> bool {
+        let kept = path.ancestors().find(|above| self.kept.contains(*above));
+        kept.is_some_and(|kept| self.tree.entry(kept).is_some() && self.mounts.contains(kept))
     }
 
     /// A directory that is new and only leads to what is quiet is quiet.

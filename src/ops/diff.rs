@@ -8,7 +8,7 @@ use crate::diff::{self, Aspect, Change, Comparison, Filter, What};
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::wanted::Wanted;
-use crate::{config, engine, paths, view};
+use crate::{config, engine, kept, paths, view};
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::{Changes, Error, PastRootName, Refusal, RootBackend, RootFacts, Source, View};
@@ -116,7 +116,10 @@ fn report<B: RootBackend>(
         true => Some(blank(on, &facts)?),
         false => None,
     };
-    let filter = filter(cx, settings)?;
+    let mut filter = filter(cx, settings)?;
+    if past.is_none() {
+        filter = filter.with_kept(kept::read(cx));
+    }
     let places = match &old {
         // Whatever keeps the engine from telling, a walk finds out.
         Some(_) => {

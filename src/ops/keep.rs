@@ -15,6 +15,7 @@ use super::mount::{self, Status};
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
+use crate::kept;
 use crate::paths::{self, Shown};
 use crate::persist::{self, Anchors, Entry, EntryKind, PersistTree};
 use crate::settings::{self, Method};
@@ -350,6 +351,12 @@ impl Machine {
                 }
                 Step::Place { path, .. } => self.put(cx, &plan.declared, path)?,
             }
+        }
+        // Without the note `state diff` tells more than there is to lose, and nothing else is wrong.
+        if report.copied.is_some()
+            && let Err(error) = kept::note(cx, &report.path)
+        {
+            report.notes.push(error.to_string());
         }
         Ok(report)
     }
