@@ -94,9 +94,11 @@ fn loop_snapshots_are_taken_compared_rolled_back_and_pruned() {
 
     // Somebody uses the store: nothing is exchanged, and nothing is left over.
     let open = File::open(machine.at("persist/srv/file")).unwrap();
-    let refused = machine.state(&["snapshot", "rollback", "first", "--yes"]);
-    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
-    assert_eq!(machine.read(), "two");
+    for how in ["--yes", "--dry-run"] {
+        let refused = machine.state(&["snapshot", "rollback", "first", how]);
+        assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+        assert_eq!(machine.read(), "two");
+    }
     drop(open);
     let rolled = machine.state(&["snapshot", "rollback", "first", "--yes"]);
     assert_eq!(rolled.status.code(), Some(0), "{rolled:?}");

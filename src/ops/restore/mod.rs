@@ -9,6 +9,7 @@ mod path;
 mod report;
 mod undo;
 
+pub(in crate::ops) use path::refuse_if_used;
 pub use report::{Kept, Lost, Report, Restored};
 pub use undo::{Undone, undo};
 

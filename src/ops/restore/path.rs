@@ -155,7 +155,8 @@ pub(super) fn run(
     Ok(report)
 }
 
-pub(super) fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
+/// Refuses a place that a mount or a process uses.
+pub(in crate::ops) fn refuse_if_used(place: &Path) -> anyhow::Result<()> {
     if !place.exists() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::{Store, one_store, open};
 use crate::context::Context;
 use crate::copy::{self, Copied, Fidelity};
 use crate::failure::Failure;
-use crate::ops::restore::is_of_a_restore;
+use crate::ops::restore::{is_of_a_restore, refuse_if_used};
 use crate::wanted::Wanted;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -61,6 +61,8 @@ pub(super) fn rollback_in(
         outcome: Outcome::AlreadySo,
     };
     if cx.dry_run {
+        // The exchange itself says so, after everything was copied.
+        refuse_if_used(&store.engine.survey()?.path)?;
         return Ok(report);
     }
     let doing = format!("rolling {} back to {}", report.store.display(), report.name);
