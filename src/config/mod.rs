@@ -72,7 +72,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// A configuration and the files it came from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// What it says.
     pub settings: Settings,

@@ -142,6 +142,11 @@ impl Watcher<'_> {
         let watching = "watching the copied files";
         let mut watch = Watch::new().context(watching)?;
         let names = arm(self.cx, &mut watch, what).context(watching)?;
+        // A configuration that was changed after it was read, and before it was watched, raises
+        // no event.
+        if What::read(self.cx).is_ok_and(|now| now.config != what.config) {
+            return Ok(Next::Reread);
+        }
         // Once everything is watched, so that no change falls in between.
         let mut tried = Instant::now();
         let mut saved = self.save(what);
@@ -257,16 +262,21 @@ fn arm(cx: &Context, watch: &mut Watch, what: &What) -> std::io::Result<Names> {
     let mut names = Names::default();
     for entry in what.copied() {
         let path = cx.rooted(&entry.path);
-        let Some(there) = path.ancestors().skip(1).find(|above| above.is_dir()) else {
-            continue;
-        };
-        watch.add(there)?;
-        let mut rest = path.strip_prefix(there).unwrap_or(&path).iter();
-        let next = rest.next().unwrap_or_default().to_owned();
-        match rest.next() {
-            None => names.files.insert((there.to_owned(), next)),
-            Some(_) => names.leading.insert((there.to_owned(), next)),
-        };
+        while let Some(there) = path.ancestors().skip(1).find(|above| above.is_dir()) {
+            watch.add(there)?;
+            let mut rest = path.strip_prefix(there).unwrap_or(&path).iter();
+            let next = rest.next().unwrap_or_default().to_owned();
+            let is_last = rest.next().is_none();
+            if !is_last && there.join(&next).is_dir() {
+                continue; // it was made before its name was watched
+            }
+            let names = match is_last {
+                true => &mut names.files,
+                false => &mut names.leading,
+            };
+            names.insert((there.to_owned(), next));
+            break;
+        }
     }
     for file in &what.config.files {
         // `keep` replaces what a link leads to.
