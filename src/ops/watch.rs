@@ -77,6 +77,10 @@ pub fn run(cx: &Context, told: &mut dyn FnMut(&mount::Report)) -> anyhow::Result
             },
         }
     }
+    // What was declared just before the end counts as well.
+    if let Ok(now) = What::read(cx) {
+        what = now;
+    }
     Ok(Report {
         watched: what.copied().count(),
         unsaved: watcher.save_at_last(&what),
