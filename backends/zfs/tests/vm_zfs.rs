@@ -5,11 +5,8 @@
 mod machine;
 
 use machine::{Machine, files, give_up, keep, name, run, zfs};
-use state_api::{
-    Error, Interrupt, Leftover, Refusal, Reset, Result, Retire, RootBackend, Source, View,
-};
+use state_api::{Error, Leftover, Refusal, Reset, Result, Retire, RootBackend, Source, View};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 const BLANK: &[&str] = &["etc/installed=yes"];
 
@@ -65,17 +62,6 @@ fn vm_three_resets_in_a_row() {
     }
 }
 
-/// Interrupts after so many steps.
-struct After(AtomicUsize);
-
-impl Interrupt for After {
-    fn is_set(&self) -> bool {
-        let next = |left: usize| Some(left.saturating_sub(1));
-        let left = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        left == Ok(0)
-    }
-}
-
 fn refused<T: std::fmt::Debug>(result: Result<T>) -> Refusal {
     match result {
         Err(Error::Refused(refusal)) => refusal,
@@ -98,11 +84,7 @@ fn vm_every_interruption_is_finished() {
     loop {
         let outgoing = machine.files(root);
         let kept = format!("boot{steps}");
-        let stop = After(AtomicUsize::new(steps));
-        let is_over = match machine.reset_until(&keep(&kept), &stop) {
-            Err(Error::Interrupted) => false,
-            other => other.map(|_| true).unwrap(),
-        };
+        let is_over = machine.reset_killed_after(&keep(&kept), steps);
         // `state.skip`: only what is left over.
         let skip = Reset {
             source: None,
@@ -150,8 +132,7 @@ fn vm_every_interruption_is_finished() {
 fn vm_an_unfinished_root_that_was_used_is_erased() {
     let root = "rpool/local/root";
     let machine = Machine::installed(root);
-    let stop = After(AtomicUsize::new(3)); // create, rename, clone
-    assert!(machine.reset_until(&keep("a"), &stop).is_err());
+    assert!(!machine.reset_killed_after(&keep("a"), 3)); // create, rename, clone
     let leftover = Leftover::Outgoing {
         name: machine.past("a"),
     };

@@ -7,26 +7,10 @@
 mod machine;
 
 use machine::{Machine, keep, run, zfs};
-use state_api::{Interrupt, execute};
-use state_api::{Reset, RootBackend};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use state_api::Reset;
 
 const ROOT: &str = "rpool/local/root";
 const CHILD: &str = "rpool/local/root/var";
-
-/// Says where the power is to be cut, and waits for it.
-struct Cut(AtomicUsize);
-
-impl Interrupt for Cut {
-    fn is_set(&self) -> bool {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            println!("cut here");
-            std::thread::sleep(std::time::Duration::from_secs(3600));
-        }
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        false
-    }
-}
 
 fn cut() -> usize {
     let steps = std::env::var("STATE_CUT").expect("the number of steps before the cut");
@@ -47,11 +31,7 @@ fn vm_before_the_cut() {
     }
     run("zpool", &["set", &format!("bootfs={ROOT}"), "rpool"]);
     run("zpool", &["sync"]);
-    let mut engine = machine.engine();
-    let survey = engine.survey().unwrap();
-    let plan = engine.plan_reset(&survey, &keep("a")).unwrap();
-    println!("{} steps", plan.steps.len());
-    execute(&mut engine, &plan, &Cut(AtomicUsize::new(cut())), |_| ()).unwrap();
+    machine.reset_killed_after(&keep("a"), cut());
     println!("cut here");
     std::thread::sleep(std::time::Duration::from_secs(3600));
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each of the test programs uses its part
 
 use state_api::{
-    Interrupt, Never, PastRootName, Reset, Retire, RootBackend, RootFacts, Source, execute,
+    Apply as _, Never, PastRootName, Plan, Reset, Retire, RootBackend, RootFacts, Source, execute,
 };
 use state_zfs::{Live, Step, Survey, Zfs};
 use std::fs;
@@ -145,20 +145,26 @@ impl Machine {
 
     /// Surveys, plans, checks again and carries out, as `state reset` does.
     pub(crate) fn reset(&self, reset: &Reset) -> state_api::Result<Vec<Step>> {
-        self.reset_until(reset, &Never)
+        let (mut engine, plan) = self.planned(reset)?;
+        let done = execute(&mut engine, &plan, &Never, |_| ()).map_err(|failed| failed.error)?;
+        Ok(done.into_iter().map(|done| done.step).collect())
     }
 
-    pub(crate) fn reset_until(
-        &self,
-        reset: &Reset,
-        interrupt: &dyn Interrupt,
-    ) -> state_api::Result<Vec<Step>> {
-        let mut engine = self.engine();
+    /// The same, killed after so many steps; whether that were all.
+    pub(crate) fn reset_killed_after(&self, reset: &Reset, steps: usize) -> bool {
+        let (mut engine, plan) = self.planned(reset).unwrap();
+        for step in plan.steps.iter().take(steps) {
+            engine.apply(step).unwrap();
+        }
+        steps >= plan.steps.len()
+    }
+
+    fn planned(&self, reset: &Reset) -> state_api::Result<(Zfs<Live>, Plan<Step>)> {
+        let engine = self.engine();
         let survey: Survey = engine.survey()?;
         let plan = engine.plan_reset(&survey, reset)?;
         engine.recheck(&survey)?;
-        let done = execute(&mut engine, &plan, interrupt, |_| ()).map_err(|failed| failed.error)?;
-        Ok(done.into_iter().map(|done| done.step).collect())
+        Ok((engine, plan))
     }
 }
 
