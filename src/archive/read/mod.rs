@@ -179,14 +179,20 @@ impl<'s> Archive<'s> {
         Records::of(self.clone(), scope.clone())
     }
 
-    /// Where the frame begins that holds a record's member, as far as that is known without
-    /// opening another archive: members of the same frame are read together.
+    /// Where the frame begins that holds a record's member, in whichever archive of the chain that
+    /// is: members of the same frame are read together. What cannot be found is told when it is
+    /// read.
     pub fn frame_of(&self, record: &Record) -> u64 {
-        let frames = self.object.table.frames();
-        match self.object.table.holding(record.offset) {
-            Some(n) if record.archive == self.position() => frames[n].offset,
-            _ => record.offset,
-        }
+        let frame = |archive: &Self| {
+            let table = &archive.object.table;
+            let n = table.holding(record.offset)?;
+            Some(table.frames()[n].offset)
+        };
+        let found = match record.archive == self.position() {
+            true => frame(self),
+            false => self.at(record.archive).ok().as_ref().and_then(frame),
+        };
+        found.unwrap_or(record.offset)
     }
 
     /// A reader of the tar.
