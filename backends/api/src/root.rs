@@ -200,8 +200,7 @@ pub trait RootBackend: Apply {
     ///
     /// # Errors
     /// Either is missing or cannot be looked at.
-    fn changes(&self, old: &Source, new: Option<&Source>) -> Result<Option<Changes>> {
-        let _ = (old, new);
+    fn changes(&self, _old: &Source, _new: Option<&Source>) -> Result<Option<Changes>> {
         Ok(None)
     }
 }

@@ -124,8 +124,7 @@ pub trait SnapshotStore {
     ///
     /// # Errors
     /// [`crate::Error::Missing`] if there is none of that name, or it cannot be looked at.
-    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
-        let _ = (old, new);
+    fn changes(&self, _old: &SnapshotName, _new: Option<&SnapshotName>) -> Result<Option<Changes>> {
         Ok(None)
     }
 
