@@ -3,22 +3,28 @@
 //! Pure: finding and reading files is `config`'s. A type, its reader and its documentation are
 //! made of one list (see [`table`]), so no key is accepted that is not documented.
 
+mod archive;
 pub mod node;
+mod persist;
 mod rate;
 pub mod read;
 pub mod reference;
+mod root;
 mod table;
 
+pub use archive::{Archive, Hooks};
+pub use persist::{Class, Entry, EntryTable, IfMissing, Method, Store, UserEntries};
 pub use rate::Rate;
+pub use root::{OnFailure, PastRoots, Root};
 pub use table::{Key, Keys};
 
 use node::{Node, Problem, Value};
 use read::{Read, Reader};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use table::{defaults, table, tagged, words};
+use table::{defaults, table};
 
 /// The version of the file's form that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -55,171 +61,6 @@ table! {
     pub struct Machine {
         /// The machine's name in archives: letters, digits and `- _ .`, at most 64 of them.
         name: Option<String> = (None) "the host name", example "\"blitzar\"";
-    }
-    later []
-}
-
-tagged! {
-    /// `[root]`: the volume that is erased, on one of four engines.
-    pub enum Root by "backend" {
-        /// A subvolume of a btrfs filesystem, beside its blank.
-        Btrfs "btrfs" {
-            /// The device, by a name that does not change.
-            device: PathBuf = required, example "\"/dev/disk/by-uuid/1b2c4d5e-0f3a-4b6c-8d9e-a1b2c3d4e5f6\"";
-            /// The root subvolume's path from the filesystem's top level.
-            subvolume: PathBuf = required, example "\"root\"";
-            /// The blank's path from the filesystem's top level.
-            blank: Option<PathBuf> = (None) "the subvolume's path with `-blank`", example "\"root-blank\"";
-            /// How long past roots are kept.
-            past_roots: PastRoots = (PastRoots::default()), example "{ last = 10, days = 90 }";
-            /// What happens to the boot when a reset fails.
-            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
-        }
-        later []
-        /// A ZFS dataset with its blank snapshot on it.
-        Zfs "zfs" {
-            /// The root dataset.
-            dataset: String = required, example "\"rpool/local/root\"";
-            /// The short name of the blank snapshot.
-            blank: String = ("blank".into()), example "\"blank\"";
-            /// How long past roots are kept.
-            past_roots: PastRoots = (PastRoots::default()), example "{ last = 0, days = 0 }";
-            /// What happens to the boot when a reset fails.
-            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
-        }
-        later []
-        /// Memory, fresh at every boot: there is nothing to erase.
-        Tmpfs "tmpfs" {
-            /// Its size limit as tmpfs(5) writes it: a share of the memory, or a number of bytes
-            /// with k, m or g.
-            size: Option<String> = (None) "the kernel's: half of the memory", example "\"25%\"";
-        }
-        later ["capture", "past-roots"]
-        /// An installed system that is never written, below a layer that is erased.
-        Overlay "overlay" {
-            /// The device of the filesystem that holds what is written: not the installed system's.
-            device: PathBuf = required, example "\"/dev/disk/by-uuid/8f1d2c3b-4a59-4c6d-9e7f-0a1b2c3d4e5f\"";
-            /// The directory on it that holds the layers, from the filesystem's top.
-            directory: PathBuf = ("state/layers".into()), example "\"layers\"";
-            /// How long past roots are kept.
-            past_roots: PastRoots = (PastRoots::default()), example "{ last = 10, days = 90 }";
-            /// What happens to the boot when a reset fails.
-            on_failure: OnFailure = (OnFailure::default()), example "\"emergency\"";
-        }
-        later []
-    }
-    later []
-}
-
-table! {
-    /// `past-roots`: a past root is kept while either rule holds it.
-    pub struct PastRoots {
-        /// So many of the newest are kept at least. 0: none is kept at all, a reset gives the
-        /// outgoing root up at once.
-        last: u32 = (5), example "10";
-        /// Those younger than so many days are kept.
-        days: u32 = (30), example "90";
-    }
-    later []
-}
-
-words! {
-    /// What a failed reset does to the boot.
-    pub enum OnFailure {
-        /// Boot on with the root as it is, loudly.
-        BootUnwiped "boot-unwiped",
-        /// Stop in the emergency shell.
-        Emergency "emergency",
-    }
-    later []
-}
-
-words! {
-    /// What becomes of a store's content.
-    pub enum Class {
-        /// It goes into archives.
-        Backup "backup",
-        /// It is kept, and never archived.
-        Local "local",
-        /// It may be lost.
-        Cache "cache",
-    }
-    later []
-}
-
-table! {
-    /// `[persist."/persist"]`: one store.
-    pub struct Store {
-        /// What becomes of its content.
-        class: Class = (Class::default()), example "\"local\"";
-        /// Hide the bind mounts from file managers (`x-gvfs-hide`).
-        hide_mounts: bool = (false), example "true";
-        /// Let file managers make a trash in the bind mounts (`x-gvfs-trash`).
-        allow_trash: bool = (false), example "true";
-        /// The directories it holds.
-        directories: Vec<Entry> = (Vec::new()), example "[\"/var/log\", { path = \"/var/lib/nixos\", early = true }]";
-        /// The files it holds.
-        files: Vec<Entry> = (Vec::new()), example "[\"/etc/machine-id\"]";
-        /// Entries relative to users' homes, by user name.
-        users: BTreeMap<String, UserEntries> = (BTreeMap::new()), example "";
-    }
-    later []
-}
-
-table! {
-    /// `[persist."/persist".users.NAME]`: entries relative to a user's home.
-    pub struct UserEntries {
-        /// Directories relative to the home.
-        directories: Vec<Entry> = (Vec::new()), example "[\"Documents\", { path = \".ssh\", mode = \"0700\" }]";
-        /// Files relative to the home.
-        files: Vec<Entry> = (Vec::new()), example "[\".screenrc\"]";
-    }
-    later []
-}
-
-table! {
-    /// An entry with options.
-    pub struct EntryTable {
-        /// Where it is on the machine: absolute, or relative to the home for a user's entry.
-        path: PathBuf = required, example "\"/var/lib/colord\"";
-        /// How it is put in place.
-        method: Method = (Method::default()), example "\"symlink\"";
-        /// Whether it is put in place in the initrd, before the system starts.
-        early: Option<bool> = (None) "`true` for what the start of the system depends on: the machine id, ssh host keys, NixOS's user ids", example "true";
-        /// The owner, by name or number, for when it must be made.
-        user: Option<String> = (None) "`root`, or whose home it is in", example "\"colord\"";
-        /// The group, by name or number, for when it must be made.
-        group: Option<String> = (None) "the user's own", example "\"colord\"";
-        /// The mode for when it must be made, as an octal number in quotes.
-        mode: Option<String> = (None) "`0755` for directories, `0644` for files", example "\"0750\"";
-        /// What to do when a file does not exist in the store. Directories are always made.
-        if_missing: Option<IfMissing> = (None) "`\"create\"`", example "\"skip\"";
-    }
-    later []
-}
-
-words! {
-    /// How an entry is put in place.
-    pub enum Method {
-        /// A kernel bind mount.
-        Bind "bind",
-        /// A symlink into the store.
-        Symlink "symlink",
-        /// A copy, saved back when it changes: for files that their programs replace.
-        Copy "copy",
-    }
-    later []
-}
-
-words! {
-    /// What to do when a file entry's source does not exist.
-    pub enum IfMissing {
-        /// Make an empty one.
-        Create "create",
-        /// Leave it out.
-        Skip "skip",
-        /// Report a failure.
-        Fail "fail",
     }
     later []
 }
@@ -273,52 +114,6 @@ table! {
 }
 
 table! {
-    /// `[archive]`
-    pub struct Archive {
-        /// The zstd level, 1 to 19.
-        level: i32 = (3), example "9";
-        /// How many archives build on each other at most, the full one counted: an archive holds
-        /// what changed since the last one, and restoring it needs them all. 1: every archive is
-        /// a full one.
-        full_every: u32 = (30), example "7";
-        /// Patterns of paths that are not archived.
-        exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";
-        /// Who can read archives: age recipients, or absolute paths of files that list some, one a
-        /// line. Without any, archives are not encrypted. The keys that open them are not needed
-        /// to make archives, and are better kept elsewhere.
-        encrypt_to: Vec<String> = (Vec::new()), example "[\"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\", \"/etc/state/recipients\"]";
-        /// The age keys that open encrypted archives here, as age-keygen(1) writes them. Better
-        /// left out, and named with `--identity` when an archive is to be read.
-        identity_file: Option<PathBuf> = (None), example "\"/run/keys/state.age\"";
-        /// The private key that signs archives: an OpenSSH key of type ed25519 without a
-        /// passphrase. Without it archives are unsigned.
-        sign_with: Option<PathBuf> = (None), example "\"/etc/ssh/ssh_host_ed25519_key\"";
-        /// The keys that are believed when archives are read: an `allowed_signers` file, see
-        /// ssh-keygen(1). An archive signed by another key is refused.
-        trusted_signers: Option<PathBuf> = (None), example "\"/etc/state/allowed_signers\"";
-        /// What runs before and after `state backup`.
-        hooks: Hooks = (Hooks::default()), example "";
-    }
-    later []
-}
-
-table! {
-    /// `[archive.hooks]`
-    pub struct Hooks {
-        /// Runs before the stores are looked at: a program and its arguments, without a shell. If it
-        /// fails, there is no backup.
-        before: Vec<String> = (Vec::new()), example "[\"systemctl\", \"stop\", \"forgejo\"]";
-        /// Runs after it, also after a failure: the reverse of `before`.
-        after: Vec<String> = (Vec::new()), example "[\"systemctl\", \"start\", \"forgejo\"]";
-        /// Runs last if anything was not done.
-        on_failure: Vec<String> = (Vec::new()), example "[\"sh\", \"-c\", \"echo $STATE_ERROR | mail root\"]";
-        /// So many seconds each of them may take; then it is killed and counts as failed.
-        time_limit: u32 = (600), example "60";
-    }
-    later []
-}
-
-table! {
     /// `[metrics]`
     pub struct Metrics {
         /// A file for the textfile collector of Prometheus' node exporter; its name ends in `.prom`.
@@ -349,52 +144,8 @@ table! {
     later []
 }
 
-/// One entry: a path alone, or a table.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-#[serde(untagged)]
-pub enum Entry {
-    /// Everything by default.
-    Path(PathBuf),
-    /// With options.
-    Table(EntryTable),
-}
+defaults! { Settings, Machine, Diff, Snapshots, Keep, Metrics }
 
-impl Entry {
-    /// The path as declared.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Path(path) => path,
-            Self::Table(table) => &table.path,
-        }
-    }
-}
-
-impl Read for Entry {
-    fn kind() -> String {
-        "a path, or a table with the keys of an entry".into()
-    }
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        match &node.value {
-            Value::Text(path) => Some(Self::Path(path.into())),
-            Value::Table(_) => EntryTable::read(node, reader).map(Self::Table),
-            _ => {
-                reader.mismatch(node, "a path or a table");
-                None
-            }
-        }
-    }
-}
-
-impl From<&str> for Entry {
-    fn from(path: &str) -> Self {
-        Self::Path(path.into())
-    }
-}
-
-defaults! { Settings, Machine, PastRoots, Store, UserEntries, Diff, Snapshots, Keep, Archive, Hooks, Metrics }
-
-impl Copy for PastRoots {}
-impl Eq for PastRoots {}
 impl Copy for Keep {}
 impl Eq for Keep {}
 

@@ -216,7 +216,7 @@ pub const ABOUT: [&str; 4] = [
 /// `docs/configuration.md`
 pub fn markdown() -> String {
     let mut text = String::from(
-        "<!-- Made of the types in src/settings.rs by `BLESS=1 cargo test --test cli_docs`. -->\n\
+        "<!-- Made of the types in src/settings by `BLESS=1 cargo test --test cli_docs`. -->\n\
          # The configuration, `state.toml`\n",
     );
     let mut paragraph = |part: &str| {
