@@ -7,6 +7,10 @@
 
 mod fill;
 mod journal;
+mod plan;
+mod report;
+
+pub use report::{Left, Report, Step};
 
 use super::{Options, Todo, propose, write};
 use crate::anchor::Anchor;
@@ -15,88 +19,16 @@ use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::machine::Machine;
-use crate::ops::{blank, install_boot, look, mount};
-use crate::paths::{self, Shown};
+use crate::ops::{blank, install_boot, mount};
+use crate::paths::Shown;
 use crate::persist::{CONFIGURATION, Entry, PersistTree};
-use crate::settings::{Root, Settings};
+use crate::settings::Settings;
 use anyhow::Context as _;
-use fill::{Between, Finding};
+use fill::Between;
 use journal::Journal;
-use serde::Serialize;
-use state_api::{Error, Kind, Refusal, RootFacts};
+use state_api::{Error, Kind};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "step")]
-pub enum Step {
-    /// Write the configuration.
-    Configure {
-        /// Where.
-        #[serde(serialize_with = "paths::serialize")]
-        file: PathBuf,
-    },
-    /// Copy an entry into its store.
-    Fill {
-        /// Where it is.
-        #[serde(serialize_with = "paths::serialize")]
-        path: PathBuf,
-        /// Where its copy will be.
-        #[serde(serialize_with = "paths::serialize")]
-        source: PathBuf,
-        /// The space it takes.
-        bytes: u64,
-        /// Whether it brings an older copy of ours up to date.
-        is_anew: bool,
-    },
-    /// Install what starts `state` at boot, and make the initrds anew.
-    InstallBoot {
-        /// By what.
-        maker: Option<Maker>,
-        /// How many files are new.
-        files: usize,
-    },
-    /// Take blank.
-    TakeBlank {
-        /// Of which volume.
-        root: String,
-    },
-}
-
-/// What is left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// The entry.
-    #[serde(serialize_with = "paths::serialize")]
-    pub path: PathBuf,
-    /// Why.
-    pub why: &'static str,
-}
-
-/// The plan, and how far it came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// What was found, a sentence each.
-    pub found: Vec<String>,
-    /// The configuration, if it is a new one.
-    pub configuration: Option<String>,
-    /// What is to be done.
-    pub steps: Vec<Step>,
-    /// Entries of which nothing is to be done.
-    pub left: Vec<Left>,
-    /// What stands in the way: nothing is done as long as there is any of it.
-    pub obstacles: Vec<Todo>,
-    /// What is left to do for somebody else.
-    pub todo: Vec<Todo>,
-    /// What changed while it was copied.
-    #[serde(serialize_with = "paths::serialize_all")]
-    pub moved: Vec<PathBuf>,
-    /// How many of the steps are done.
-    pub done: usize,
-    /// Whether it was carried out (false: a plan).
-    pub executed: bool,
-}
 
 /// The settings, and the text they were made of if they are ours.
 struct Declared {
@@ -240,90 +172,6 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn plan(&self, declared: &Declared) -> anyhow::Result<Report> {
-        let mut report = Report {
-            found: declared.found.clone(),
-            configuration: declared.text.clone(),
-            steps: Vec::new(),
-            left: Vec::new(),
-            obstacles: declared.obstacles.clone(),
-            todo: Vec::new(),
-            moved: Vec::new(),
-            done: 0,
-            executed: false,
-        };
-        if declared.text.is_some() {
-            let file = declared.file.clone();
-            report.steps.push(Step::Configure { file });
-        }
-        let facts = self.root(&mut report)?;
-        self.stores(&mut report);
-        if !report.obstacles.is_empty() {
-            return Ok(report); // what is found on the way to that is not the point
-        }
-        self.fills(&mut report, facts.as_ref())?;
-        if let Some(facts) = facts {
-            self.boot(&mut report, &facts);
-        }
-        Ok(report)
-    }
-
-    /// Looks at root: whether it can be erased, and is not erased already.
-    fn root(&self, report: &mut Report) -> anyhow::Result<Option<RootFacts>> {
-        let Some(root) = &self.settings.root else {
-            if report.obstacles.is_empty() {
-                let cure = "declare [root], or fill the store alone: `state keep PATH`";
-                report.obstacles.push(todo("no root is declared", cure));
-            }
-            return Ok(None);
-        };
-        if matches!(root, Root::Tmpfs { .. } | Root::Overlay { .. }) {
-            let fact = "what is written to this root is gone at every boot already";
-            report
-                .obstacles
-                .push(todo(fact, "there is nothing to migrate: `state keep PATH`"));
-            return Ok(None);
-        }
-        for who in self.machine.root_by_id() {
-            let fact =
-                format!("{who} mounts root by its subvolume id, which the first reset changes");
-            let cure = "write subvol=NAME there in place of subvolid=…";
-            report.obstacles.push(todo(fact, cure));
-        }
-        let facts = look::root(self.cx, self.settings).transpose()?;
-        for refusal in facts.iter().flat_map(|facts| &facts.refusals) {
-            // A machine that runs from its root, and has no blank yet, is what this is for.
-            if !matches!(
-                refusal,
-                Refusal::RootMounted { .. } | Refusal::NoBlank { .. }
-            ) {
-                let cure = refusal.hint().unwrap_or_else(|| "`state doctor`".into());
-                report.obstacles.push(todo(refusal.to_string(), cure));
-            }
-        }
-        Ok(facts)
-    }
-
-    fn stores(&self, report: &mut Report) {
-        for store in look::stores(self.cx, self.machine, self.settings) {
-            let fact = match (store.exists, store.is_apart) {
-                (true, true) => continue,
-                (true, false) => "is part of root: it would be erased with it",
-                (false, _) => "is not there",
-            };
-            let cure = super::store::how_to_make_a_store(self.machine, &store.path);
-            let fact = format!("the store {} {fact}", Shown(&store.path));
-            if !report.obstacles.iter().any(|known| known.cure == cure) {
-                report.obstacles.push(todo(fact, cure));
-            }
-        }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        let declared = |entry: &&Entry| entry.path != Path::new(CONFIGURATION);
-        self.tree.entries().filter(declared)
-    }
-
     fn anchors(&self, store: &Path) -> Result<(Anchor, Anchor), Error> {
         let open = |at: PathBuf| {
             Anchor::open(&at).map_err(|error| Error::os(format!("opening {}", Shown(&at)), error))
@@ -334,130 +182,25 @@ impl Planner<'_> {
         ))
     }
 
-    fn fills(&self, report: &mut Report, facts: Option<&RootFacts>) -> anyhow::Result<()> {
-        for of_user in self.tree.unresolved() {
-            let fact = format!("the entries of {}: the user {}", of_user.user, of_user.why);
-            report
-                .obstacles
-                .push(todo(fact, "add the user, or take the entries out"));
-        }
-        for entry in self.entries() {
-            let (root, store) = self.anchors(&entry.store)?;
-            let inner = self.inner(entry);
-            let between = Between {
-                root: &root,
-                store: &store,
-                inner: &inner,
-            };
-            let journal = Journal::read(&store)?;
-            let found = between
-                .look(entry, &journal, self.cx.interrupt)
-                .with_context(|| format!("looking at {entry}"))?;
-            match found {
-                Err((fact, cure)) => report.obstacles.push(todo(fact, cure)),
-                Ok(Finding::Nothing(why)) => report.left.push(Left {
-                    path: entry.path.clone(),
-                    why,
-                }),
-                // What root holds after a reset is not newer than what the store holds.
-                Ok(Finding::Copy { is_anew: true, .. })
-                    if facts.is_some_and(|facts| !facts.past_roots.is_empty()) =>
-                {
-                    let fact =
-                        format!("{entry}: the store has another one, and root was reset since");
-                    let cure = "what is in the store counts: `state mount` puts it in place";
-                    report.obstacles.push(todo(fact, cure));
-                }
-                Ok(Finding::Copy { bytes, is_anew }) => report.steps.push(Step::Fill {
-                    path: entry.path.clone(),
-                    source: entry.source(),
-                    bytes,
-                    is_anew,
-                }),
-            }
-        }
-        self.space(report);
-        Ok(())
-    }
-
-    /// Entries of other stores that lie inside this one: what is there is not copied twice.
-    fn inner<'a>(&'a self, entry: &'a Entry) -> impl Fn(&Path) -> bool + 'a {
-        |below: &Path| {
+    /// Does something between the machine and the store of an entry.
+    fn between<T>(
+        &self,
+        entry: &Entry,
+        act: impl FnOnce(&Between<'_>, Journal) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let (root, store) = self.anchors(&entry.store)?;
+        // What lies in other stores is not copied twice.
+        let inner = |below: &Path| {
             let path = entry.path.join(below);
             let holder = self.tree.around(&path);
             !below.as_os_str().is_empty() && holder.is_some_and(|holder| holder.path != entry.path)
-        }
-    }
-
-    /// Refuses what cannot fit, unless the filesystem shares content between root and the store.
-    fn space(&self, report: &mut Report) {
-        for store in look::stores(self.cx, self.machine, self.settings) {
-            let of_store = |step: &Step| match step {
-                Step::Fill { source, bytes, .. } if source.starts_with(&store.path) => *bytes,
-                _ => 0,
-            };
-            let needed: u64 = report.steps.iter().map(of_store).sum();
-            let shares = match (self.machine.root(), &store.mount) {
-                (Some(root), Some(mount)) => {
-                    root.filesystem == "btrfs" && root.device == mount.device
-                }
-                _ => false,
-            };
-            if let Some(space) = &store.space
-                && space.free_bytes < needed
-                && !shares
-            {
-                report.obstacles.push(todo(
-                    format!(
-                        "the entries take {needed} bytes, and the store {} has {} free",
-                        Shown(&store.path),
-                        space.free_bytes
-                    ),
-                    "make the store larger, or declare less",
-                ));
-            }
-        }
-    }
-
-    /// What comes after the copies: the boot, and blank last.
-    fn boot(&self, report: &mut Report, facts: &RootFacts) {
-        if self.machine.distribution.is_nixos {
-            report.todo.push(todo(
-                "NixOS makes its initrd and its units itself",
-                "import contrib/nixos/module.nix, and take blank when root is as it shall be at every boot",
-            ));
-            return;
-        }
-        let dry = Context {
-            root_dir: self.cx.root_dir.clone(),
-            config_file: self.cx.config_file.clone(),
-            boot_id: self.cx.boot_id.clone(),
-            dry_run: true,
-            ..*self.cx
         };
-        match install_boot::install(&dry, self.maker, self.settings, self.tree) {
-            Err(error) => {
-                let failure = error.downcast_ref::<Failure>();
-                let cure = failure.and_then(|failure| failure.cure.clone());
-                let cure = cure.unwrap_or_else(|| "`state init --install-boot` says more".into());
-                let fact = crate::failure::message(&error);
-                report.obstacles.push(todo(fact, cure));
-            }
-            Ok(boot) => {
-                let files = boot.files.iter().filter(|file| file.is_new).count();
-                // Without blank nobody knows whether the initrds were made after the files.
-                if files > 0 || facts.blank.is_none() {
-                    let maker = boot.maker;
-                    report.steps.push(Step::InstallBoot { maker, files });
-                }
-                report.todo.extend(boot.todo);
-            }
-        }
-        // What is in blank is what the machine boots into: it is taken after everything else.
-        if facts.blank.is_none() || !report.steps.is_empty() {
-            let root = facts.root.clone();
-            report.steps.push(Step::TakeBlank { root });
-        }
+        let between = Between {
+            root: &root,
+            store: &store,
+            inner: &inner,
+        };
+        act(&between, Journal::read(&store)?)
     }
 
     /// Removes what a run that was cut off left half copied.
@@ -492,15 +235,9 @@ impl Planner<'_> {
             }
             Step::Fill { path, .. } => {
                 let entry = self.tree.entry(path).expect("it was planned for an entry");
-                let (root, store) = self.anchors(&entry.store)?;
-                let inner = self.inner(entry);
-                let between = Between {
-                    root: &root,
-                    store: &store,
-                    inner: &inner,
-                };
-                let mut journal = Journal::read(&store)?;
-                let moved = between.fill(entry, &mut journal, self.cx.interrupt)?;
+                let moved = self.between(entry, |between, mut journal| {
+                    between.fill(entry, &mut journal, self.cx.interrupt)
+                })?;
                 report.moved.extend(moved);
             }
             Step::InstallBoot { maker, .. } => {

@@ -2,8 +2,9 @@
 //! objects, and what the options of 2022 to today evaluate to. `home.persistence` of its
 //! home-manager module has the same form.
 
+use super::list::{Item, List, Words};
+use super::mode;
 use super::node::Node;
-use super::{Item, List, Words, mode};
 use crate::failure::Failure;
 use crate::persist::EntryKind;
 use crate::settings::Method;

@@ -1,8 +1,8 @@
 //! `preservation` as nix-community/preservation has it, or its `preserveAt` alone.
 
+use super::list::{Item, List, Words};
 use super::mode::{self, Tmpfiles};
 use super::node::Node;
-use super::{Item, List, Words};
 use crate::failure::Failure;
 use crate::persist::EntryKind;
 use crate::settings::Method;
