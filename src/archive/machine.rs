@@ -77,6 +77,16 @@ pub struct Config {
 }
 
 impl Machine {
+    /// What the user `id` is called; empty if nothing.
+    pub fn user(&self, id: u32) -> &[u8] {
+        self.users.get(&id).map_or(&[], |name| &name.0)
+    }
+
+    /// The same of a group.
+    pub fn group(&self, id: u32) -> &[u8] {
+        self.groups.get(&id).map_or(&[], |name| &name.0)
+    }
+
     /// As text, one value a line.
     pub fn to_text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("a machine is JSON");

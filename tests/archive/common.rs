@@ -4,35 +4,15 @@ use chrono::{DateTime, Utc};
 use state::archive::label::{DATA, Label};
 use state::archive::machine::{Machine, Store};
 use state::archive::manifest::{Bytes, Digest};
-use state::archive::read::Source;
 use state::archive::select::Selection;
 use state::archive::write::{Draft, Input, Written};
-use state::archive::{Error, FORMAT, Result};
+use state::archive::{FORMAT, Result};
 use state_api::{Interrupt, Never, View};
 use std::fs::File;
 use std::path::Path;
 
-pub(crate) struct Memory(pub(crate) Vec<u8>);
-
-impl Source for Memory {
-    fn name(&self) -> &str {
-        "the archive"
-    }
-
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        let end = (at as usize).checked_add(length);
-        let bytes = end.and_then(|end| self.0.get(at as usize..end));
-        let bytes = bytes.ok_or_else(|| Error::damaged("the archive", "it ends too early"))?;
-        Ok(bytes.to_vec())
-    }
-}
-
 pub(crate) struct Made {
-    pub(crate) data: Memory,
+    pub(crate) data: Vec<u8>,
     pub(crate) label: Label,
     pub(crate) written: Written,
 }
@@ -124,7 +104,7 @@ pub(crate) fn archive_named(machine: &Machine, dir: &Path) -> Made {
     let written = write(0, machine, &[&view(dir)], &mut data, &Never).unwrap();
     Made {
         label: label(machine, &data, &written),
-        data: Memory(data),
+        data,
         written,
     }
 }
@@ -139,7 +119,7 @@ pub(crate) fn archive_by(workers: usize, stores: &[(&str, &Path)]) -> Made {
     let written = write(workers, &machine, &views, &mut data, &Never).unwrap();
     Made {
         label: label(&machine, &data, &written),
-        data: Memory(data),
+        data,
         written,
     }
 }

@@ -22,7 +22,7 @@ fn small(dir: &Path) -> Made {
     archive(&[("/persist", dir)])
 }
 
-fn verifies(data: &Memory, label: &Label) -> bool {
+fn verifies(data: &Vec<u8>, label: &Label) -> bool {
     Archive::open(data, label).is_ok_and(|archive| archive.verify(&Never, &mut |_| {}).is_ok())
 }
 
@@ -32,23 +32,23 @@ fn every_flipped_bit_is_noticed() {
     let mut made = small(dir.path());
     assert!(verifies(&made.data, &made.label));
     // Without the digest over everything: what is inside must notice on its own.
-    let label = |data: &Memory| Label {
-        data_sha256: Digest::of(&data.0),
+    let label = |data: &Vec<u8>| Label {
+        data_sha256: Digest::of(data),
         ..made.label.clone()
     };
-    let tar = zstd::decode_all(&made.data.0[..]).unwrap();
-    for n in 0..made.data.0.len() {
+    let tar = zstd::decode_all(&made.data[..]).unwrap();
+    for n in 0..made.data.len() {
         for bit in 0..8 {
             let data = &mut made.data;
-            data.0[n] ^= 1 << bit;
+            data[n] ^= 1 << bit;
             assert!(!verifies(data, &made.label), "byte {n}, bit {bit}");
             let label = label(data);
             if verifies(data, &label) {
                 // zstd has several spellings of some things.
-                let now = zstd::decode_all(&data.0[..]).unwrap();
+                let now = zstd::decode_all(&data[..]).unwrap();
                 assert!(now == tar, "byte {n}, bit {bit}, unnoticed inside");
             }
-            data.0[n] ^= 1 << bit;
+            data[n] ^= 1 << bit;
         }
     }
     assert!(verifies(&made.data, &made.label));
@@ -61,8 +61,8 @@ fn a_restore_of_a_damaged_archive_fails_or_is_right() {
     let mut made = small(&from);
     let wanted = note(&from);
     let mut failed = 0;
-    for n in 0..made.data.0.len() {
-        made.data.0[n] ^= 1 << (n % 8);
+    for n in 0..made.data.len() {
+        made.data[n] ^= 1 << (n % 8);
         let to = dir.path().join("to");
         fs::create_dir(&to).unwrap();
         let extracted = Archive::open(&made.data, &made.label).and_then(|archive| {
@@ -84,10 +84,10 @@ fn a_restore_of_a_damaged_archive_fails_or_is_right() {
             ),
         }
         fs::remove_dir_all(&to).unwrap();
-        made.data.0[n] ^= 1 << (n % 8);
+        made.data[n] ^= 1 << (n % 8);
     }
     // Only the sums are not read by a restore.
-    assert!(failed > made.data.0.len() / 2, "{failed}");
+    assert!(failed > made.data.len() / 2, "{failed}");
 }
 
 #[test]
@@ -95,21 +95,21 @@ fn every_other_length_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("big"), vec![7; 5 << 20]).unwrap();
     let made = small(dir.path());
-    let length = SeekTable::length_at_end(&made.data.0, made.label.data_bytes).unwrap();
-    let frames = made.data.0.len() - length as usize;
-    let table = SeekTable::decode(&made.data.0[frames..], made.label.data_bytes).unwrap();
+    let length = SeekTable::length_at_end(&made.data, made.label.data_bytes).unwrap();
+    let frames = made.data.len() - length as usize;
+    let table = SeekTable::decode(&made.data[frames..], made.label.data_bytes).unwrap();
     assert!(table.frames().len() > 5);
     let boundaries = table.frames().iter().map(|frame| frame.at as usize);
     let cuts: Vec<usize> = (boundaries.chain([frames]))
         .flat_map(|at| [at.saturating_sub(1), at, at + 1])
-        .chain([0, made.data.0.len() - 1])
+        .chain([0, made.data.len() - 1])
         .collect();
     for cut in cuts {
-        let data = Memory(made.data.0[..cut].to_vec());
+        let data = made.data[..cut].to_vec();
         assert!(!verifies(&data, &made.label), "cut at {cut}");
         let mut label = made.label.clone();
         label.data_bytes = cut as u64;
-        label.data_sha256 = Digest::of(&data.0);
+        label.data_sha256 = Digest::of(&data);
         assert!(!verifies(&data, &label), "cut at {cut}, unnoticed inside");
         // A seek table that fits what is left does not help either.
         let mut short = SeekTable::default();
@@ -123,15 +123,11 @@ fn every_other_length_is_noticed() {
                 .unwrap();
         }
         if short != table {
-            let data = [
-                &made.data.0[..short.packed_bytes() as usize],
-                &short.encode(),
-            ]
-            .concat();
+            let data = [&made.data[..short.packed_bytes() as usize], &short.encode()].concat();
             label.data_bytes = data.len() as u64;
             label.data_sha256 = Digest::of(&data);
             assert!(
-                !verifies(&Memory(data), &label),
+                !verifies(&data, &label),
                 "cut at frame {}",
                 short.frames().len()
             );

@@ -127,7 +127,7 @@ fn save_believing(
     let written = draft.write(&mut data, &Never, &mut |_| {}).unwrap();
     let made = Made {
         label: label_after(chain, &machine, &data, &written),
-        data: Memory(data),
+        data,
         written,
     };
     (since, Some(made))
@@ -317,7 +317,7 @@ fn changed(make: impl Fn(&Path), change: impl Fn(&Path)) -> (Vec<String>, Vec<St
     assert_eq!(extract(&history.chain, None, to.path()), []);
     let noted = history.noted.last().unwrap();
     assert_eq!(noted.differences(&note(to.path())), Vec::<String>::new());
-    let data = zstd::decode_all(&history.chain.last().unwrap().data.0[..]).unwrap();
+    let data = zstd::decode_all(&history.chain.last().unwrap().data[..]).unwrap();
     let (mut members, mut gone) = (Vec::new(), Vec::new());
     for entry in tar::Archive::new(&data[..]).entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -454,7 +454,7 @@ fn one_path_is_read_from_the_archive_that_holds_it() {
     }
     // The second and the third archive are never asked for anything.
     for unread in [1, 2] {
-        history.chain[unread].data.0.fill(0);
+        history.chain[unread].data.fill(0);
     }
     let to = history.dir.path().join("to");
     assert_eq!(extract(&history.chain, Some(b"d/old"), &to), []);
@@ -573,12 +573,12 @@ fn a_chain_becomes_one_full_archive() {
         let written = again(&archive, &machine, 3, &mut data, &Never, &mut |_| {}).unwrap();
         let made = Made {
             label: label(&machine, &data, &written),
-            data: Memory(data),
+            data,
             written,
         };
         // The same as if the machine had been read again, but for its name.
         let fresh = archive_named(&machine, &history.tree());
         assert_eq!(made.label, fresh.label, "seed {seed}");
-        assert!(made.data.0 == fresh.data.0, "seed {seed}");
+        assert!(made.data == fresh.data, "seed {seed}");
     }
 }

@@ -69,7 +69,7 @@ fn memory_is_bounded_whatever_an_archive_claims() {
     for (n, (what, made)) in greedy().into_iter().enumerate() {
         let one = dir.path().join(n.to_string());
         fs::create_dir(&one).unwrap();
-        fs::write(one.join("data"), &made.data.0).unwrap();
+        fs::write(one.join("data"), &made.data).unwrap();
         fs::write(one.join("label"), made.label.to_text()).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -95,7 +95,7 @@ fn a_reader_with_little() {
     let dir = Path::new(&dir);
     let label = fs::read(dir.join("label")).unwrap();
     let label = Label::from_text("label", &label).unwrap();
-    let data = Memory(fs::read(dir.join("data")).unwrap());
+    let data = fs::read(dir.join("data")).unwrap();
     let limit = Some(status("VmSize") + MOST_BYTES);
     let limit = Rlimit {
         current: limit,

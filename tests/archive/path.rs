@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// Notes what is read, where and how much.
-struct Noted<'a>(&'a Memory, Mutex<BTreeMap<u64, usize>>);
+struct Noted<'a>(&'a Vec<u8>, Mutex<BTreeMap<u64, usize>>);
 
 impl Source for Noted<'_> {
     fn name(&self) -> &str {
@@ -70,7 +70,7 @@ fn one_path_reads_its_blocks_and_frames_alone() {
         fs::hard_link(from.join("var/lib/service-50/link"), again).unwrap();
     }
     let made = archive(&[("/persist", &from)]);
-    let whole = made.data.0.len();
+    let whole = made.data.len();
     for (path, share) in [
         (&b"var/lib/service-42/sub/file-17"[..], 8),
         (b"var/lib/service-42", 5),

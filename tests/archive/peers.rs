@@ -26,7 +26,7 @@ impl Peer {
         hostile::grow_for(&from, seed, 150, wants);
         let made = archive(&[("/persist", &from)]);
         assert_eq!(made.written.incomplete, []);
-        fs::write(dir.path().join("a.tar.zst"), &made.data.0).unwrap();
+        fs::write(dir.path().join("a.tar.zst"), &made.data).unwrap();
         fs::create_dir(dir.path().join("to")).unwrap();
         Self { dir, made }
     }
@@ -218,7 +218,7 @@ fn peers_gnu_tar_and_rm_replay_a_chain() {
         let history = History::lived(seed, 8);
         let to = history.dir.path().join("to");
         for (made, noted) in history.chain.iter().zip(&history.noted) {
-            fs::write(history.dir.path().join("ID.tar.zst"), &made.data.0).unwrap();
+            fs::write(history.dir.path().join("ID.tar.zst"), &made.data).unwrap();
             // The very lines that the documentation gives.
             let lines = match made.label.parent {
                 None => "",

@@ -87,6 +87,6 @@ fn equal_trees_give_equal_bytes() {
     hostile::grow(dir.path(), 7, 100);
     let first = archive(&[("/persist", dir.path())]);
     let second = archive(&[("/persist", dir.path())]);
-    assert!(first.data.0 == second.data.0);
+    assert!(first.data == second.data);
     assert_eq!(first.label, second.label);
 }

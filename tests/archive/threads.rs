@@ -68,11 +68,11 @@ fn the_bytes_are_the_same_whoever_makes_them() {
     let made = [1, 2, 7].map(|workers| archive_by(workers, &[("/persist", dir.path())]));
     for other in &made[1..] {
         assert_eq!(made[0].label, other.label);
-        assert!(made[0].data.0 == other.data.0);
+        assert!(made[0].data == other.data);
     }
     assert_eq!(made[0].written.incomplete, []);
     forget(dir.path());
-    assert!(made[0].data.0 == archive_by(2, &[("/persist", dir.path())]).data.0);
+    assert!(made[0].data == archive_by(2, &[("/persist", dir.path())]).data);
     let archive = Archive::open(&made[0].data, &made[0].label).unwrap();
     archive.verify(&Never, &mut |_| {}).unwrap();
 }
@@ -109,7 +109,7 @@ fn a_full_disk_and_an_interrupt_end_every_thread() {
     grow(dir.path());
     let view = view(dir.path());
     let machine = machine(&["/persist"]);
-    let whole = archive(&[("/persist", dir.path())]).data.0.len();
+    let whole = archive(&[("/persist", dir.path())]).data.len();
     for n in 0..12 {
         let error = write(2, &machine, &[&view], &mut Full(whole * n / 12), &Never);
         let error = error.unwrap_err().to_string();

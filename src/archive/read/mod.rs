@@ -44,6 +44,26 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// An object in memory.
+impl Source for Vec<u8> {
+    fn name(&self) -> &str {
+        "the archive"
+    }
+
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let begin = usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = begin
+            .checked_add(length)
+            .and_then(|end| self.get(begin..end));
+        let cut = || Error::damaged(self.name(), "it ends too early");
+        bytes.map(<[u8]>::to_vec).ok_or_else(cut)
+    }
+}
+
 /// The object as it is stored.
 pub fn stored(source: &dyn Source) -> &dyn Source {
     source.stored().unwrap_or(source)

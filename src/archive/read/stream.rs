@@ -3,13 +3,12 @@
 use super::{Digest, Error, Result, Source};
 use crate::archive::frame::{SeekTable, Unpacker};
 use crate::archive::machine::Machine;
-use crate::archive::manifest::{Bytes, Record, What, hex};
+use crate::archive::manifest::{Record, What, hex};
 use crate::archive::member::{BLOCK, Kind, Member, padded};
 use crate::archive::write::hash_zeros;
 use crate::archive::{Bad, sparse};
 use sha2::{Digest as _, Sha256};
 use state_linux::metadata::Extent;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -193,15 +192,9 @@ impl<'a> Reader<'a> {
     ) -> Result<()> {
         let (member, _) = self.member()?;
         let wrong = |why: &str| Error::member(&record.path, why);
-        let owner = |names: &BTreeMap<u32, Bytes>, id| {
-            names
-                .get(&id)
-                .map(|name| name.0.clone())
-                .unwrap_or_default()
-        };
         if !record.announces(&member)
-            || owner(&machine.users, member.uid) != member.user
-            || owner(&machine.groups, member.gid) != member.group
+            || machine.user(member.uid) != member.user
+            || machine.group(member.gid) != member.group
         {
             return Err(wrong("it is not what the manifest announces"));
         }

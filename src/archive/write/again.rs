@@ -1,16 +1,15 @@
 //! A full archive out of a chain: nothing of the machine is read again.
 
-use super::entry::Notes;
+use super::notes::Notes;
 use super::plan::Walked;
 use super::{Progress, Writer, Written};
-use crate::archive::machine::{self, Machine};
+use crate::archive::machine::Machine;
 use crate::archive::manifest::What;
 use crate::archive::member::padded;
 use crate::archive::read::Archive;
-use crate::archive::tar::{Spool, Tar};
-use crate::archive::{Error, Result, sums};
+use crate::archive::tar::Tar;
+use crate::archive::{Error, Result};
 use state_api::Interrupt;
-use std::collections::HashMap;
 use std::io::Write;
 
 /// Writes what `archive` has, whichever of its chain holds it, as the full archive that `machine`
@@ -27,28 +26,12 @@ pub fn again(
     interrupt: &dyn Interrupt,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Written> {
-    let mut writer = Writer {
-        tar: Tar::new(out, level)?,
-        machine,
-        parents: &[],
-        interrupt,
-        watch,
-        sums: Spool::default(),
-        manifest: Spool::default(),
-        blocks: Vec::new(),
-        block_entries: 0,
-        block_first: Vec::new(),
-        totals: Default::default(),
-        linked: HashMap::new(),
-        notes: Notes {
-            missing: archive.index().incomplete.clone(),
-            left_out: archive.index().left_out.clone(),
-        },
+    let notes = Notes {
+        missing: archive.index().incomplete.clone(),
+        left_out: archive.index().left_out.clone(),
     };
-    writer.manifest = Spool::after(writer.head().to_line().as_bytes());
-    let text = machine.to_text();
-    let machine_part = writer.part(machine::PATH, &text)?;
-    sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
+    let tar = Tar::new(out, level)?;
+    let (mut writer, machine_part) = Writer::begin(tar, machine, &[], notes, interrupt, watch)?;
     let mut members = archive.members();
     let mut offset = 0;
     for record in archive.records() {
@@ -66,15 +49,8 @@ pub fn again(
                 }
             })?;
             // Owners are called as on the day of the last archive.
-            let name = |names: &std::collections::BTreeMap<_, crate::archive::manifest::Bytes>,
-                        id| {
-                names
-                    .get(&id)
-                    .map(|name| name.0.clone())
-                    .unwrap_or_default()
-            };
-            member.user = name(&machine.users, member.uid);
-            member.group = name(&machine.groups, member.gid);
+            member.user = machine.user(member.uid).to_vec();
+            member.group = machine.group(member.gid).to_vec();
             let headers = (member.encode())
                 .map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))?;
             writer

@@ -1,60 +1,22 @@
 //! What a worker does: entries become members, members become frames.
 
+use super::content::{Content, read};
 use super::large::Buffer;
+use super::notes::Notes;
 use super::pool::Pool;
 use super::unit::{Item, Made, Piece, Task, Unit, Way};
 use crate::archive::frame::{FRAME_BYTES, Packer};
 use crate::archive::machine::Machine;
-use crate::archive::manifest::{Bytes, Digest, Missing, Record, What};
-use crate::archive::member::{Extra, Kind, Member, name, padded};
+use crate::archive::manifest::{Digest, Record, What};
+use crate::archive::member::{Extra, Kind, Member, padded};
 use crate::archive::pax::Time;
 use crate::archive::tar::Packed;
-use crate::archive::{Error, Result, sparse};
+use crate::archive::{Error, Result};
 use sha2::{Digest as _, Sha256};
-use state_linux::metadata::{Extent, data_extents};
 use state_linux::stat::{self, Stat};
-use state_linux::tree::{Entry, Unreadable};
+use state_linux::tree::Entry;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
-/// What is not in the archive, and why.
-#[derive(Default)]
-pub(super) struct Notes {
-    pub(super) missing: Vec<Missing>,
-    pub(super) left_out: Vec<Missing>,
-}
-
-fn note(path: &[u8], why: impl Into<String>) -> Missing {
-    Missing {
-        path: Bytes(name(path)),
-        why: crate::failure::plain_errnos(&why.into()),
-    }
-}
-
-impl Notes {
-    pub(super) fn unreadable(&mut self, error: Unreadable) {
-        let why = format!("{}: {}", error.doing, error.source);
-        self.missing(error.path.as_os_str().as_bytes(), why);
-    }
-
-    pub(super) fn missing(&mut self, path: &[u8], why: impl Into<String>) {
-        self.missing.push(note(path, why));
-    }
-
-    pub(super) fn left_out(&mut self, path: &[u8], why: impl Into<String>) {
-        self.left_out.push(note(path, why));
-    }
-
-    pub(super) fn append(&mut self, mut more: Self) {
-        self.missing.append(&mut more.missing);
-        self.left_out.append(&mut more.left_out);
-    }
-
-    /// Notes what went wrong; what went right goes on.
-    pub(super) fn ok<T>(&mut self, result: Result<T, Unreadable>) -> Option<T> {
-        result.map_err(|error| self.unreadable(error)).ok()
-    }
-}
+use std::os::unix::ffi::OsStringExt;
 
 /// A worker.
 pub(super) struct Maker<'p> {
@@ -178,21 +140,12 @@ impl<'p> Maker<'p> {
         made: &mut Made,
     ) -> Result<()> {
         let size = entry.stat.size;
-        let Content {
-            extents,
-            map,
-            is_sparse,
-        } = Content::of(entry, &path, &open, &mut made.notes);
-        let data: u64 = extents.iter().map(|e| e.length).sum();
-        let stored = map.len() as u64 + data;
-        let extra = extra(entry, Some(&open), &mut made.notes);
-        let kind = kind(is_sparse, size);
-        let member = self.member(entry, &path, kind, stored, extra, made);
+        let (content, member) = announce(self.pool.machine, entry, &path, &open, &mut made.notes);
         let offset = self.headers(&member, made)?;
-        self.buffer.push(&map);
+        self.buffer.push(&content.map);
         let mut hash = Sha256::new();
         let mut position = 0;
-        for extent in extents {
+        for extent in &content.extents {
             super::hash_zeros(&mut hash, extent.offset - position);
             let room = self.buffer.room(extent.length as usize);
             let done = self.pool.ahead.read(&open, extent.offset, room);
@@ -209,10 +162,10 @@ impl<'p> Maker<'p> {
         let what = What::File {
             size,
             sha256: Digest::from(hash),
-            is_sparse,
+            is_sparse: content.is_sparse,
         };
         made.files += 1;
-        made.bytes += data;
+        made.bytes += content.data();
         made.records
             .push(record(store, entry, path, what, member.extra, offset));
         Ok(())
@@ -253,67 +206,6 @@ impl<'p> Maker<'p> {
     }
 }
 
-/// Where a file's data is, and how that is said.
-pub(super) struct Content {
-    pub(super) extents: Vec<Extent>,
-    /// In front of the data of a file with holes.
-    pub(super) map: Vec<u8>,
-    pub(super) is_sparse: bool,
-}
-
-impl Content {
-    pub(super) fn of(entry: &Entry, path: &[u8], open: &OwnedFd, notes: &mut Notes) -> Self {
-        let size = entry.stat.size;
-        let mut extents = vec![Extent {
-            offset: 0,
-            length: size,
-        }];
-        if entry.stat.allocated_bytes < size {
-            match data_extents(open, size) {
-                Ok(found) => extents = found,
-                Err(error) => notes.missing(path, format!("finding its holes: {error}")),
-            }
-        }
-        let is_sparse = extents.iter().map(|e| e.length).sum::<u64>() < size;
-        let map = match is_sparse {
-            true => sparse::encode(&extents, size),
-            false => Vec::new(),
-        };
-        Self {
-            extents,
-            map,
-            is_sparse,
-        }
-    }
-}
-
-pub(super) fn kind(is_sparse: bool, size: u64) -> Kind {
-    match is_sparse {
-        true => Kind::Sparse { real_size: size },
-        false => Kind::File,
-    }
-}
-
-/// Fills `room` from a file. What cannot be read becomes zeros: the size is already said.
-pub(super) fn read(open: &OwnedFd, at: u64, room: &mut [u8]) -> Result<(), String> {
-    let mut done = 0;
-    while done < room.len() {
-        let here = at + done as u64;
-        let why = match rustix::io::pread(open, &mut room[done..], here) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Ok(0) => "it became shorter while it was read".to_owned(),
-            Ok(read) => {
-                done += read;
-                continue;
-            }
-            Err(error) => format!("reading it at byte {here}: {error}"),
-        };
-        room[done..].fill(0);
-        return Err(why);
-    }
-    Ok(())
-}
-
 /// Notes it if a file is no longer what it was when it was found.
 pub(super) fn check_same(entry: &Entry, path: &[u8], notes: &mut Notes) {
     match entry.stat_again() {
@@ -325,7 +217,7 @@ pub(super) fn check_same(entry: &Entry, path: &[u8], notes: &mut Notes) {
 
 /// Everything that `stat` does not say. What cannot be read is missing by name; the entry itself
 /// is archived all the same.
-pub(super) fn extra(entry: &Entry, open: Option<&OwnedFd>, notes: &mut Notes) -> Extra {
+fn extra(entry: &Entry, open: Option<&OwnedFd>, notes: &mut Notes) -> Extra {
     let metadata = match open {
         Some(open) => entry.metadata_of(open),
         None => entry.metadata(),
@@ -343,8 +235,24 @@ pub(super) fn extra(entry: &Entry, open: Option<&OwnedFd>, notes: &mut Notes) ->
     }
 }
 
+/// The content of a file and its member.
+pub(super) fn announce(
+    machine: &Machine,
+    entry: &Entry,
+    path: &[u8],
+    open: &OwnedFd,
+    notes: &mut Notes,
+) -> (Content, Member) {
+    let content = Content::of(entry, path, open, notes);
+    let extra = extra(entry, Some(open), notes);
+    let stored = content.map.len() as u64 + content.data();
+    let kind = content.kind(entry.stat.size);
+    let member = member(machine, entry, path, kind, stored, extra, notes);
+    (content, member)
+}
+
 /// The member for an entry, with the attributes that fit into it.
-pub(super) fn member(
+fn member(
     machine: &Machine,
     entry: &Entry,
     path: &[u8],
@@ -354,12 +262,6 @@ pub(super) fn member(
     notes: &mut Notes,
 ) -> Member {
     let stat = &entry.stat;
-    let owner = |names: &std::collections::BTreeMap<u32, Bytes>, id| {
-        names
-            .get(&id)
-            .map(|name| name.0.clone())
-            .unwrap_or_default()
-    };
     let mut member = Member {
         path: path.to_vec(),
         kind,
@@ -367,8 +269,8 @@ pub(super) fn member(
         mode: stat.mode,
         uid: stat.uid,
         gid: stat.gid,
-        user: owner(&machine.users, stat.uid),
-        group: owner(&machine.groups, stat.gid),
+        user: machine.user(stat.uid).to_vec(),
+        group: machine.group(stat.gid).to_vec(),
         modified: time(stat.modified),
         extra,
     };

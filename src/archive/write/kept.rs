@@ -1,6 +1,6 @@
 //! What an archive keeps of the one it builds on: records, whose members are there.
 
-use super::entry::Notes;
+use super::notes::Notes;
 use super::since::{Before, Since};
 use crate::archive::Result;
 use crate::archive::base::Older;

@@ -1,8 +1,10 @@
 //! A file of more than one frame: its parts are made by whoever is free, and its digest goes
 //! from part to part.
 
-use super::entry::{Content, Maker, Notes, check_same, encode, extra, kind, member, read, record};
+use super::content::read;
+use super::entry::{Maker, announce, check_same, encode, record};
 use super::hash_zeros;
+use super::notes::Notes;
 use super::unit::{Item, Made, Way};
 use crate::archive::Result;
 use crate::archive::crew::TICK;
@@ -61,12 +63,8 @@ impl Large {
             _ => notes.ok(entry.open())?,
         };
         let size = entry.stat.size;
-        let content = Content::of(&entry, &path, &open, notes);
-        let data: u64 = content.extents.iter().map(|e| e.length).sum();
-        let extra = extra(&entry, Some(&open), notes);
-        let kind = kind(content.is_sparse, size);
-        let stored = content.map.len() as u64 + data;
-        let member = member(machine, &entry, &path, kind, stored, extra, notes);
+        let (content, member) = announce(machine, &entry, &path, &open, notes);
+        let data = content.data();
         // What a file's attributes may be at most always fits into headers.
         let mut front = encode(&member).ok()?;
         front.extend(content.map);

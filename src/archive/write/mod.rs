@@ -9,10 +9,12 @@
 
 mod again;
 mod ahead;
+mod content;
 mod end;
 mod entry;
 mod kept;
 mod large;
+mod notes;
 mod plan;
 mod pool;
 mod since;
@@ -21,12 +23,12 @@ mod walk;
 
 use super::base::DELETED;
 use super::machine::{self, Machine};
-use super::manifest::{Block, Digest, Missing, Parent, Totals};
+use super::manifest::{Block, Digest, Missing, Parent, Part, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
 use super::{Progress, Result, sums};
 pub use again::again;
-use entry::Notes;
+use notes::Notes;
 use plan::Plan;
 use sha2::{Digest as _, Sha256};
 pub use since::{Before, Since};
@@ -111,29 +113,14 @@ impl Draft<'_> {
         interrupt: &dyn Interrupt,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Written> {
-        let mut writer = Writer {
-            tar: Tar::new(out, self.level)?,
-            machine: self.machine,
-            parents: self.since.map_or(&[], |(before, _)| &before.parents),
-            interrupt,
-            watch,
-            sums: Spool::default(),
-            manifest: Spool::default(),
-            blocks: Vec::new(),
-            block_entries: 0,
-            block_first: Vec::new(),
-            totals: Totals::default(),
-            linked: HashMap::new(),
-            notes: Notes {
-                missing: self.incomplete,
-                left_out: Vec::new(),
-            },
+        let tar = Tar::new(out, self.level)?;
+        let parents = self.since.map_or(&[][..], |(before, _)| &before.parents);
+        let notes = Notes {
+            missing: self.incomplete,
+            left_out: Vec::new(),
         };
-        writer.manifest = Spool::after(writer.head().to_line().as_bytes());
-        let text = self.machine.to_text();
-        let machine_part = writer.part(machine::PATH, &text)?;
-        sums::push_line(writer.sums.pending(), machine_part.sha256, machine::PATH);
-
+        let (mut writer, machine_part) =
+            Writer::begin(tar, self.machine, parents, notes, interrupt, watch)?;
         let deleted = self
             .since
             .map(|(_, since)| writer.part(DELETED, &since.deleted));
@@ -167,6 +154,38 @@ struct Writer<'w, 'c> {
     /// The digests of files with several names, by their first.
     linked: HashMap<(usize, Vec<u8>), Digest>,
     notes: Notes,
+}
+
+impl<'w, 'c> Writer<'w, 'c> {
+    /// Begins with the manifest's head and the first member; gives where that is.
+    fn begin(
+        tar: Tar<'w>,
+        machine: &'c Machine,
+        parents: &'c [Parent],
+        notes: Notes,
+        interrupt: &'c dyn Interrupt,
+        watch: &'c mut dyn FnMut(Progress<'_>),
+    ) -> Result<(Self, Part)> {
+        let mut writer = Self {
+            tar,
+            machine,
+            parents,
+            interrupt,
+            watch,
+            sums: Spool::default(),
+            manifest: Spool::default(),
+            blocks: Vec::new(),
+            block_entries: 0,
+            block_first: Vec::new(),
+            totals: Totals::default(),
+            linked: HashMap::new(),
+            notes,
+        };
+        writer.manifest = Spool::after(writer.head().to_line().as_bytes());
+        let part = writer.part(machine::PATH, &machine.to_text())?;
+        sums::push_line(writer.sums.pending(), part.sha256, machine::PATH);
+        Ok((writer, part))
+    }
 }
 
 pub(super) fn hash_zeros(hash: &mut Sha256, mut length: u64) {

@@ -3,9 +3,9 @@
 //! Where a unit ends depends on what `stat` says alone, so on the input and on nothing else.
 
 use super::Input;
-use super::entry::Notes;
 use super::kept::Keeping;
 use super::large::Large;
+use super::notes::Notes;
 use super::pool::{Job, Pool};
 use super::unit::{Item, Made, Piece, Task, Unit, Way};
 use super::walk::{Stored, next};

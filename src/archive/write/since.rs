@@ -4,7 +4,8 @@
 //! path is kept if its inode, times, owner, mode and size are what they were.
 
 use super::Input;
-use super::entry::{Notes, time};
+use super::entry::time;
+use super::notes::Notes;
 use super::walk::{Stored, next};
 use crate::archive::base::{Base, Older};
 use crate::archive::manifest::{Parent, Record, What};

@@ -1,7 +1,7 @@
 //! What passes between the walk, the workers and the writer.
 
-use super::entry::Notes;
 use super::large::Large;
+use super::notes::Notes;
 use super::pool::Held;
 use crate::archive::manifest::Record;
 use crate::archive::tar::Packed;

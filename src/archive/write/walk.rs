@@ -1,7 +1,7 @@
 //! The walk of one store, reduced to what is selected.
 
 use super::Input;
-use super::entry::Notes;
+use super::notes::Notes;
 use crate::archive::manifest::order;
 use crate::archive::select::{Choice, Selection};
 use state_api::Changes;

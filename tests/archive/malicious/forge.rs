@@ -269,7 +269,7 @@ impl Forge {
         };
         Made {
             label: label(&machine, &data, &written),
-            data: Memory(data),
+            data,
             written,
         }
     }
@@ -277,8 +277,8 @@ impl Forge {
 
 /// The frames of an archive's data, and its seek table.
 pub(crate) fn parts(made: &Made) -> (&[u8], SeekTable) {
-    let length = SeekTable::length_at_end(&made.data.0, made.label.data_bytes).unwrap();
-    let (frames, table) = made.data.0.split_at(made.data.0.len() - length as usize);
+    let length = SeekTable::length_at_end(&made.data, made.label.data_bytes).unwrap();
+    let (frames, table) = made.data.split_at(made.data.len() - length as usize);
     let table = SeekTable::decode(table, made.label.data_bytes).unwrap();
     (frames, table)
 }
@@ -291,7 +291,7 @@ pub(crate) fn relabelled(made: &Made, data: Vec<u8>) -> Made {
             data_sha256: Digest::of(&data),
             ..made.label.clone()
         },
-        data: Memory(data),
+        data,
         written: made.written.clone(),
     }
 }

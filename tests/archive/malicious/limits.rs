@@ -55,8 +55,8 @@ fn a_seek_table_that_lies_is_refused_before_anything_is_read() {
         );
     }
     // A number of frames for which no object has room, and one that no archive has.
-    for frames in [u32::MAX, 0x0800_0000, made.data.0.len() as u32] {
-        let mut data = made.data.0.clone();
+    for frames in [u32::MAX, 0x0800_0000, made.data.len() as u32] {
+        let mut data = made.data.clone();
         let at = data.len() - 9;
         data[at..at + 4].copy_from_slice(&frames.to_le_bytes());
         let error = outcome(&relabelled(&made, data)).unwrap_err();

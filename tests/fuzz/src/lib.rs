@@ -9,8 +9,7 @@ use state::archive::machine::Machine;
 use state::archive::manifest::{Digest, Head, Index, Order, push_line, records};
 use state::archive::member::{BLOCK, Member, padded};
 use state::archive::pax;
-use state::archive::read::{Archive, Source};
-use state::archive::{Error, Result};
+use state::archive::read::Archive;
 use state::cmdline::Words;
 use state::persist::Users;
 use state::settings::Settings;
@@ -139,27 +138,8 @@ pub fn expect_whole(data: &[u8]) {
     verified.expect("it is whole");
 }
 
-struct Memory(Vec<u8>);
-
-impl Source for Memory {
-    fn name(&self) -> &str {
-        "the archive"
-    }
-
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        let end = (at as usize).checked_add(length);
-        let bytes = end.and_then(|end| self.0.get(at as usize..end));
-        let cut = || Error::damaged("the archive", "it ends too early");
-        bytes.map(<[u8]>::to_vec).ok_or_else(cut)
-    }
-}
-
 /// Cuts a tar into frames where an archive has its cuts, and labels it.
-fn forge(tar: &[u8]) -> Option<(Memory, Label)> {
+fn forge(tar: &[u8]) -> Option<(Vec<u8>, Label)> {
     let (first, headers) = Member::decode(tar).ok()??;
     let machine_end = headers + usize::try_from(padded(first.stored_bytes)).ok()?;
     let text = tar.get(headers..headers + usize::try_from(first.stored_bytes).ok()?)?;
@@ -201,5 +181,5 @@ fn forge(tar: &[u8]) -> Option<(Memory, Label)> {
         manifest_sha256: Digest::of(manifest),
         index_sha256: Digest::of(index_text),
     };
-    Some((Memory(bytes), label))
+    Some((bytes, label))
 }
