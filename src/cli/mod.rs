@@ -24,7 +24,6 @@ pub mod orphans;
 pub mod output;
 mod progress;
 mod prompt;
-pub mod prune;
 pub mod recover;
 pub mod reset;
 pub mod restore;

@@ -1,8 +1,7 @@
 //! `state archives list --machines`: the machines at a target, each by its newest archive.
 
-use super::archives::{Odd, Which, settings, targets};
+use super::archives::{Odd, Which, at_each, settings};
 use super::seal::{Signature, Trust};
-use crate::archive::Error;
 use crate::context::Context;
 use crate::target::{self, Object, Target, catalog};
 use chrono::{DateTime, Utc};
@@ -55,40 +54,19 @@ pub struct Newest {
 pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
     let settings = settings(cx, which.from.as_deref())?;
     let trust = Trust::of(cx, &settings, which)?;
-    let targets = targets(&settings, which.from.as_deref())?;
     let mut report = Report {
         machines: Vec::new(),
         odd: Vec::new(),
     };
-    let mut failures: Vec<Error> = Vec::new();
-    for name in &targets {
-        let looked = target::open(&settings, name).and_then(|target| {
-            let machines = target::by_machine(target.list("")?);
-            for (machine, objects) in machines {
-                look(
-                    &mut report,
-                    name,
-                    target.as_ref(),
-                    &machine,
-                    &objects,
-                    &trust,
-                )?;
-            }
-            Ok(())
-        });
-        if let Err(error) = looked {
-            report.odd.push(Odd {
-                target: name.clone(),
-                object: None,
-                why: error.told(),
-            });
-            failures.push(error);
+    let unreached = at_each(&settings, which, |name, target| {
+        let machines = target::by_machine(target.list("")?);
+        for (machine, objects) in machines {
+            look(&mut report, name, target, &machine, &objects, &trust)?;
         }
-    }
-    match failures.pop() {
-        Some(error) if failures.len() + 1 == targets.len() => Err(error.into()),
-        _ => Ok(report),
-    }
+        Ok(())
+    })?;
+    report.odd.extend(unreached);
+    Ok(report)
 }
 
 fn look(

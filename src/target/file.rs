@@ -4,7 +4,9 @@
 //! not possible), synced, given its name without ever replacing anything, and the directory is
 //! synced. After a failed sync the file is abandoned: the kernel forgets what it could not write.
 
-use super::{Object, Target, Upload, check_name};
+use super::{
+    Object, Target, Upload, check_name, check_range, is_partial, missing, partial, shortened,
+};
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
 use rustix::fs::{
@@ -19,9 +21,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-
-/// What the hidden names of unfinished objects end with.
-const PARTIAL: &str = ".partial";
 
 /// A directory that keeps objects.
 #[derive(Debug)]
@@ -152,7 +151,7 @@ impl Target for FileTarget {
         let (open, partial) = match nameless {
             Ok(open) => (open, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let partial = format!(".{file}{PARTIAL}");
+                let partial = partial(file);
                 let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
                 match openat(&dir, &partial, flags, mode) {
                     Ok(open) => (open, Some(partial)),
@@ -172,9 +171,7 @@ impl Target for FileTarget {
 
     fn get(&self, name: &str) -> Result<Box<dyn Source + '_>> {
         let (machine, file) = check_name(name)?;
-        let missing = || Error::Missing {
-            what: format!("{name} at {}", self.url),
-        };
+        let missing = || missing(name, &self.url);
         let dir = self.machine(machine)?.ok_or_else(missing)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let open = match openat(&dir, file, flags, Mode::empty()) {
@@ -216,7 +213,7 @@ impl Target for FileTarget {
         };
         let mut swept = 0;
         for name in self.names(&dir)? {
-            if name.starts_with('.') && name.ends_with(PARTIAL) {
+            if is_partial(&name) {
                 unlinkat(&dir, &name, AtFlags::empty())
                     .map_err(|e| self.os("deleting", &format!("{machine}/{name}"), e))?;
                 swept += 1;
@@ -311,20 +308,13 @@ impl Source for FileSource {
     }
 
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        // Nothing is allocated for bytes that are not there.
-        if at
-            .checked_add(length as u64)
-            .is_none_or(|end| end > self.length)
-        {
-            return Err(Error::damaged(&self.name, "it ends too early"));
-        }
+        check_range(self, at, length)?;
         let mut bytes = vec![0; length];
         match self.open.read_exact_at(&mut bytes, at) {
             Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::damaged(
-                &self.name,
-                "it became shorter while it was read",
-            )),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(shortened(&self.name))
+            }
             Err(error) => Err(Error::os(format!("reading {}", self.name), error)),
         }
     }

@@ -112,6 +112,35 @@ fn check_name(name: &str) -> Result<(&str, &str)> {
     }
 }
 
+/// The hidden name of an unfinished object.
+fn partial(file: &str) -> String {
+    format!(".{file}.partial")
+}
+
+/// Whether a name is that of an unfinished object.
+fn is_partial(file: &str) -> bool {
+    file.starts_with('.') && file.ends_with(".partial")
+}
+
+/// There is no object of that name.
+fn missing(name: &str, url: &str) -> Error {
+    Error::Missing {
+        what: format!("{name} at {url}"),
+    }
+}
+
+/// The end of `length` bytes at `at`. What is not there is refused: nothing is allocated for it.
+fn check_range(source: &dyn Source, at: u64, length: usize) -> Result<u64> {
+    let end = at.checked_add(length as u64);
+    end.filter(|end| *end <= source.length())
+        .ok_or_else(|| Error::damaged(source.name(), "it ends too early"))
+}
+
+/// Less was given back than there was a moment before.
+fn shortened(name: &str) -> Error {
+    Error::damaged(name, "it became shorter while it was read")
+}
+
 /// Opens the target called `name` in the settings, or the one at the URL `name`.
 ///
 /// # Errors

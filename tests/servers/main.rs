@@ -6,6 +6,7 @@ mod client;
 mod gate;
 mod moto;
 mod s3;
+mod s3_failures;
 mod sealed;
 mod sftp;
 mod sshd;

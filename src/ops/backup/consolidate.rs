@@ -2,7 +2,7 @@
 //! not read: this works wherever the archives and the keys are.
 
 use super::cache::Cache;
-use super::make::{publish, store};
+use super::publish::{publish, store};
 use super::{random, write_metrics};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;

@@ -1,81 +1,108 @@
-//! The data object on its way to the targets, and the label behind it.
+//! What a new archive holds: everything, or what changed since the one that it builds on.
 
-use super::fan::Fan;
+use super::before::{Choice, has_commit};
+use super::publish::{Made, store};
+use super::sources::Sources;
 use crate::archive::label::Label;
-use crate::archive::read::digest;
-use crate::archive::write::Written;
-use crate::archive::{Error, Result};
+use crate::archive::machine::Machine;
+use crate::archive::manifest::{Bytes, Digest, Missing};
+use crate::archive::write::{Before, Draft, Input, Since};
 use crate::context::Context;
 use crate::ops::encryption::Encryption;
-use crate::ops::seal::{self, Seal};
-use crate::progress::Progress;
+use crate::persist::PersistTree;
+use crate::progress::{Progress, Unit};
+use crate::settings::Settings;
 use crate::target::Target;
-use std::io::Write;
 
-/// A label that says what was written, and each target's outcome.
-pub(super) type Made = (Label, Written, Vec<Result<()>>);
-
-/// Stores at all targets what `write` writes. `label` says what is known of it beforehand.
-pub(super) fn store(
+/// Writes the data object to all targets; nothing if nothing changed since the archive that it
+/// would build on.
+#[allow(clippy::too_many_arguments)] // each is named where it is called
+pub(super) fn make(
     cx: &Context,
-    targets: &[&dyn Target],
-    mut label: Label,
+    settings: &Settings,
     encryption: Encryption,
-    write: &mut dyn FnMut(&mut dyn Write) -> Result<Written>,
-) -> anyhow::Result<Made> {
-    let mut fan = Fan::begin(targets, &label.data_name());
-    if fan.is_lost() {
-        let failure = fan.into_failure();
-        return Err(failure.map_or_else(|| anyhow::anyhow!("no target"), anyhow::Error::from));
-    }
-    let mut sink = encryption.sink(&mut fan)?;
-    let written = write(&mut sink);
-    let written = written.and_then(|written| sink.finish().map(|()| written));
-    let written = match written {
-        Ok(written) => written,
-        Err(error) if fan.is_lost() => {
-            let cause = fan.into_failure();
-            return Err(cause.unwrap_or(error).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if cx.interrupt.is_set() {
-        return Err(state_api::Error::Interrupted.into());
-    }
-    let (bytes, sha256, outcomes) = fan.finish();
-    label.is_complete = written.incomplete.is_empty();
-    label.totals = written.totals;
-    label.data_bytes = bytes;
-    label.data_sha256 = sha256;
-    label.manifest_sha256 = written.manifest_sha256;
-    label.index_sha256 = written.index_sha256;
-    Ok((label, written, outcomes))
-}
-
-/// Reads the data object back, and publishes the label if it is what was written. Until then
-/// there is no archive. The signature comes before the label: no interruption leaves an archive
-/// for which nobody vouches.
-pub(super) fn publish(
-    cx: &Context,
-    target: &dyn Target,
-    label: &Label,
-    seal: Option<&Seal>,
+    tree: &PersistTree,
+    sources: &Sources,
+    mut head: Machine,
+    choice: Option<&Choice<'_>>,
+    targets: &[&dyn Target],
     progress: &dyn Progress,
-) -> Result<()> {
-    let signature = seal.map(|seal| seal.sign(label)).transpose()?;
-    let name = label.data_name();
-    let source = target.get(&name)?;
-    let mut read = |bytes| progress.advance(bytes);
-    if source.length() != label.data_bytes
-        || digest(source.as_ref(), cx.interrupt, &mut read)? != label.data_sha256
+) -> anyhow::Result<Option<Made>> {
+    let opened = sources.open()?;
+    head.stores = opened.iter().map(|open| open.store.clone()).collect();
+    let inputs: Vec<_> = (opened.iter())
+        .map(|open| Input {
+            view: &open.view,
+            selection: &open.selection,
+        })
+        .collect();
+    let mut incomplete: Vec<Missing> = opened.iter().flat_map(|o| o.incomplete.clone()).collect();
+    for unresolved in tree.unresolved() {
+        for path in &unresolved.paths {
+            let user = &unresolved.user;
+            incomplete.push(Missing {
+                path: Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
+                why: format!("it is in the home of {user}, who {}", unresolved.why),
+            });
+        }
+    }
+    let older = || choice.map_or_else(|| Ok(Box::new(std::iter::empty()) as _), Choice::older);
+    let before = choice.map(|choice| Before {
+        parents: choice.parents(),
+        begun: choice.label.time.timestamp(),
+        older: &older,
+    });
+    let since = before.as_ref().map(|before| {
+        progress.begin("looking for changes", Unit::Bytes, None);
+        let since = Since::look(&inputs, before, None, cx.interrupt);
+        progress.end();
+        since
+    });
+    let since = since.transpose()?;
+    let commit = head.config.as_ref().map(|config| config.commit.clone());
+    let is_dirty = head.config.as_ref().is_some_and(|config| config.is_dirty);
+    if let (Some(choice), Some(since)) = (choice, &since)
+        && !since.has_changed()
+        && incomplete.is_empty()
+        && has_commit(&choice.label, head.config.as_ref())
     {
-        return Err(Error::damaged(
-            name,
-            "the target gives back something else than was written",
-        ));
+        return Ok(None);
     }
-    if let Some(signature) = signature {
-        seal::put(target, &seal::name(label), &signature)?;
-    }
-    seal::put(target, &label.name(), &label.to_text())
+    head.parent = choice.map(|choice| choice.label.id.to_string());
+    let label = Label {
+        machine: head.machine.clone(),
+        id: head.id.parse().map_err(anyhow::Error::msg)?,
+        parent: choice.map(|choice| choice.label.id.clone()),
+        position: choice.map_or(0, |choice| choice.label.position + 1),
+        time: cx.now,
+        is_complete: false,
+        commit,
+        is_dirty,
+        totals: Default::default(),
+        suffix: encryption.suffix().into(),
+        recipients: encryption.recipients().to_vec(),
+        data_bytes: 0,
+        data_sha256: Digest([0; 32]),
+        manifest_sha256: Digest([0; 32]),
+        index_sha256: Digest([0; 32]),
+    };
+    progress.begin("archiving", Unit::Bytes, None);
+    let mut seen = 0;
+    let made = store(cx, targets, label, encryption, &mut |out| {
+        let draft = Draft {
+            level: settings.archive.level,
+            workers: 0,
+            machine: &head,
+            inputs: &inputs,
+            incomplete: incomplete.clone(),
+            since: before.as_ref().zip(since.as_ref()),
+        };
+        draft.write(out, cx.interrupt, &mut |now| {
+            progress.advance(now.bytes - seen);
+            progress.see(now.entries, now.path);
+            seen = now.bytes;
+        })
+    });
+    progress.end();
+    made.map(Some)
 }

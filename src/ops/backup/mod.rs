@@ -6,6 +6,7 @@ mod commit;
 mod consolidate;
 mod fan;
 mod make;
+mod publish;
 mod report;
 mod sources;
 mod turn;
@@ -22,8 +23,7 @@ use super::encryption::Encryption;
 use super::seal::{Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
-use crate::archive::manifest::{Bytes, Digest, Missing};
-use crate::archive::write::{Before, Draft, Input, Since};
+use crate::archive::manifest::Bytes;
 use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
@@ -38,7 +38,8 @@ use anyhow::Context as _;
 use before::{Choice, Terms, has_commit};
 use cache::Cache;
 use chrono::SecondsFormat;
-use make::{Made, publish, store};
+use make::make;
+use publish::publish;
 use sources::Sources;
 use std::collections::BTreeMap;
 
@@ -316,99 +317,6 @@ fn open(
     target.sweep(&format!("{machine}/"))?;
     let catalog = Catalog::read(target.as_ref(), machine)?;
     Ok((target, catalog))
-}
-
-/// Writes the data object to all targets; nothing if nothing changed since the archive that it
-/// would build on.
-#[allow(clippy::too_many_arguments)] // each is named where it is called
-fn make(
-    cx: &Context,
-    settings: &Settings,
-    encryption: Encryption,
-    tree: &PersistTree,
-    sources: &Sources,
-    mut head: Machine,
-    choice: Option<&Choice<'_>>,
-    targets: &[&dyn Target],
-    progress: &dyn Progress,
-) -> anyhow::Result<Option<Made>> {
-    let opened = sources.open()?;
-    head.stores = opened.iter().map(|open| open.store.clone()).collect();
-    let inputs: Vec<_> = (opened.iter())
-        .map(|open| Input {
-            view: &open.view,
-            selection: &open.selection,
-        })
-        .collect();
-    let mut incomplete: Vec<Missing> = opened.iter().flat_map(|o| o.incomplete.clone()).collect();
-    for unresolved in tree.unresolved() {
-        for path in &unresolved.paths {
-            let user = &unresolved.user;
-            incomplete.push(Missing {
-                path: Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
-                why: format!("it is in the home of {user}, who {}", unresolved.why),
-            });
-        }
-    }
-    let older = || choice.map_or_else(|| Ok(Box::new(std::iter::empty()) as _), Choice::older);
-    let before = choice.map(|choice| Before {
-        parents: choice.parents(),
-        begun: choice.label.time.timestamp(),
-        older: &older,
-    });
-    let since = before.as_ref().map(|before| {
-        progress.begin("looking for changes", Unit::Bytes, None);
-        let since = Since::look(&inputs, before, None, cx.interrupt);
-        progress.end();
-        since
-    });
-    let since = since.transpose()?;
-    let commit = head.config.as_ref().map(|config| config.commit.clone());
-    let is_dirty = head.config.as_ref().is_some_and(|config| config.is_dirty);
-    if let (Some(choice), Some(since)) = (choice, &since)
-        && !since.has_changed()
-        && incomplete.is_empty()
-        && has_commit(&choice.label, head.config.as_ref())
-    {
-        return Ok(None);
-    }
-    head.parent = choice.map(|choice| choice.label.id.to_string());
-    let label = Label {
-        machine: head.machine.clone(),
-        id: head.id.parse().map_err(anyhow::Error::msg)?,
-        parent: choice.map(|choice| choice.label.id.clone()),
-        position: choice.map_or(0, |choice| choice.label.position + 1),
-        time: cx.now,
-        is_complete: false,
-        commit,
-        is_dirty,
-        totals: Default::default(),
-        suffix: encryption.suffix().into(),
-        recipients: encryption.recipients().to_vec(),
-        data_bytes: 0,
-        data_sha256: Digest([0; 32]),
-        manifest_sha256: Digest([0; 32]),
-        index_sha256: Digest([0; 32]),
-    };
-    progress.begin("archiving", Unit::Bytes, None);
-    let mut seen = 0;
-    let made = store(cx, targets, label, encryption, &mut |out| {
-        let draft = Draft {
-            level: settings.archive.level,
-            workers: 0,
-            machine: &head,
-            inputs: &inputs,
-            incomplete: incomplete.clone(),
-            since: before.as_ref().zip(since.as_ref()),
-        };
-        draft.write(out, cx.interrupt, &mut |now| {
-            progress.advance(now.bytes - seen);
-            progress.see(now.entries, now.path);
-            seen = now.bytes;
-        })
-    });
-    progress.end();
-    made.map(Some)
 }
 
 /// Names by number out of passwd(5) or group(5).

@@ -7,7 +7,7 @@ mod upload;
 
 use super::credentials::Credentials;
 use super::place::S3;
-use super::{Object, Target, Upload, check_name};
+use super::{Object, Target, Upload, check_name, check_range, missing, shortened};
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
 use opendal::layers::{RetryLayer, TimeoutLayer};
@@ -105,17 +105,11 @@ impl S3Target {
         told::told(&self.url, doing, error)
     }
 
-    fn missing(&self, name: &str) -> Error {
-        Error::Missing {
-            what: format!("{name} at {}", self.url),
-        }
-    }
-
     fn failed(&self, doing: &str, name: &str, error: &opendal::Error) -> Error {
         // A missing bucket is no missing object.
         match error.kind() {
             ErrorKind::NotFound if !error.to_string().contains("NoSuchBucket") => {
-                self.missing(name)
+                missing(name, &self.url)
             }
             _ => self.told(&format!("{doing} {name}"), error),
         }
@@ -220,10 +214,7 @@ impl Source for S3Source<'_> {
     }
 
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        let end = at
-            .checked_add(length as u64)
-            .filter(|end| *end <= self.length);
-        let end = end.ok_or_else(|| Error::damaged(&self.name, "it ends too early"))?;
+        let end = check_range(self, at, length)?;
         if length == 0 {
             return Ok(Vec::new());
         }
@@ -235,10 +226,7 @@ impl Source for S3Source<'_> {
         let bytes = read.map_err(|error| self.target.failed("reading", &self.object, &error))?;
         match bytes.len() == length {
             true => Ok(bytes.to_vec()),
-            false => Err(Error::damaged(
-                &self.name,
-                "it became shorter while it was read",
-            )),
+            false => Err(shortened(&self.name)),
         }
     }
 }

@@ -7,22 +7,22 @@
 
 mod packet;
 mod session;
+mod source;
+mod upload;
 
 use super::place::Sftp;
-use super::{Object, Target, Upload, check_name};
+use super::{Object, Target, Upload, check_name, is_partial, missing, partial};
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
 use packet::{Attributes, EOF, Entry, NO_SUCH_FILE, OK, Reply, Request};
 use session::Session;
+use source::SftpSource;
 use state_api::Outcome;
-use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
+use upload::SftpUpload;
 
-/// What the hidden names of unfinished objects end with.
-const PARTIAL: &str = ".partial";
 /// The most that every server takes in one request.
 const PIECE: usize = 32 << 10;
 /// So many requests are under way at once: 2 MiB, what an ssh channel holds.
@@ -210,7 +210,7 @@ impl Target for SftpTarget {
                 .mode(0o700);
             self.session().status(&format!("making {machine}"), make)?;
         }
-        let partial = format!("{machine}/.{file}{PARTIAL}");
+        let partial = format!("{machine}/{}", partial(file));
         let doing = format!("writing {name}");
         let open = Request::new(Request::OPEN)
             .string(self.path(&partial))
@@ -220,21 +220,12 @@ impl Target for SftpTarget {
         let Reply::Handle(handle) = reply else {
             return Err(self.write_failure(&doing, &reply));
         };
-        Ok(Box::new(SftpUpload {
-            target: self,
-            name: name.to_owned(),
-            partial: Some(partial),
-            handle: Some(handle),
-            at: 0,
-            under_way: VecDeque::new(),
-        }))
+        Ok(Box::new(SftpUpload::begin(self, name, partial, handle)))
     }
 
     fn get(&self, name: &str) -> Result<Box<dyn Source + '_>> {
         check_name(name)?;
-        let missing = || Error::Missing {
-            what: format!("{name} at {}", self.url),
-        };
+        let missing = || missing(name, &self.url);
         let attributes = self.stat(name)?.filter(|attributes| attributes.is_file());
         let length = attributes
             .and_then(|attributes| attributes.size)
@@ -261,177 +252,11 @@ impl Target for SftpTarget {
         let machine = prefix.split('/').next().unwrap_or_default();
         let mut swept = 0;
         for (file, _) in self.files(machine)? {
-            if file.starts_with('.') && file.ends_with(PARTIAL) {
+            if is_partial(&file) {
                 self.remove(&format!("{machine}/{file}"))?;
                 swept += 1;
             }
         }
         Ok(swept)
-    }
-}
-
-struct SftpUpload<'t> {
-    target: &'t SftpTarget,
-    name: String,
-    /// The hidden name, as long as it is there.
-    partial: Option<String>,
-    handle: Option<Vec<u8>>,
-    at: u64,
-    under_way: VecDeque<u32>,
-}
-
-impl SftpUpload<'_> {
-    /// Waits until at most `left` writes are under way.
-    fn settle(&mut self, left: usize) -> Result<()> {
-        while self.under_way.len() > left {
-            let id = self.under_way.pop_front().expect("there is one");
-            let reply = self.target.session().answer(id)?;
-            if !matches!(reply, Reply::Status(OK, _)) {
-                return Err(self
-                    .target
-                    .write_failure(&format!("writing {}", self.name), &reply));
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, piece: &[u8]) -> Result<()> {
-        self.settle(WINDOW - 1)?;
-        let handle = self
-            .handle
-            .as_ref()
-            .expect("it is open until it is finished");
-        let request = Request::new(Request::WRITE)
-            .string(handle)
-            .long(self.at)
-            .string(piece);
-        let id = self.target.session().ask(request)?;
-        self.under_way.push_back(id);
-        self.at += piece.len() as u64;
-        Ok(())
-    }
-
-    fn publish(&mut self) -> Result<()> {
-        self.settle(0)?;
-        let doing = format!("publishing {}", self.name);
-        let handle = self.handle.take().expect("it is open until it is finished");
-        let mut session = self.target.session();
-        if session.has("fsync@openssh.com") {
-            let sync = Request::new(Request::EXTENDED)
-                .string("fsync@openssh.com")
-                .string(&handle);
-            session.status(&format!("syncing {}", self.name), sync)?;
-        }
-        session.status(&doing, Request::new(Request::CLOSE).string(&handle))?;
-        let partial = self
-            .partial
-            .as_ref()
-            .expect("it is there until it is finished");
-        let rename = Request::new(Request::RENAME)
-            .string(self.target.path(partial))
-            .string(self.target.path(&self.name));
-        session.status(&doing, rename)?;
-        self.partial = None;
-        Ok(())
-    }
-}
-
-impl Write for SftpUpload<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = &bytes[..bytes.len().min(PIECE)];
-        self.send(piece).map_err(io::Error::other)?;
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Upload for SftpUpload<'_> {
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        self.publish()
-    }
-}
-
-impl Drop for SftpUpload<'_> {
-    fn drop(&mut self) {
-        // If it cannot be removed, the next run sweeps it.
-        if let Some(handle) = self.handle.take() {
-            let close = Request::new(Request::CLOSE).string(&handle);
-            self.target.session().ask(close).map(drop).unwrap_or(());
-        }
-        if let Some(partial) = self.partial.take() {
-            self.target.remove(&partial).map(drop).unwrap_or(());
-        }
-    }
-}
-
-struct SftpSource<'t> {
-    target: &'t SftpTarget,
-    name: String,
-    length: u64,
-    handle: Vec<u8>,
-}
-
-impl Source for SftpSource<'_> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        if at
-            .checked_add(length as u64)
-            .is_none_or(|end| end > self.length)
-        {
-            return Err(Error::damaged(&self.name, "it ends too early"));
-        }
-        let ask = |session: &mut Session, from: usize, to: usize| {
-            let piece = u32::try_from(to - from).expect("pieces are small");
-            let request = Request::new(Request::READ).string(&self.handle);
-            session.ask(request.long(at + from as u64).number(piece))
-        };
-        let mut session = self.target.session();
-        let mut bytes = vec![0; length];
-        let (mut asked, mut under_way) = (0, VecDeque::new());
-        loop {
-            while asked < length && under_way.len() < WINDOW {
-                let end = length.min(asked + PIECE);
-                under_way.push_back((ask(&mut session, asked, end)?, asked, end));
-                asked = end;
-            }
-            let Some((id, from, to)) = under_way.pop_front() else {
-                return Ok(bytes);
-            };
-            match session.answer(id)? {
-                Reply::Data(data) if !data.is_empty() && data.len() <= to - from => {
-                    let end = from + data.len();
-                    bytes[from..end].copy_from_slice(&data);
-                    // A server may give less than was asked for.
-                    if end < to {
-                        under_way.push_back((ask(&mut session, end, to)?, end, to));
-                    }
-                }
-                Reply::Status(EOF, _) => {
-                    return Err(Error::damaged(
-                        &self.name,
-                        "it became shorter while it was read",
-                    ));
-                }
-                other => return Err(session.failure(&format!("reading {}", self.name), &other)),
-            }
-        }
-    }
-}
-
-impl Drop for SftpSource<'_> {
-    fn drop(&mut self) {
-        // Its answer is never asked for; a handle that stays open is closed with the connection.
-        let close = Request::new(Request::CLOSE).string(&self.handle);
-        self.target.session().ask(close).map(drop).unwrap_or(());
     }
 }

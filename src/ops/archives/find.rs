@@ -1,0 +1,128 @@
+//! Finding one archive, at whichever target has it.
+
+use super::{Which, machine_of, none, targets};
+use crate::archive::Error;
+use crate::archive::label::{Id, Label};
+use crate::archive::read::Source;
+use crate::context::Context;
+use crate::ops::chain::Parents;
+use crate::ops::keyring::Keys;
+use crate::ops::seal::{Signature, Trust};
+use crate::settings::Settings;
+use crate::target::catalog::Catalog;
+use crate::target::{self, Target};
+
+/// An archive that was chosen, and where it is.
+pub(crate) struct Found {
+    /// The target's name or URL.
+    pub(crate) name: String,
+    pub(crate) target: Box<dyn Target>,
+    pub(crate) label: Label,
+    pub(crate) catalog: Catalog,
+    keys: Keys,
+}
+
+impl Found {
+    /// Who vouches for it.
+    pub(crate) fn signature(
+        &self,
+        cx: &Context,
+        settings: &Settings,
+        which: &Which,
+    ) -> anyhow::Result<Signature> {
+        let trust = Trust::of(cx, settings, which)?;
+        Ok(trust.look(self.target.as_ref(), &self.label)?)
+    }
+
+    /// The archives it builds on.
+    pub(crate) fn parents(&self) -> anyhow::Result<Parents<'_>> {
+        Parents::of(&self.keys, self.target.as_ref(), &self.label)
+    }
+
+    /// Its data, decrypted if it is encrypted.
+    pub(crate) fn data(&self) -> crate::archive::Result<Box<dyn Source + '_>> {
+        self.keys.data(self.target.as_ref(), &self.label)
+    }
+}
+
+/// Finds the archive `id` (or `latest`) of a machine, at the first target that has it; the newest
+/// over all targets for `latest`.
+pub(crate) fn find(
+    cx: &Context,
+    settings: &Settings,
+    which: &Which,
+    id: &str,
+) -> anyhow::Result<Found> {
+    let machine = machine_of(cx, settings, which)?;
+    let keys = which.keyring.with(cx, settings);
+    let mut found: Option<Found> = None;
+    let mut unreachable = None;
+    let mut unusable: Option<(Id, Error)> = None;
+    let mut machines = Vec::new();
+    for name in targets(settings, which.from.as_deref())? {
+        let read = target::open(settings, &name).and_then(|target| {
+            let catalog = Catalog::read(target.as_ref(), &machine)?;
+            Ok((target, catalog))
+        });
+        let (target, catalog) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                unreachable = Some(error);
+                continue;
+            }
+        };
+        let label = match catalog.find(id) {
+            Ok(label) => Some(label.clone()),
+            Err(Error::Missing { .. }) => None,
+            // Another target may have the same one whole.
+            Err(error) => {
+                let newest = catalog
+                    .ids()
+                    .max()
+                    .filter(|newest| unusable.as_ref().is_none_or(|(before, _)| before < newest));
+                if let Some(newest) = newest {
+                    unusable = Some((newest, error));
+                }
+                continue;
+            }
+        };
+        let Some(label) = label else {
+            let all = target::by_machine(target.list("").unwrap_or_default());
+            machines.extend(all.into_keys());
+            continue;
+        };
+        if found.as_ref().is_none_or(|found| found.label.id < label.id) {
+            found = Some(Found {
+                name,
+                target,
+                label,
+                catalog,
+                keys: keys.clone(),
+            });
+        }
+    }
+    if let Some((newest, error)) = unusable
+        && found
+            .as_ref()
+            .is_none_or(|found| id == "latest" && found.label.id < newest)
+    {
+        return Err(error.into());
+    }
+    match (found, unreachable) {
+        (Some(found), _) => Ok(found),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => {
+            let failure = none(&machine, Some(id).filter(|id| *id != "latest"));
+            machines.retain(|other| *other != machine);
+            machines.dedup();
+            Err(match machines.is_empty() {
+                true => failure,
+                false => failure.hint(format!(
+                    "there are archives of {}: choose with --machine",
+                    machines.join(", ")
+                )),
+            }
+            .into())
+        }
+    }
+}
