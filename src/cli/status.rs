@@ -228,6 +228,7 @@ mod tests {
                     identity: Identity("9f1c@17".into()),
                     taken_at: None,
                 }),
+                previous_blank: None,
                 past_roots: [1, 2].map(past).into(),
                 leftovers: vec![],
                 refusals: vec![],

@@ -17,8 +17,8 @@ pub use error::{Error, Kind, Refusal, Result};
 pub use execute::{Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
 pub use name::{BadName, PastRootName, SnapshotName};
 pub use root::{
-    Blank, Identity, Leftover, PastRoot, Reset, Retire, RootBackend, RootCapabilities, RootFacts,
-    Source,
+    Blank, Identity, Leftover, PastRoot, Renewal, Reset, Retire, RootBackend, RootCapabilities,
+    RootFacts, Source,
 };
 pub use store::{Shape, Snapshot, SnapshotStore, StoreCapabilities, StoreFacts};
 pub use view::{Graft, View};

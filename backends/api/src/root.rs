@@ -1,9 +1,10 @@
 //! The root-backend seam: the volume that is erased.
 
-use crate::{Apply, Changes, Outcome, PastRootName, Plan, Refusal, Result, View};
+use crate::{Apply, Changes, Error, Outcome, PastRootName, Plan, Refusal, Result, View};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What a root engine can do. Asked before planning, so that nothing fails half-way for want of
@@ -18,6 +19,8 @@ pub struct RootCapabilities {
     pub blank: bool,
     /// The present root can become the blank.
     pub takes_blank: bool,
+    /// The blank can be renewed in a writable copy of it, and the renewal taken back.
+    pub renews_blank: bool,
 }
 
 /// The identity of a blank or a tree: equal text means unchanged content.
@@ -77,6 +80,8 @@ pub struct RootFacts {
     pub mounted_at: Vec<PathBuf>,
     /// The blank, if there is one that can be used.
     pub blank: Option<Blank>,
+    /// The blank before that one, if it is still kept.
+    pub previous_blank: Option<Blank>,
     /// Past roots, oldest first (by `sequence`).
     pub past_roots: Vec<PastRoot>,
     /// What an interrupted reset left behind.
@@ -115,6 +120,21 @@ pub struct Reset {
     pub source: Option<Source>,
     /// Whether an init must be found inside blank (true outside NixOS, where init lives in root).
     pub needs_init: bool,
+}
+
+/// What is done about a renewal of the blank: a command runs in a writable copy of it, the draft,
+/// which then becomes the blank or is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Renewal {
+    /// The draft is made. One that an earlier run left goes first.
+    Begin,
+    /// The draft becomes the blank; the one before it is kept as the previous one.
+    Adopt,
+    /// The draft is deleted.
+    GiveUp,
+    /// The previous blank becomes the blank, and the other way round: twice is not at all.
+    Undo,
 }
 
 /// An engine whose root can be put back to blank.
@@ -170,6 +190,32 @@ pub trait RootBackend: Apply {
     /// [`crate::Error::Refused`] if root is missing or is not what it claims.
     fn plan_take_blank(&self, survey: &Self::Survey) -> Result<Plan<Self::Step>>;
 
+    /// Decides what is done about a renewal of the blank. There is no moment without a whole blank,
+    /// and a draft that a cut left is in no reset's way. Pure.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] (see `renews_blank`); [`crate::Error::Refused`] if something
+    /// could be lost; [`crate::Error::Missing`] where there is no draft or no previous blank.
+    fn plan_renewal(&self, _survey: &Self::Survey, _what: Renewal) -> Result<Plan<Self::Step>> {
+        Err(unsupported(Self::NAME))
+    }
+
+    /// The draft as a mount that nobody else sees, to be written to.
+    ///
+    /// # Errors
+    /// There is no draft, or it cannot be mounted.
+    fn mount_draft(&self) -> Result<OwnedFd> {
+        Err(unsupported(Self::NAME))
+    }
+
+    /// Opens the previous blank for reading.
+    ///
+    /// # Errors
+    /// It is missing or cannot be read.
+    fn open_previous_blank(&self) -> Result<View> {
+        Err(unsupported(Self::NAME))
+    }
+
     /// Checks, right before the first step, that what the plan relies on is still so.
     ///
     /// # Errors
@@ -202,5 +248,12 @@ pub trait RootBackend: Apply {
     /// Either is missing or cannot be looked at.
     fn changes(&self, _old: &Source, _new: Option<&Source>) -> Result<Option<Changes>> {
         Ok(None)
+    }
+}
+
+fn unsupported(engine: &'static str) -> Error {
+    Error::Unsupported {
+        engine,
+        what: "renewing blank",
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn in_use(reading: Reading<'_>) -> Option<Refusal> {
         &survey.previous,
         &survey.superseded,
         &survey.scratch,
+        &survey.draft,
     ]
     .into_iter()
     .find_map(|found| {
@@ -131,6 +132,21 @@ pub(crate) fn in_use(reading: Reading<'_>) -> Option<Refusal> {
 
 /// Plans how root becomes the blank.
 pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
+    check(layout, survey)?;
+    if survey.root.subvolume().is_none() {
+        return Err(Refusal::Unsafe {
+            fact: format!("{} does not exist", Shown(&survey.root.at)),
+            cure: "`state reset` makes it from blank".into(),
+        }
+        .into());
+    }
+    Ok(Plan {
+        steps: replace(layout, survey, &survey.root),
+    })
+}
+
+/// Refuses to touch a blank that is not what it claims, or in use.
+pub(crate) fn check(layout: &Layout, survey: &Survey) -> Result<()> {
     let reading = Reading { layout, survey };
     let matters = |refusal: &Refusal| {
         // A mounted root can be copied, whatever lies in it; and blank is about to be replaced.
@@ -142,16 +158,14 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
     if let Some(refusal) = reading.refusals().into_iter().find(matters) {
         return Err(refusal.into());
     }
-    if let Some(refusal) = in_use(reading) {
-        return Err(refusal.into());
+    match in_use(reading) {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(()),
     }
-    if survey.root.subvolume().is_none() {
-        return Err(Refusal::Unsafe {
-            fact: format!("{} does not exist", Shown(&survey.root.at)),
-            cure: "`state reset` makes it from blank".into(),
-        }
-        .into());
-    }
+}
+
+/// What comes before any change of the blank: what an interrupted run left behind is finished.
+pub(crate) fn clear(layout: &Layout, survey: &Survey) -> Vec<Step> {
     let mut steps = Vec::new();
     // A root that was given up and is still the default cannot be deleted: the reset that was
     // interrupted would have made root the default next.
@@ -162,7 +176,13 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
         });
     }
     steps.extend(settle(layout, survey));
-    steps.extend(stage(layout, survey));
+    steps
+}
+
+/// A copy of `source` in the place of the blank, which becomes the previous one.
+pub(crate) fn replace(layout: &Layout, survey: &Survey, source: &Found) -> Vec<Step> {
+    let mut steps = clear(layout, survey);
+    steps.extend(stage(layout, survey, source));
     let Some(blank) = survey.blank.subvolume() else {
         steps.extend([
             Step::Rename {
@@ -172,7 +192,7 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
             },
             Step::Commit,
         ]);
-        return Ok(Plan { steps });
+        return steps;
     };
     steps.extend([
         Step::Exchange {
@@ -191,22 +211,23 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
         blank.id,
         after_settling(survey).as_ref(),
     ));
-    Ok(Plan { steps })
+    steps
 }
 
-/// A read-only copy of root under the name of the staged blank.
+/// A read-only copy of `source` under the name of the staged blank.
 ///
-/// A snapshot has a directory in place of every subvolume inside root in which nothing can ever be
-/// made, and every root made from it would have it too: an ordinary one takes its place first.
-fn stage(layout: &Layout, survey: &Survey) -> Vec<Step> {
+/// A snapshot has a directory in place of every subvolume inside its source in which nothing can
+/// ever be made, and every root made from it would have it too: an ordinary one takes its place
+/// first.
+fn stage(layout: &Layout, survey: &Survey, source: &Found) -> Vec<Step> {
     let snapshot = |from: &Path| Step::Snapshot {
         from: from.to_owned(),
         to: layout.blank_staged(),
         read_only: true,
     };
-    let nested = &survey.root.nested;
+    let nested = &source.nested;
     if nested.is_empty() {
-        return vec![snapshot(&layout.root)];
+        return vec![snapshot(&source.at)];
     }
     let build = layout.scratch();
     let mut steps = demolish(&survey.scratch, &build);
@@ -216,7 +237,7 @@ fn stage(layout: &Layout, survey: &Survey) -> Vec<Step> {
         });
     }
     steps.push(Step::Snapshot {
-        from: layout.root.clone(),
+        from: source.at.clone(),
         to: build.clone(),
         read_only: false,
     });
@@ -225,7 +246,7 @@ fn stage(layout: &Layout, survey: &Survey) -> Vec<Step> {
         !others.any(|other| at.starts_with(&other.at))
     };
     for nested in nested.iter().filter(|nested| is_outermost(&nested.at)) {
-        let at = build.join(nested.at.strip_prefix(&layout.root).unwrap_or(&nested.at));
+        let at = build.join(nested.at.strip_prefix(&source.at).unwrap_or(&nested.at));
         steps.extend([
             Step::RemoveDirectory { at: at.clone() },
             Step::MakeDirectoryLike {
@@ -252,7 +273,7 @@ fn nothing_at(found: &Found) -> Found {
 
 /// The previous blank, once [`settle`] is through: what it deletes is gone, what it renames has
 /// that name.
-fn after_settling(survey: &Survey) -> Option<Found> {
+pub(crate) fn after_settling(survey: &Survey) -> Option<Found> {
     let heir = match staged(survey) {
         StagedBlank::Old(old) => Some(old),
         _ => [&survey.previous, &survey.superseded]

@@ -4,11 +4,12 @@ use crate::changes::{self, Tree};
 use crate::layout::{Layout, RESERVED};
 use crate::shown::Shown;
 use crate::survey::{Found, FoundPast, Nested, Reading, identity};
-use crate::{Kernel, Node, Step, Subvolume, Survey, blank, delete, plan};
+use crate::{Kernel, Node, Step, Subvolume, Survey, blank, delete, plan, renew};
 use state_api::{
-    BadName, Changes, Error, Outcome, PastRootName, Plan, Reset, Result, RootBackend,
+    BadName, Changes, Error, Outcome, PastRootName, Plan, Renewal, Reset, Result, RootBackend,
     RootCapabilities, RootFacts, Source, View,
 };
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Where distributions keep their init, relative to root.
@@ -160,6 +161,7 @@ impl<K: Kernel> Btrfs<K> {
             previous: self.find(&layout.previous())?,
             blank_staged: self.find(&layout.blank_staged())?,
             superseded: self.find(&layout.superseded())?,
+            draft: self.find(&layout.draft())?,
             past_roots_dir,
             pins_dir,
             reserved_dir: self.kernel.node(Path::new(RESERVED))?,
@@ -183,6 +185,7 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
             past_roots: true,
             blank: true,
             takes_blank: true,
+            renews_blank: true,
         }
     }
 
@@ -204,6 +207,22 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
 
     fn plan_take_blank(&self, survey: &Survey) -> Result<Plan<Step>> {
         blank::take(&self.layout, survey)
+    }
+
+    fn plan_renewal(&self, survey: &Survey, what: Renewal) -> Result<Plan<Step>> {
+        renew::plan(&self.layout, survey, what)
+    }
+
+    fn plan_tidy(&self, survey: &Survey) -> Result<Plan<Step>> {
+        renew::tidy(&self.layout, survey)
+    }
+
+    fn mount_draft(&self) -> Result<OwnedFd> {
+        self.kernel.mount(&self.layout.draft())
+    }
+
+    fn open_previous_blank(&self) -> Result<View> {
+        self.kernel.open(&self.layout.previous())
     }
 
     fn recheck(&self, survey: &Survey) -> Result<()> {
@@ -229,6 +248,7 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
             (&survey.previous, &now.previous),
             (&survey.blank_staged, &now.blank_staged),
             (&survey.superseded, &now.superseded),
+            (&survey.draft, &now.draft),
         ] {
             let flag = |found: &Found| found.subvolume().map(|top| top.is_read_only);
             if state(was) != state(is) || flag(was) != flag(is) || was.nested != is.nested {

@@ -9,6 +9,7 @@ use crate::shown::lossy;
 use serde::Serialize;
 use state_api::{Changes, Outcome, Result, View};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The id of the top-level subvolume (`BTRFS_FS_TREE_OBJECTID` in `linux/btrfs_tree.h`).
@@ -140,4 +141,6 @@ pub trait Kernel {
 
     /// Opens a directory or subvolume for reading, nested subvolumes grafted.
     fn open(&self, path: &Path) -> Result<View>;
+    /// A subvolume as a mount of its own, not attached anywhere: a system can run in it.
+    fn mount(&self, path: &Path) -> Result<OwnedFd>;
 }

@@ -103,6 +103,11 @@ impl Layout {
         beside(&self.blank, ".new")
     }
 
+    /// The writable copy of blank that a renewal works in.
+    pub(crate) fn draft(&self) -> PathBuf {
+        beside(&self.blank, ".draft")
+    }
+
     /// The blank before this one.
     pub(crate) fn previous(&self) -> PathBuf {
         beside(&self.blank, "-previous")

@@ -11,6 +11,7 @@ mod kernel;
 mod layout;
 mod live;
 mod plan;
+mod renew;
 mod shown;
 mod step;
 mod store;

@@ -75,6 +75,8 @@ pub struct Survey {
     pub blank_staged: Found,
     /// The previous blank that is being replaced.
     pub superseded: Found,
+    /// The copy of blank that a renewal works in.
+    pub draft: Found,
     /// The directory of past roots.
     pub past_roots_dir: Node,
     /// The directory of the pins.
@@ -312,11 +314,11 @@ impl<'a> Reading<'a> {
                 .mounted_below(&survey.root.at)
                 .map(|mounted| mounted.at.clone())
                 .collect(),
-            blank: blank.map(|subvolume| Blank {
-                name: name(&survey.blank),
-                identity: identity(subvolume),
-                taken_at: chrono::DateTime::from_timestamp(subvolume.otime_seconds, 0),
-            }),
+            blank: blank.map(|top| told(&survey.blank, top)),
+            previous_blank: survey
+                .previous
+                .subvolume()
+                .map(|top| told(&survey.previous, top)),
             past_roots: survey
                 .past_roots
                 .iter()
@@ -331,6 +333,15 @@ impl<'a> Reading<'a> {
             leftovers,
             refusals: self.refusals(),
         }
+    }
+}
+
+/// A blank in the words every engine shares.
+fn told(found: &Found, top: &Subvolume) -> Blank {
+    Blank {
+        name: Shown(&found.at).to_string(),
+        identity: identity(top),
+        taken_at: chrono::DateTime::from_timestamp(top.otime_seconds, 0),
     }
 }
 

@@ -210,6 +210,18 @@ fn new_blanks_survive_every_cut_and_fault() {
     sweep.assert_nothing_found();
 }
 
+#[test]
+fn renewed_blanks_survive_every_cut_and_fault() {
+    let mut sweep = Sweep::new(&engine);
+    for start in starts() {
+        let facts = facts(&start.rig);
+        if facts.exists && facts.leftovers.is_empty() && facts.blank.is_some() {
+            sweep.renew_blank(&start);
+        }
+    }
+    sweep.assert_nothing_found();
+}
+
 /// A read-only subvolume cannot move to another directory, so it is made writable first.
 #[test]
 fn a_read_only_root_is_reset_too() {

@@ -75,6 +75,7 @@ impl<K: Kernel> RootBackend for Overlay<K> {
             past_roots: true,
             blank: true,
             takes_blank: false,
+            renews_blank: false,
         }
     }
 

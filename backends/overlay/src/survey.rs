@@ -187,6 +187,7 @@ impl Survey {
                 identity: lower.identity.clone(),
                 taken_at: None,
             }),
+            previous_blank: None,
             past_roots: self
                 .past_roots
                 .iter()

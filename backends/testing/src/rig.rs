@@ -13,6 +13,8 @@ pub struct World {
     pub blank: Option<Tree>,
     /// The blank before this one, kept when it was renewed.
     pub previous: Option<Tree>,
+    /// The copy of blank that a renewal works in.
+    pub draft: Option<Tree>,
     /// The past roots by name, pinned or not.
     pub past: BTreeMap<String, Tree>,
     /// Volumes with names of neither kind: leftovers, if they are there at all.
@@ -59,4 +61,10 @@ pub trait Rig: Sized {
     /// Boots the present root, has somebody write `note` in it (and a nested volume, where
     /// systemd would make one), and shuts down. False if there is no root to boot.
     fn live(&mut self, note: &str) -> bool;
+
+    /// Has a command write `note` in the draft, and make a nested volume there, where systemd
+    /// would make one. False if there is none.
+    fn work(&mut self, _note: &str) -> bool {
+        false
+    }
 }

@@ -86,6 +86,15 @@ fn new_blanks_of_odd_machines_survive_every_cut_and_fault() {
 }
 
 #[test]
+fn renewals_of_odd_machines_survive_every_cut_and_fault() {
+    let mut sweep = Sweep::new(&engine);
+    for start in odd() {
+        sweep.renew_blank(&start);
+    }
+    sweep.assert_nothing_found();
+}
+
+#[test]
 fn a_root_that_cannot_be_deleted_is_kept_or_refused() {
     let mut sweep = Sweep::new(&engine);
     let start = start("the default subvolume lies inside root", |sim| {

@@ -76,6 +76,7 @@ impl RootBackend for Tmpfs {
             past_roots: false,
             blank: false,
             takes_blank: false,
+            renews_blank: false,
         }
     }
 
@@ -103,6 +104,7 @@ impl RootBackend for Tmpfs {
                 .into_iter()
                 .collect(),
             blank: None,
+            previous_blank: None,
             past_roots: Vec::new(),
             leftovers: Vec::new(),
             refusals: survey.refusals(),

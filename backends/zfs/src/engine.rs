@@ -258,6 +258,7 @@ impl<K: Kernel> RootBackend for Zfs<K> {
             past_roots: true,
             blank: true,
             takes_blank: true,
+            renews_blank: false,
         }
     }
 

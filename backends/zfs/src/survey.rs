@@ -258,6 +258,7 @@ impl<'a> Reading<'a> {
                 identity: Identity(s.guid.to_string()),
                 taken_at: time(s.creation_seconds),
             }),
+            previous_blank: None,
             past_roots: self
                 .past_roots()
                 .into_iter()

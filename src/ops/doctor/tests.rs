@@ -27,6 +27,7 @@ fn well() -> Facts {
         exists: true,
         mounted_at: vec!["/".into()],
         blank: None,
+        previous_blank: None,
         past_roots: vec![],
         leftovers: vec![],
         refusals: vec![Refusal::RootMounted {

@@ -32,6 +32,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 /// point, is in no namespace, and is gone with this value, also when the process is killed.
 #[derive(Debug)]
 pub struct Live {
+    device: PathBuf,
     top: OwnedFd,
     /// The bare mount; what is opened through it outlives it.
     #[expect(
@@ -80,7 +81,11 @@ impl Live {
             other => other.map_err(error)?,
         };
         let top = mount::open_top(&mount).map_err(error)?;
-        Ok(Self { top, mount })
+        Ok(Self {
+            device: device.to_owned(),
+            top,
+            mount,
+        })
     }
 
     /// The filesystem that a directory is on.
@@ -402,6 +407,15 @@ impl Kernel for Live {
     fn open(&self, path: &Path) -> Result<View> {
         self.open_view(path)
             .map_err(|source| Error::os(format!("opening {}", Shown(path)), source))
+    }
+
+    fn mount(&self, path: &Path) -> Result<OwnedFd> {
+        let options = [
+            ("source", Some(self.device.as_os_str())),
+            ("subvol", Some(path.as_os_str())),
+        ];
+        mount::detached("btrfs", &options, Attributes::empty())
+            .map_err(|source| Error::os(format!("mounting {}", Shown(path)), source))
     }
 }
 

@@ -43,6 +43,12 @@ impl Layout {
         name.push("-previous");
         name.into()
     }
+
+    fn draft(&self) -> PathBuf {
+        let mut name = self.blank.clone().into_os_string();
+        name.push(".draft");
+        name.into()
+    }
 }
 
 /// A mount of a subvolume, or of a directory in it.
@@ -98,6 +104,7 @@ impl Rig for SimBtrfs {
                 .and_then(|_| kernel::tree_at(disk, &layout.root)),
             blank: kernel::tree_at(disk, &layout.blank),
             previous: kernel::tree_at(disk, &layout.previous()),
+            draft: kernel::tree_at(disk, &layout.draft()),
             ..World::default()
         };
         // The top level's plain files and directories, without those that are ours.
@@ -106,7 +113,12 @@ impl Rig for SimBtrfs {
             plain.retain(|path, _| !path.starts_with(&child.path));
             let tree = || kernel::tree_at(disk, &child.path).expect("a child is there");
             let name = child.path.strip_prefix(PAST_ROOTS);
-            let known = [&layout.root, &layout.blank, &layout.previous()];
+            let known = [
+                &layout.root,
+                &layout.blank,
+                &layout.previous(),
+                &layout.draft(),
+            ];
             if known.iter().any(|path| child.path.starts_with(path)) {
                 continue;
             } else if let Ok(name) = name {
@@ -223,10 +235,25 @@ impl Rig for SimBtrfs {
             volume.is_ok_and(|volume| !volume.info.is_read_only)
         });
         if is_root {
-            self.put(root.join(note), note);
-            self.volume(root.join(format!("machines of {note}")));
-            self.put(root.join(format!("machines of {note}/inner")), note);
+            self.live_in(&root, note);
         }
         is_root
+    }
+
+    fn work(&mut self, note: &str) -> bool {
+        let draft = self.layout().draft();
+        let is_there = self.seen(|disk| disk.id_at(&draft).is_ok());
+        if is_there {
+            self.live_in(&draft, note);
+        }
+        is_there
+    }
+}
+
+impl SimBtrfs {
+    fn live_in(&self, at: &Path, note: &str) {
+        self.put(at.join(note), note);
+        self.volume(at.join(format!("machines of {note}")));
+        self.put(at.join(format!("machines of {note}/inner")), note);
     }
 }

@@ -47,7 +47,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         ran.expect("it can always be asked for")
     }
 
-    fn nothing_else_changed(&mut self, way: &str, before: &World, now: &World) {
+    pub(super) fn nothing_else_changed(&mut self, way: &str, before: &World, now: &World) {
         if now.root != before.root || now.past != before.past || now.bystanders != before.bystanders
         {
             self.found(
@@ -138,7 +138,7 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
 }
 
 /// A snapshot stops at nested volumes and leaves an empty directory there.
-fn flat(tree: &crate::tree::Tree) -> crate::tree::Tree {
+pub(super) fn flat(tree: &crate::tree::Tree) -> crate::tree::Tree {
     use crate::tree::Leaf;
     let volumes: Vec<_> = tree
         .iter()

@@ -9,6 +9,7 @@
 mod blank;
 mod check;
 mod delete;
+mod renew;
 mod reset;
 
 use crate::rig::{Rig, World};
