@@ -100,6 +100,10 @@ impl Program {
             .find(|path| path.is_file())
     }
 
+    fn found(self) -> Result<PathBuf> {
+        self.find().ok_or_else(|| missing(self.name()))
+    }
+
     /// Runs it to its end; `doing` is what for, as a gerund with its object.
     ///
     /// # Errors
@@ -125,18 +129,14 @@ impl Program {
         args: impl IntoIterator<Item = A>,
         limit: Duration,
     ) -> Result<Vec<u8>> {
-        let path = self.find().ok_or_else(|| Error::Missing {
-            what: format!("the program {}", self.name()),
-        })?;
+        let path = self.found()?;
         let args = args
             .into_iter()
             .map(|arg| arg.as_ref().to_owned())
             .collect();
         run(self.name(), &path, args, by, doing, limit)
     }
-}
 
-impl Program {
     /// Starts it and talks to it through pipes.
     ///
     /// # Errors
@@ -146,18 +146,11 @@ impl Program {
         doing: &str,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Piped> {
-        let path = self.find().ok_or_else(|| Error::Missing {
-            what: format!("the program {}", self.name()),
-        })?;
+        let path = self.found()?;
         let failed = |error| Error::os(format!("{doing}: running {}", self.name()), error);
-        let mut child = Command::new(path)
+        let mut child = command(&path)
             .args(args)
-            .env("LC_ALL", "C")
-            .env("PATH", PATH)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0) // a Ctrl-C on the terminal reaches only us, who end it in order
             .spawn()
             .map_err(failed)?;
         let stderr = child.stderr.take().expect("it is piped");
@@ -219,9 +212,7 @@ pub fn custom(
         }
         _ => Some(program.to_owned()),
     };
-    let found = found.ok_or_else(|| Error::Missing {
-        what: format!("the program {}", program.display()),
-    })?;
+    let found = found.ok_or_else(|| missing(program.display()))?;
     let by = As { owner: None, env };
     let args = args.iter().map(OsString::from).collect();
     run("the program", &found, args, &by, doing, limit).map(drop)
@@ -265,6 +256,25 @@ pub fn ourselves<A: AsRef<OsStr>>(
     }
 }
 
+fn missing(program: impl std::fmt::Display) -> Error {
+    Error::Missing {
+        what: format!("the program {program}"),
+    }
+}
+
+/// What all of them get. In a group of its own each is ended whole, and a Ctrl-C on the terminal
+/// reaches only us, who end it in order.
+fn command(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    command
+        .env("LC_ALL", "C")
+        .env("PATH", PATH)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    command
+}
+
 fn run(
     name: &'static str,
     path: &Path,
@@ -274,19 +284,14 @@ fn run(
     limit: Duration,
 ) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::os(format!("{doing}: running {name}"), error);
-    let mut command = Command::new(path);
+    let mut command = command(path);
     if let Some((user, group)) = by.owner.filter(|_| rustix::process::geteuid().is_root()) {
         command.uid(user).gid(group);
     }
     let mut child = command
         .args(args)
-        .env("LC_ALL", "C")
-        .env("PATH", PATH)
         .envs(by.env.iter().copied())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0) // killed whole, and a Ctrl-C on the terminal reaches only us
         .spawn()
         .map_err(failed)?;
     let stdout = child.stdout.take().expect("it is piped");
@@ -360,60 +365,4 @@ fn in_words(status: ExitStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sh(script: &str, limit: Duration) -> Result<Vec<u8>> {
-        let args = vec!["-c".into(), script.into()];
-        run(
-            "sh",
-            Path::new("/bin/sh"),
-            args,
-            &As::default(),
-            "trying it",
-            limit,
-        )
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn what_it_prints_comes_back_and_the_locale_is_plain() {
-        let out = sh("printf '%s %s' \"$LC_ALL\" \"$PATH\"", LONG).unwrap();
-        assert_eq!(out, format!("C {PATH}").into_bytes());
-    }
-
-    #[test]
-    fn failures_say_how_it_ended_and_what_it_said_last() {
-        let error = sh("echo first >&2; echo last >&2; exit 3", LONG).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "trying it: sh ended with status 3: first\nlast"
-        );
-        let error = sh("kill -9 $$", LONG).unwrap_err();
-        assert_eq!(error.to_string(), "trying it: sh ended with signal 9");
-    }
-
-    #[test]
-    fn only_the_end_of_stderr_is_kept() {
-        let error = sh("yes talk | head -c 1000000 >&2; echo why >&2; exit 1", LONG).unwrap_err();
-        let Error::Tool { stderr, .. } = error else {
-            panic!("{error}");
-        };
-        assert!(
-            stderr.len() <= TAIL_BYTES && stderr.ends_with("why"),
-            "{stderr}"
-        );
-    }
-
-    #[test]
-    fn what_takes_too_long_is_killed_with_its_children() {
-        let begun = Instant::now();
-        let error = sh("sleep 60 & sleep 60", Duration::from_millis(50)).unwrap_err();
-        assert!(begun.elapsed() < Duration::from_secs(30));
-        assert_eq!(
-            error.to_string(),
-            "trying it: sh ended with signal 9: it took longer than 0 s"
-        );
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 use super::*;
 use crate::inventory::{self, Inventory};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use rustix::fs::{FileType, mknodat};
+use state_linux::stat::Stat;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
 fn view(dir: &Path) -> View {
     View::live(

@@ -1,20 +1,22 @@
 //! `state snapshot`: snapshots of the persist tree, inside the filesystems that hold it.
 
+mod compare;
+mod prune;
 mod rollback;
 
+pub use compare::{Differences, diff};
+pub use prune::{Prune, Pruned, prune};
 pub use rollback::{Rollback, rollback};
 
 use crate::context::Context;
-use crate::diff::{self, Change};
 use crate::failure::Failure;
 use crate::ops::backup::is_of_archive;
 use crate::retention::{self, Item, Reason, Verdict};
 use crate::settings::{Class, Keep, Settings};
-use crate::wanted::Wanted;
 use crate::{config, engine, paths};
 use anyhow::Context as _;
 use serde::Serialize;
-use state_api::{Error, Snapshot, SnapshotName, SnapshotStore, View};
+use state_api::{Error, Snapshot, SnapshotName, SnapshotStore};
 use std::path::{Path, PathBuf};
 
 /// A store as the verbs here see it.
@@ -232,188 +234,6 @@ fn judged(cx: &Context, store: &Store, policy: &Keep) -> anyhow::Result<List> {
         has_snapshots,
         snapshots: listed.collect(),
     })
-}
-
-/// What pruning did about one snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Pruned {
-    /// The store.
-    pub store: PathBuf,
-    /// Which.
-    pub name: SnapshotName,
-    /// Why it is kept; empty: it goes.
-    pub kept_by: Vec<Reason>,
-    /// Why it could not be deleted; the others were all the same.
-    pub failure: Option<String>,
-}
-
-/// What pruning did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Prune {
-    /// Whether it was carried out (false: a dry run).
-    pub executed: bool,
-    /// Every snapshot, by store, oldest first.
-    pub snapshots: Vec<Pruned>,
-}
-
-impl Prune {
-    /// How many could not be deleted.
-    pub fn failures(&self) -> usize {
-        self.snapshots
-            .iter()
-            .filter(|one| one.failure.is_some())
-            .count()
-    }
-}
-
-/// Deletes the snapshots that no rule keeps, or exactly those named.
-///
-/// # Errors
-/// A name fits none; a store cannot be read; the run was interrupted.
-pub fn prune(cx: &Context, named: Option<&Path>, only: &[Wanted]) -> anyhow::Result<Prune> {
-    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let (settings, stores) = stores(cx, named)?;
-    prune_in(cx, stores, &settings.snapshots.keep, only)
-}
-
-fn prune_in(
-    cx: &Context,
-    mut stores: Vec<Store>,
-    policy: &Keep,
-    only: &[Wanted],
-) -> anyhow::Result<Prune> {
-    let mut lists = Vec::new();
-    for store in &stores {
-        lists.push(judged(cx, store, policy)?);
-    }
-    let by_name = chosen(&lists, only)?;
-    let mut snapshots = Vec::new();
-    for (store, list) in stores.iter_mut().zip(lists) {
-        for Listed { snapshot, kept_by } in list.snapshots {
-            let kept_by = match &by_name {
-                None => kept_by,
-                Some(names) if names.contains(&snapshot.name) => vec![],
-                Some(_) => continue,
-            };
-            if cx.interrupt.is_set() {
-                return Err(Error::Interrupted).context("deleting snapshots");
-            }
-            let failure = if kept_by.is_empty() && !cx.dry_run {
-                store
-                    .engine
-                    .delete(&snapshot.name)
-                    .err()
-                    .map(|error| error.to_string())
-            } else {
-                None
-            };
-            snapshots.push(Pruned {
-                store: list.store.clone(),
-                name: snapshot.name,
-                kept_by,
-                failure,
-            });
-        }
-    }
-    Ok(Prune {
-        executed: !cx.dry_run,
-        snapshots,
-    })
-}
-
-/// The names that are meant, if any were given. One may be in several stores.
-fn chosen(lists: &[List], only: &[Wanted]) -> anyhow::Result<Option<Vec<SnapshotName>>> {
-    if only.is_empty() {
-        return Ok(None);
-    }
-    let mut all: Vec<&Snapshot> = Vec::new();
-    for listed in lists.iter().flat_map(|list| &list.snapshots) {
-        if !all.iter().any(|one| one.name == listed.snapshot.name) {
-            all.push(&listed.snapshot);
-        }
-    }
-    all.sort_by_key(|one| (one.taken_at, one.sequence));
-    let mut names = Vec::new();
-    for wanted in only {
-        names.push(
-            wanted
-                .find(&all, "snapshot", |one| one.name.as_str())?
-                .name
-                .clone(),
-        );
-    }
-    Ok(Some(names))
-}
-
-/// What differs between two snapshots, or a snapshot and the store as it is now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Differences {
-    /// The store.
-    pub store: PathBuf,
-    /// The older side.
-    pub from: SnapshotName,
-    /// The newer side; `None`: the store as it is now.
-    pub to: Option<SnapshotName>,
-    /// What changed, by the paths on the machine.
-    pub changes: Vec<Change>,
-    /// What could not be compared.
-    pub unreadable: Vec<String>,
-}
-
-/// Compares two snapshots, or a snapshot with the store as it is now.
-///
-/// # Errors
-/// A name fits none; a side cannot be opened; the run was interrupted.
-pub fn diff(
-    cx: &Context,
-    named: Option<&Path>,
-    from: &Wanted,
-    to: Option<&Wanted>,
-) -> anyhow::Result<Differences> {
-    diff_in(cx, one_store(cx, named)?, from, to)
-}
-
-fn diff_in(
-    cx: &Context,
-    store: Store,
-    from: &Wanted,
-    to: Option<&Wanted>,
-) -> anyhow::Result<Differences> {
-    let (from, old) = open(&store, from)?;
-    let (to, new) = match to {
-        Some(wanted) => {
-            let (name, view) = open(&store, wanted)?;
-            (Some(name), view)
-        }
-        None => (None, store.engine.open_live()?),
-    };
-    let is_ours = |path: &Path| path == Path::new(".state");
-    // Whatever keeps the engine from telling, a walk finds out.
-    let places = store.engine.changes(&from, to.as_ref());
-    let mut found = match places.unwrap_or_default() {
-        Some(places) => diff::compare_at(&places, &old, &new, &is_ours, cx.interrupt)?,
-        None => diff::compare(Some(&old), &new, &is_ours, cx.interrupt)?,
-    };
-    let below = store.path.strip_prefix("/").unwrap_or(&store.path);
-    for change in &mut found.changes {
-        change.lies_below(below);
-    }
-    Ok(Differences {
-        store: store.path,
-        from,
-        to,
-        changes: found.changes,
-        unreadable: found.unreadable.iter().map(ToString::to_string).collect(),
-    })
-}
-
-fn open(store: &Store, wanted: &Wanted) -> anyhow::Result<(SnapshotName, View)> {
-    let snapshots = list_of(store)?;
-    let name = &wanted
-        .find(&snapshots, "snapshot", |one| one.name.as_str())?
-        .name;
-    let doing = || format!("opening snapshot {name} of {}", store.path.display());
-    Ok((name.clone(), store.engine.open(name).with_context(doing)?))
 }
 
 #[cfg(test)]

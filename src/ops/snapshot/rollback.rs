@@ -1,6 +1,7 @@
 //! Giving a store the content of a snapshot.
 
-use super::{Store, one_store, open};
+use super::compare::open;
+use super::{Store, one_store};
 use crate::context::Context;
 use crate::copy::{self, Copied, Fidelity};
 use crate::failure::Failure;

@@ -1,6 +1,9 @@
 use super::super::sim::{After, Machine, class};
+use super::compare::diff_in;
+use super::prune::prune_in;
 use super::rollback::rollback_in;
 use super::*;
+use crate::wanted::Wanted;
 use state_testing::SimStore;
 use std::fs;
 
