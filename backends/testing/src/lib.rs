@@ -11,6 +11,7 @@ pub mod disk;
 pub mod edits;
 pub mod overlay;
 pub mod rig;
+pub mod sim;
 pub mod store;
 pub mod suite;
 pub mod sweep;

@@ -64,7 +64,5 @@ pub trait Rig: Sized {
 
     /// Has a command write `note` in the draft, and make a nested volume there, where systemd
     /// would make one. False if there is none.
-    fn work(&mut self, _note: &str) -> bool {
-        false
-    }
+    fn work(&mut self, note: &str) -> bool;
 }

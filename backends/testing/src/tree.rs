@@ -1,6 +1,6 @@
 //! The content of a tree as a value that tests can compare whole.
 
-use state_api::View;
+use state_api::{Graft, View};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -65,6 +65,45 @@ pub fn read(view: &View) -> io::Result<Tree> {
         walk(graft.dir.as_fd(), Path::new(""), &graft.at, &mut tree)?;
     }
     Ok(tree)
+}
+
+/// Shows a tree through a view, written to a temporary directory that lives as long as the view,
+/// with its volumes grafted. Where a volume is, some filesystems have a directory in the tree
+/// around it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn show(mut tree: Tree, has_directories_there: bool) -> io::Result<View> {
+    let keep = tempfile::tempdir()?;
+    let written = |name: &str, part: &Tree| -> io::Result<fs::File> {
+        let dir = keep.path().join(name);
+        fs::create_dir(&dir)?;
+        write(part, &dir)?;
+        fs::File::open(&dir)
+    };
+    let is_volume = |(path, leaf): (&PathBuf, &Leaf)| (*leaf == Leaf::Volume).then(|| path.clone());
+    let volumes: Vec<PathBuf> = tree.iter().filter_map(is_volume).collect();
+    let mut grafts = Vec::new();
+    // Deepest first: each takes what lies below it out of the tree around it.
+    for (n, at) in volumes.into_iter().enumerate().rev() {
+        let is_in = |path: &Path| path.starts_with(&at) && path != at;
+        let (inside, mut rest): (Tree, Tree) = tree.into_iter().partition(|(path, _)| is_in(path));
+        if !has_directories_there {
+            rest.remove(&at);
+        }
+        tree = rest;
+        let below = |(path, leaf): (PathBuf, Leaf)| {
+            let path = path.strip_prefix(&at).expect("it lies inside");
+            (path.to_owned(), leaf)
+        };
+        let nested = inside.into_iter().map(below).collect();
+        let dir = written(&format!("nested-{n}"), &nested)?.into();
+        grafts.push(Graft { at, dir });
+    }
+    grafts.reverse();
+    let mut view = View::live(written("top", &tree)?.into());
+    view.grafts = grafts;
+    Ok(view.keeping(keep))
 }
 
 fn walk(dir: BorrowedFd<'_>, at: &Path, prefix: &Path, tree: &mut Tree) -> io::Result<()> {

@@ -33,8 +33,9 @@ pub(super) struct Volume {
     pub(super) entries: Rc<BTreeMap<PathBuf, Entry>>,
 }
 
+/// What is on its disk.
 #[derive(Debug, Clone, PartialEq, Hash)]
-pub(super) struct Disk {
+pub struct Disk {
     pub(super) uuid: String,
     pub(super) is_read_only: bool,
     pub(super) default: u64,

@@ -2,23 +2,15 @@
 
 use super::SimBtrfs;
 use super::disk::{Answer, Disk, Entry, Spot};
-use crate::tree::{self, Leaf};
+use crate::sim::changed;
+use crate::tree;
 use rustix::io::Errno;
 use state_api::{Changes, Error, Outcome, Result, View};
 use state_btrfs::{Child, Filesystem, Kernel, Mounted, Node, Space};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
-
-fn changed(is: bool) -> Outcome {
-    if is {
-        Outcome::Made
-    } else {
-        Outcome::AlreadySo
-    }
-}
 
 /// Walks `path` below `base`, symlinks and `..` inside it as if it were `/`.
 fn resolves(disk: &Disk, base: &Path, path: &Path) -> Answer<bool> {
@@ -56,11 +48,6 @@ fn resolves(disk: &Disk, base: &Path, path: &Path) -> Answer<bool> {
 }
 
 impl SimBtrfs {
-    fn look<T>(&self, doing: &str, look: impl FnOnce(&Disk) -> Answer<T>) -> Result<T> {
-        let machine = self.machine.borrow();
-        look(machine.tape.now()).map_err(|errno| Error::os(doing, errno))
-    }
-
     fn act<T>(&self, doing: String, act: impl FnOnce(&mut Disk) -> Answer<T>) -> Result<T> {
         let mut machine = self.machine.borrow_mut();
         let automatic = machine.commits_by_itself;
@@ -264,51 +251,15 @@ impl Kernel for SimBtrfs {
     /// The tree as it is now, written to a temporary directory that lives as long as the view.
     fn open(&self, path: &Path) -> Result<View> {
         let doing = || format!("opening {path:?}");
-        let (mut content, is_frozen) = self.look(&doing(), |disk| {
+        let (content, is_frozen) = self.look(&doing(), |disk| {
             let dir = disk.inside(path)?;
             let is_frozen = disk.volume(dir.volume)?.info.is_read_only;
             Ok((disk.tree(&dir)?, is_frozen))
         })?;
-        let os = |error| Error::os(doing(), error);
-        let mut grafts = Vec::new();
-        let keep = tempfile::tempdir().map_err(os)?;
-        let volumes: Vec<PathBuf> = content
-            .iter()
-            .filter(|(_, leaf)| **leaf == Leaf::Volume)
-            .map(|(path, _)| path.clone())
-            .collect();
-        // Deepest first: each takes what lies below it out of the tree around it.
-        for (n, at) in volumes.iter().enumerate().rev() {
-            let dir = keep.path().join(format!("nested-{n}"));
-            let inside: Vec<PathBuf> = content
-                .keys()
-                .filter(|p| p.starts_with(at) && *p != at)
-                .cloned()
-                .collect();
-            let nested = inside
-                .into_iter()
-                .filter_map(|path| {
-                    let leaf = content.remove(&path)?;
-                    Some((path.strip_prefix(at).ok()?.to_owned(), leaf))
-                })
-                .collect();
-            fs::create_dir(&dir).map_err(os)?;
-            tree::write(&nested, &dir).map_err(os)?;
-            grafts.insert(
-                0,
-                state_api::Graft {
-                    at: at.clone(),
-                    dir: File::open(&dir).map_err(os)?.into(),
-                },
-            );
-        }
-        let top = keep.path().join("top");
-        fs::create_dir(&top).map_err(os)?;
-        tree::write(&content, &top).map_err(os)?;
-        let mut view = View::live(File::open(&top).map_err(os)?.into());
+        let shown = tree::show(content, true);
+        let mut view = shown.map_err(|error| Error::os(doing(), error))?;
         view.is_frozen = is_frozen;
-        view.grafts = grafts;
-        Ok(view.keeping(keep))
+        Ok(view)
     }
 
     fn mount(&self, path: &Path) -> Result<OwnedFd> {

@@ -5,16 +5,14 @@ mod disk;
 mod kernel;
 mod scene;
 
-use crate::rig::{Rig, World};
-use crate::tape::{Fault, Tape};
+use crate::rig::World;
+use crate::sim::{self, Sim};
+use crate::tape::Tape;
 use crate::tree::Tree;
 use disk::Disk;
 use state_btrfs::TOP_LEVEL;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Where past roots are, from the top level.
 pub const PAST_ROOTS: &str = "past-roots";
@@ -59,8 +57,9 @@ struct Mount {
     at: PathBuf,
 }
 
+/// A simulated machine on btrfs.
 #[derive(Debug, Clone)]
-struct Machine {
+pub struct Machine {
     layout: Layout,
     tape: Tape<Disk>,
     mounts: Vec<Mount>,
@@ -70,11 +69,9 @@ struct Machine {
 /// A complete, deterministic btrfs in memory, stricter than the real one: what the kernel lets
 /// pass silently and no engine may do (renaming or deleting something mounted) panics.
 ///
-/// The value is a handle: clones are the same machine. [`Rig::fork`] makes another one.
-#[derive(Debug, Clone)]
-pub struct SimBtrfs {
-    machine: Rc<RefCell<Machine>>,
-}
+/// The value is a handle: clones are the same machine. [`fork`](crate::rig::Rig::fork) makes
+/// another one.
+pub type SimBtrfs = Sim<Machine>;
 
 impl Default for SimBtrfs {
     fn default() -> Self {
@@ -88,14 +85,34 @@ fn places_of_roots(layout: &Layout, past: &BTreeMap<String, Tree>) -> Vec<PathBu
     past.chain([layout.root.clone()]).collect()
 }
 
-impl Rig for SimBtrfs {
-    fn fork(&self) -> Self {
-        Self::of(self.machine.borrow().clone())
+impl sim::Machine for Machine {
+    type Disk = Disk;
+
+    fn tape(&self) -> &Tape<Disk> {
+        &self.tape
+    }
+
+    fn tape_mut(&mut self) -> &mut Tape<Disk> {
+        &mut self.tape
+    }
+
+    fn unmount_all(&mut self) {
+        self.mounts.clear();
+    }
+
+    fn with(&self, mut disk: Disk) -> Self {
+        // Mounting after a cut begins a new transaction.
+        disk.commit();
+        Self {
+            layout: self.layout.clone(),
+            tape: Tape::new(disk),
+            mounts: Vec::new(),
+            commits_by_itself: self.commits_by_itself,
+        }
     }
 
     fn world(&self) -> World {
-        let machine = self.machine.borrow();
-        let (disk, layout) = (machine.tape.now(), &machine.layout);
+        let (disk, layout) = (self.tape.now(), &self.layout);
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let mut world = World {
             root: disk
@@ -183,68 +200,24 @@ impl Rig for SimBtrfs {
         world
     }
 
-    fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.machine.borrow().tape.now().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn rewind(&mut self) {
-        let mut machine = self.machine.borrow_mut();
-        machine.mounts.clear();
-        machine.tape.rewind();
-    }
-
-    fn comebacks(&self) -> Vec<Self> {
-        let machine = self.machine.borrow();
-        let back = |disk: &Disk| {
-            let mut disk = disk.clone();
-            // Mounting after a cut begins a new transaction.
-            disk.commit();
-            Self::of(Machine {
-                layout: machine.layout.clone(),
-                tape: Tape::new(disk),
-                mounts: Vec::new(),
-                commits_by_itself: machine.commits_by_itself,
-            })
-        };
-        machine.tape.frames().iter().map(back).collect()
-    }
-
-    fn frames(&self) -> usize {
-        self.machine.borrow().tape.frames().len()
-    }
-
-    fn is_durable(&self) -> bool {
-        self.machine.borrow().tape.is_durable()
-    }
-
-    fn fail(&mut self, fault: Option<Fault>) {
-        self.machine.borrow_mut().tape.fail(fault);
-    }
-
-    fn acts(&self) -> usize {
-        self.machine.borrow().tape.acts()
-    }
-
-    fn live(&mut self, note: &str) -> bool {
-        let root = self.layout().root;
+    fn live(sim: &SimBtrfs, note: &str) -> bool {
+        let root = sim.layout().root;
         // A read-only root can be booted, and nobody can live in it.
-        let is_root = self.seen(|disk| {
+        let is_root = sim.seen(|disk| {
             let volume = disk.id_at(&root).and_then(|id| disk.volume(id));
             volume.is_ok_and(|volume| !volume.info.is_read_only)
         });
         if is_root {
-            self.live_in(&root, note);
+            sim.live_in(&root, note);
         }
         is_root
     }
 
-    fn work(&mut self, note: &str) -> bool {
-        let draft = self.layout().draft();
-        let is_there = self.seen(|disk| disk.id_at(&draft).is_ok());
+    fn work(sim: &SimBtrfs, note: &str) -> bool {
+        let draft = sim.layout().draft();
+        let is_there = sim.seen(|disk| disk.id_at(&draft).is_ok());
         if is_there {
-            self.live_in(&draft, note);
+            sim.live_in(&draft, note);
         }
         is_there
     }

@@ -6,10 +6,8 @@ use crate::rig::Rig;
 use crate::tape::Tape;
 use crate::tree::{Leaf, Tree};
 use rustix::io::Errno;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Setting a scene, and looking at it. None of these counts as an act; errors panic.
 impl SimBtrfs {
@@ -21,12 +19,6 @@ impl SimBtrfs {
             mounts: Vec::new(),
             commits_by_itself: false,
         })
-    }
-
-    pub(super) fn of(machine: Machine) -> Self {
-        Self {
-            machine: Rc::new(RefCell::new(machine)),
-        }
     }
 
     /// Where root and blank are.
@@ -51,10 +43,6 @@ impl SimBtrfs {
                 Ok::<T, Errno>(answer)
             })
             .expect("the scene can be set")
-    }
-
-    pub(super) fn seen<T>(&self, look: impl FnOnce(&Disk) -> T) -> T {
-        look(self.machine.borrow().tape.now())
     }
 
     /// Makes directories, parents included.
@@ -174,11 +162,6 @@ impl SimBtrfs {
             inside: inside.into(),
             at: at.into(),
         });
-    }
-
-    /// Unmounts everything.
-    pub fn unmount_all(&self) {
-        self.machine.borrow_mut().mounts.clear();
     }
 
     /// The tree of a directory or subvolume.

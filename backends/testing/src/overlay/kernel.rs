@@ -65,10 +65,6 @@ impl Disk {
 }
 
 impl SimOverlay {
-    fn look<T>(&self, doing: &str, look: impl FnOnce(&Disk) -> Answer<T>) -> Result<T> {
-        look(self.machine.borrow().tape.now()).map_err(|errno| Error::os(doing, errno))
-    }
-
     fn act<T>(&self, doing: String, act: impl FnOnce(&mut Disk) -> Answer<T>) -> Result<T> {
         self.machine.borrow_mut().tape.act(doing, |disk| {
             if disk.is_read_only {

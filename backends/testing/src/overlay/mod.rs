@@ -6,15 +6,13 @@
 mod kernel;
 mod scene;
 
-use crate::rig::{Rig, World};
-use crate::tape::{Fault, Tape};
+use crate::rig::World;
+use crate::sim::{self, Sim};
+use crate::tape::Tape;
 use crate::tree::Tree;
 use state_overlay::Origin;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Where past roots are.
 pub const PAST_ROOTS: &str = "past-roots";
@@ -30,8 +28,9 @@ enum Item {
     File,
 }
 
+/// What is on its disk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Disk {
+pub struct Disk {
     /// The installed system, and how often it was upgraded.
     lower: Option<(Tree, u32)>,
     /// By path, the directory of the upper layers being the empty one.
@@ -39,8 +38,9 @@ struct Disk {
     is_read_only: bool,
 }
 
+/// A simulated machine below an overlay.
 #[derive(Debug, Clone)]
-struct Machine {
+pub struct Machine {
     tape: Tape<Disk>,
     mounts: Vec<(PathBuf, PathBuf)>,
 }
@@ -48,28 +48,34 @@ struct Machine {
 /// A complete, deterministic stack of layers in memory. What overlayfs leaves undefined and no
 /// engine may do (moving a layer that is mounted) panics.
 ///
-/// The value is a handle: clones are the same machine. [`Rig::fork`] makes another one.
-#[derive(Debug, Clone)]
-pub struct SimOverlay {
-    machine: Rc<RefCell<Machine>>,
-}
+/// The value is a handle: clones are the same machine. [`fork`](crate::rig::Rig::fork) makes
+/// another one.
+pub type SimOverlay = Sim<Machine>;
 
-impl SimOverlay {
-    fn of(machine: Machine) -> Self {
-        Self {
-            machine: Rc::new(RefCell::new(machine)),
-        }
+impl sim::Machine for Machine {
+    type Disk = Disk;
+
+    fn tape(&self) -> &Tape<Disk> {
+        &self.tape
     }
-}
 
-impl Rig for SimOverlay {
-    fn fork(&self) -> Self {
-        Self::of(self.machine.borrow().clone())
+    fn tape_mut(&mut self) -> &mut Tape<Disk> {
+        &mut self.tape
+    }
+
+    fn unmount_all(&mut self) {
+        self.mounts.clear();
+    }
+
+    fn with(&self, disk: Disk) -> Self {
+        Self {
+            tape: Tape::new(disk),
+            mounts: Vec::new(),
+        }
     }
 
     fn world(&self) -> World {
-        let machine = self.machine.borrow();
-        let disk = machine.tape.now();
+        let disk = self.tape.now();
         let mut world = World {
             blank: disk.lower.as_ref().map(|(tree, _)| tree.clone()),
             ..World::default()
@@ -104,50 +110,10 @@ impl Rig for SimOverlay {
         world
     }
 
-    fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.machine.borrow().tape.now().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn rewind(&mut self) {
-        let mut machine = self.machine.borrow_mut();
-        machine.mounts.clear();
-        machine.tape.rewind();
-    }
-
-    fn comebacks(&self) -> Vec<Self> {
-        let machine = self.machine.borrow();
-        let frames = machine.tape.frames().iter();
-        let back = |disk: &Disk| {
-            Self::of(Machine {
-                tape: Tape::new(disk.clone()),
-                mounts: Vec::new(),
-            })
-        };
-        frames.map(back).collect()
-    }
-
-    fn frames(&self) -> usize {
-        self.machine.borrow().tape.frames().len()
-    }
-
-    fn is_durable(&self) -> bool {
-        self.machine.borrow().tape.is_durable()
-    }
-
-    fn fail(&mut self, fault: Option<Fault>) {
-        self.machine.borrow_mut().tape.fail(fault);
-    }
-
-    fn acts(&self) -> usize {
-        self.machine.borrow().tape.acts()
-    }
-
-    fn live(&mut self, note: &str) -> bool {
-        let has_root = self.tree(ROOT).is_some();
+    fn live(sim: &SimOverlay, note: &str) -> bool {
+        let has_root = sim.tree(ROOT).is_some();
         if has_root {
-            self.put(note, note);
+            sim.put(note, note);
         }
         has_root
     }

@@ -110,11 +110,6 @@ impl SimOverlay {
             .push((root.into(), at.into()));
     }
 
-    /// Unmounts everything.
-    pub fn unmount_all(&self) {
-        self.machine.borrow_mut().mounts.clear();
-    }
-
     /// What is seen of a root.
     pub fn tree(&self, root: &str) -> Option<Tree> {
         match self.machine.borrow().tape.now().items.get(Path::new(root)) {

@@ -2,20 +2,12 @@
 
 use super::SimZfs;
 use super::pool::{Answer, Pool, split};
+use crate::sim::changed;
 use crate::tree::{self, Leaf, Tree};
 use rustix::io::Errno;
-use state_api::{Error, Graft, Outcome, Result, View};
+use state_api::{Error, Outcome, Result, View};
 use state_zfs::{Dataset, Kernel, Property, ZfsSnapshot};
-use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
-
-fn changed(is: bool) -> Outcome {
-    if is {
-        Outcome::Made
-    } else {
-        Outcome::AlreadySo
-    }
-}
 
 /// The names the pool takes (`module/zcommon/zfs_namecheck.c`); the engine checks them first.
 fn must_be_valid(name: &str) {
@@ -52,11 +44,6 @@ fn resolves(tree: &Tree, path: &Path) -> bool {
 }
 
 impl SimZfs {
-    fn look<T>(&self, doing: &str, look: impl FnOnce(&Pool) -> Answer<T>) -> Result<T> {
-        let machine = self.machine.borrow();
-        look(machine.tape.now()).map_err(|errno| Error::os(doing, errno))
-    }
-
     fn act<T>(
         &self,
         doing: String,
@@ -264,44 +251,10 @@ impl Kernel for SimZfs {
     /// The tree as it is now, written to a temporary directory that lives as long as the view.
     fn open(&self, name: &str) -> Result<View> {
         let doing = format!("opening {name}");
-        let mut content = self.look(&doing, |pool| pool.tree(name))?;
-        let os = |error| Error::os(doing.clone(), error);
-        let keep = tempfile::tempdir().map_err(os)?;
-        let mut grafts = Vec::new();
-        let volumes: Vec<PathBuf> = content
-            .iter()
-            .filter(|(_, leaf)| **leaf == Leaf::Volume)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for (n, at) in volumes.iter().enumerate().rev() {
-            let is_in = |path: &Path| path.starts_with(at) && path != at;
-            let (inside, rest): (Tree, Tree) =
-                content.into_iter().partition(|(path, _)| is_in(path));
-            content = rest;
-            // A child dataset is no directory of its parent.
-            content.remove(at);
-            let nested = inside
-                .into_iter()
-                .filter_map(|(path, leaf)| Some((path.strip_prefix(at).ok()?.to_owned(), leaf)))
-                .collect();
-            let dir = keep.path().join(format!("child-{n}"));
-            fs::create_dir(&dir).map_err(os)?;
-            tree::write(&nested, &dir).map_err(os)?;
-            let dir = File::open(&dir).map_err(os)?.into();
-            grafts.insert(
-                0,
-                Graft {
-                    at: at.clone(),
-                    dir,
-                },
-            );
-        }
-        let top = keep.path().join("top");
-        fs::create_dir(&top).map_err(os)?;
-        tree::write(&content, &top).map_err(os)?;
-        let mut view = View::live(File::open(&top).map_err(os)?.into());
+        let content = self.look(&doing, |pool| pool.tree(name))?;
+        // A child dataset is no directory of its parent.
+        let mut view = tree::show(content, false).map_err(|error| Error::os(doing, error))?;
         view.is_frozen = name.contains('@');
-        view.grafts = grafts;
-        Ok(view.keeping(keep))
+        Ok(view)
     }
 }

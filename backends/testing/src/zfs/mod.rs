@@ -5,15 +5,13 @@ mod kernel;
 mod pool;
 mod scene;
 
-use crate::rig::{Rig, World};
-use crate::tape::{Fault, Tape};
+use crate::rig::World;
+use crate::sim::{self, Sim};
+use crate::tape::Tape;
 use crate::tree::{Leaf, Tree};
 use pool::Pool;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::rc::Rc;
 
 /// Where things are in a simulated pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +49,9 @@ impl Layout {
     }
 }
 
+/// A simulated machine on ZFS.
 #[derive(Debug, Clone)]
-struct Machine {
+pub struct Machine {
     layout: Layout,
     tape: Tape<Pool>,
     /// Mount points by the guid of the dataset.
@@ -64,10 +63,7 @@ struct Machine {
 /// panics.
 ///
 /// Every act is on the disk when it returns. The value is a handle: clones are the same machine.
-#[derive(Debug, Clone)]
-pub struct SimZfs {
-    machine: Rc<RefCell<Machine>>,
-}
+pub type SimZfs = Sim<Machine>;
 
 impl Default for SimZfs {
     fn default() -> Self {
@@ -75,14 +71,31 @@ impl Default for SimZfs {
     }
 }
 
-impl Rig for SimZfs {
-    fn fork(&self) -> Self {
-        Self::of(self.machine.borrow().clone())
+impl sim::Machine for Machine {
+    type Disk = Pool;
+
+    fn tape(&self) -> &Tape<Pool> {
+        &self.tape
+    }
+
+    fn tape_mut(&mut self) -> &mut Tape<Pool> {
+        &mut self.tape
+    }
+
+    fn unmount_all(&mut self) {
+        self.mounts.clear();
+    }
+
+    fn with(&self, disk: Pool) -> Self {
+        Self {
+            layout: self.layout.clone(),
+            tape: Tape::new(disk),
+            mounts: BTreeMap::new(),
+        }
     }
 
     fn world(&self) -> World {
-        let machine = self.machine.borrow();
-        let (pool, layout) = (machine.tape.now(), &machine.layout);
+        let (pool, layout) = (self.tape.now(), &self.layout);
         let (root, past_roots) = (&layout.root, layout.past_roots());
         let mut world = World {
             root: pool.tree(root).ok(),
@@ -172,51 +185,11 @@ impl Rig for SimZfs {
         world
     }
 
-    fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.machine.borrow().tape.now().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn rewind(&mut self) {
-        let mut machine = self.machine.borrow_mut();
-        machine.mounts.clear();
-        machine.tape.rewind();
-    }
-
-    fn comebacks(&self) -> Vec<Self> {
-        let machine = self.machine.borrow();
-        let back = |pool: &Pool| {
-            Self::of(Machine {
-                layout: machine.layout.clone(),
-                tape: Tape::new(pool.clone()),
-                mounts: BTreeMap::new(),
-            })
-        };
-        machine.tape.frames().iter().map(back).collect()
-    }
-
-    fn frames(&self) -> usize {
-        self.machine.borrow().tape.frames().len()
-    }
-
-    fn is_durable(&self) -> bool {
-        self.machine.borrow().tape.is_durable()
-    }
-
-    fn fail(&mut self, fault: Option<Fault>) {
-        self.machine.borrow_mut().tape.fail(fault);
-    }
-
-    fn acts(&self) -> usize {
-        self.machine.borrow().tape.acts()
-    }
-
-    fn live(&mut self, note: &str) -> bool {
-        let root = self.layout().root;
-        let is_root = self.seen(|pool| pool.dataset(&root).is_ok());
+    fn live(sim: &SimZfs, note: &str) -> bool {
+        let root = sim.layout().root;
+        let is_root = sim.seen(|pool| pool.dataset(&root).is_ok());
         if is_root {
-            self.put(&root, note, note);
+            sim.put(&root, note, note);
         }
         is_root
     }

@@ -39,8 +39,9 @@ pub(super) struct Dataset {
     pub(super) content: Rc<Tree>,
 }
 
+/// What is in its pool.
 #[derive(Debug, Clone, PartialEq, Hash)]
-pub(super) struct Pool {
+pub struct Pool {
     pub(super) name: String,
     pub(super) is_read_only: bool,
     /// The guid of the dataset.

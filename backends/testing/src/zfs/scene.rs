@@ -7,7 +7,6 @@ use crate::tape::Tape;
 use crate::tree::{self, Leaf, Tree};
 use rustix::io::Errno;
 use state_zfs::{DatasetKind, Property};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -20,12 +19,6 @@ impl SimZfs {
             layout,
             mounts: BTreeMap::new(),
         })
-    }
-
-    pub(super) fn of(machine: Machine) -> Self {
-        Self {
-            machine: Rc::new(RefCell::new(machine)),
-        }
     }
 
     /// Where root and blank are.
@@ -42,10 +35,6 @@ impl SimZfs {
         });
         machine.tape.commit();
         answer.expect("the scene can be set")
-    }
-
-    pub(super) fn seen<T>(&self, look: impl FnOnce(&Pool) -> T) -> T {
-        look(self.machine.borrow().tape.now())
     }
 
     /// Makes a dataset, parents included; `properties` as `name=value`.
@@ -181,11 +170,6 @@ impl SimZfs {
         let guid = guid.expect("a dataset");
         let mut machine = self.machine.borrow_mut();
         machine.mounts.entry(guid).or_default().push(at.into());
-    }
-
-    /// Unmounts everything.
-    pub fn unmount_all(&self) {
-        self.machine.borrow_mut().mounts.clear();
     }
 
     /// The tree of a dataset or snapshot, children included.
