@@ -17,6 +17,7 @@ pub mod suite;
 pub mod sweep;
 pub mod tape;
 pub mod tree;
+pub mod write_log;
 pub mod zfs;
 
 pub use btrfs::SimBtrfs;

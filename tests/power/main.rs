@@ -1,0 +1,7 @@
+//! Real filesystems after everything that can go wrong with them in the middle, the widely copied
+//! btrfs script beside `state`.
+
+mod btrfs;
+mod machine;
+mod overlay;
+mod published;
