@@ -6,7 +6,7 @@
 
 use state_api::{Error, Interrupt, Result};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -18,18 +18,24 @@ use std::time::{Duration, Instant};
 pub enum Program {
     /// `apt-get`, to fetch what `state demo` lacks.
     AptGet,
+    /// `cryptsetup`, to encrypt a new disk.
+    Cryptsetup,
     /// `dracut`, to make initrds anew.
     Dracut,
-    /// `git`, to ask for the commit of the configuration.
+    /// `git`, to ask for the commit of the configuration, and to check it out on new hardware.
     Git,
     /// `mkfs.btrfs`
     MkfsBtrfs,
     /// `mkfs.ext4`
     MkfsExt4,
+    /// `mkfs.xfs`
+    MkfsXfs,
     /// `mkinitcpio`, the same on Arch.
     Mkinitcpio,
     /// `modprobe`
     Modprobe,
+    /// `nixos-install`, to install a restored machine's system.
+    NixosInstall,
     /// `nixos-version`, to record what system an archive is of.
     NixosVersion,
     /// `ssh`, to reach targets at ssh servers.
@@ -61,12 +67,15 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::AptGet => "apt-get",
+            Self::Cryptsetup => "cryptsetup",
             Self::Dracut => "dracut",
             Self::Git => "git",
             Self::MkfsBtrfs => "mkfs.btrfs",
             Self::MkfsExt4 => "mkfs.ext4",
+            Self::MkfsXfs => "mkfs.xfs",
             Self::Mkinitcpio => "mkinitcpio",
             Self::Modprobe => "modprobe",
+            Self::NixosInstall => "nixos-install",
             Self::NixosVersion => "nixos-version",
             Self::Ssh => "ssh",
             Self::UpdateInitramfs => "update-initramfs",
@@ -78,15 +87,18 @@ impl Program {
     /// The package that has it, as Debian names it.
     pub fn package(self) -> Option<&'static str> {
         Some(match self {
+            Self::Cryptsetup => "cryptsetup-bin",
             Self::Git => "git",
             Self::MkfsBtrfs => "btrfs-progs",
             Self::MkfsExt4 => "e2fsprogs",
+            Self::MkfsXfs => "xfsprogs",
             Self::Modprobe => "kmod",
             Self::Ssh => "openssh-client",
             Self::Zfs | Self::Zpool => "zfsutils-linux",
             Self::AptGet
             | Self::Dracut
             | Self::Mkinitcpio
+            | Self::NixosInstall
             | Self::NixosVersion
             | Self::UpdateInitramfs => return None,
         })
@@ -213,7 +225,10 @@ pub fn custom(
         _ => Some(program.to_owned()),
     };
     let found = found.ok_or_else(|| missing(program.display()))?;
-    let by = As { owner: None, env };
+    let by = As {
+        env,
+        ..As::default()
+    };
     let args = args.iter().map(OsString::from).collect();
     run("the program", &found, args, &by, doing, limit).map(drop)
 }
@@ -225,6 +240,9 @@ pub struct As<'a> {
     pub owner: Option<(u32, u32)>,
     /// What it finds in its environment beside the usual.
     pub env: &'a [(&'a str, &'a str)],
+    /// What it reads on standard input: secrets, which never stand on a command line. Little
+    /// enough to fit into a pipe.
+    pub input: &'a [u8],
 }
 
 /// Runs this very program again, on the same terminal, and waits for its end. An interruption of
@@ -291,9 +309,16 @@ fn run(
     let mut child = command
         .args(args)
         .envs(by.env.iter().copied())
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .spawn()
         .map_err(failed)?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    match stdin.write_all(by.input) {
+        // It ended without reading: its status tells why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(failed)?,
+    }
+    drop(stdin);
     let stdout = child.stdout.take().expect("it is piped");
     let stderr = child.stderr.take().expect("it is piped");
     // Each pipe has its reader, so that neither fills up while the other is waited for.

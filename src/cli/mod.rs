@@ -24,6 +24,7 @@ pub mod orphans;
 pub mod output;
 mod progress;
 mod prompt;
+pub mod provision;
 pub mod recover;
 pub mod reset;
 pub mod restore;
@@ -86,6 +87,7 @@ verbs! {
     Archives => archives,
     Restore => restore,
     Undo => undo,
+    Provision => provision,
     Demo => demo,
     Completions => completions,
     Man => man,

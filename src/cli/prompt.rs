@@ -52,6 +52,11 @@ impl Globals {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
+    /// The person at the terminal.
+    pub(super) fn person(&self) -> impl Ask {
+        Terminal(self.clone())
+    }
+
     /// What opens encrypted archives: the files that were named, else what a unit was given.
     pub fn keyring(&self, named: Vec<PathBuf>) -> Keyring {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);

@@ -69,15 +69,24 @@ pub fn carry_out<B: RootBackend>(
     plan: &Plan<<B as Apply>::Step>,
     interrupt: &dyn Interrupt,
 ) -> (Vec<Act>, anyhow::Result<()>) {
-    let mut acts = planned(plan);
     if plan.is_nothing() {
-        return (acts, Ok(()));
+        return (Vec::new(), Ok(()));
     }
     if let Err(error) = backend.recheck(survey) {
-        return (acts, Err(error.into()));
+        return (planned(plan), Err(error.into()));
     }
+    carry_out_all(backend, plan, interrupt)
+}
+
+/// Carries a plan out that was made a moment ago.
+pub fn carry_out_all<A: Apply>(
+    on: &mut A,
+    plan: &Plan<A::Step>,
+    interrupt: &dyn Interrupt,
+) -> (Vec<Act>, anyhow::Result<()>) {
+    let mut acts = planned(plan);
     let mut done = 0;
-    let ended = execute(backend, plan, interrupt, |step| {
+    let ended = execute(on, plan, interrupt, |step| {
         acts[done] = Act::done(step);
         done += 1;
     });

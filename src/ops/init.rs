@@ -3,6 +3,7 @@
 //! Never writes over a configuration, and never proposes one that would not be accepted.
 
 mod draft;
+mod fresh;
 mod import;
 mod keep;
 pub mod migrate;
@@ -10,6 +11,7 @@ mod propose;
 mod store;
 mod wanted;
 
+pub(in crate::ops) use fresh::fresh;
 pub use import::{LeftOut, Origin};
 
 use crate::config;

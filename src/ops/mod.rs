@@ -20,6 +20,7 @@ pub mod look;
 pub mod machines;
 pub mod mount;
 pub mod orphans;
+pub mod provision;
 pub mod prune;
 pub mod recover;
 pub mod reset;

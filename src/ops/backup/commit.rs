@@ -32,6 +32,7 @@ pub(crate) fn look(repo: &Path, declared: &Path) -> Result<Config> {
             ("GIT_TERMINAL_PROMPT", "0"),
             ("HOME", "/nonexistent"),
         ],
+        ..As::default()
     };
     let git = |args: &[&str]| {
         let safe = [b"safe.directory=", repo.as_os_str().as_bytes()].concat();
