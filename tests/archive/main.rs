@@ -1,11 +1,13 @@
 //! Archives of real trees, written and read.
 
+mod chain;
 mod common;
 mod damage;
 mod extremes;
 mod fidelity;
 mod history;
 mod hostile;
+mod increments;
 mod malicious;
 mod memory;
 mod path;

@@ -26,10 +26,20 @@ pub(crate) fn note_without_ours(dir: &Path) -> Inventory {
 pub(crate) fn extract(made: &Made, store: usize, into: &Path) -> Vec<Loss> {
     let archive = Archive::open(&made.data, &made.label).unwrap();
     archive.verify(&Never, &mut |_| {}).unwrap();
+    extract_from(&archive, store, None, into)
+}
+
+/// The same of an archive that is open: of everything, or of one path.
+pub(crate) fn extract_from(
+    archive: &Archive<'_>,
+    store: usize,
+    under: Option<&[u8]>,
+    into: &Path,
+) -> Vec<Loss> {
     let job = Job {
-        archive: &archive,
+        archive,
         store,
-        under: None,
+        under,
         owners: &Owners::default(),
         interrupt: &Never,
     };

@@ -38,6 +38,20 @@ impl<S> FromIterator<S> for Plan<S> {
     }
 }
 
+/// Leaves out the steps of one kind that stand in the plan before: a directory that several parts
+/// of a plan need is made once.
+pub fn once<S: Step>(steps: &mut Vec<S>, is_of_kind: impl Fn(&S) -> bool) {
+    let mut before: Vec<S> = Vec::new();
+    steps.retain(|step| {
+        if !is_of_kind(step) {
+            return true;
+        }
+        let is_new = !before.contains(step);
+        before.push(step.clone());
+        is_new
+    });
+}
+
 /// Whether an act changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

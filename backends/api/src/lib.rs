@@ -14,7 +14,9 @@ mod view;
 
 pub use changes::{Changes, Extent};
 pub use error::{Error, Kind, Refusal, Result};
-pub use execute::{Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute};
+pub use execute::{
+    Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute, once,
+};
 pub use name::{BadName, PastRootName, SnapshotName};
 pub use root::{
     Blank, Identity, Leftover, PastRoot, Renewal, Reset, Retire, RootBackend, RootCapabilities,

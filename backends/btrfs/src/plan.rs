@@ -6,7 +6,7 @@ use crate::shown::Shown;
 use crate::survey::{Found, Reading, Staged, is_exact_copy};
 use crate::{Node, Step, Subvolume, Survey};
 use chrono::DateTime;
-use state_api::{Error, PastRootName, Plan, Refusal, Reset, Result, Retire, Source};
+use state_api::{Error, PastRootName, Plan, Refusal, Reset, Result, Retire, Source, once};
 use std::path::{Path, PathBuf};
 
 /// Plans a reset.
@@ -73,11 +73,8 @@ impl<'a> Draft<'a> {
                 self.without_root(&mut steps)?;
             }
         }
-        let mut made = Vec::new();
-        steps.retain(|step| {
-            let again = matches!(step, Step::MakeDirectory { .. }) && made.contains(step);
-            made.push(step.clone());
-            !again
+        once(&mut steps, |step| {
+            matches!(step, Step::MakeDirectory { .. })
         });
         Ok(steps)
     }

@@ -189,13 +189,7 @@ fn interrupted() -> Vec<Start<SimBtrfs>> {
 
 #[test]
 fn resets_survive_every_cut_and_fault() {
-    let mut sweep = Sweep::new(&engine);
-    for start in starts() {
-        for first in Ask::ALL {
-            sweep.reset(&start, first, &Ask::ALL);
-        }
-    }
-    sweep.assert_nothing_found();
+    Sweep::assert_resets_survive(&engine, starts());
 }
 
 #[test]

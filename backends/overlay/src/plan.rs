@@ -3,7 +3,7 @@
 use crate::layout::{self, PAST_ROOTS, ROOT, SCRATCH, STAGED};
 use crate::survey::{FoundPast, Staged, origin};
 use crate::{Node, Origin, Step, Survey};
-use state_api::{Error, PastRootName, Plan, Refusal, Reset, Result, Retire, Source};
+use state_api::{Error, PastRootName, Plan, Refusal, Reset, Result, Retire, Source, once};
 use std::path::Path;
 
 /// Plans a reset.
@@ -97,11 +97,8 @@ impl<'a> Draft<'a> {
             Some(root) => self.with_root(root, &mut steps)?,
             None => self.without_root(&mut steps)?,
         }
-        let mut made = Vec::new();
-        steps.retain(|step| {
-            let again = matches!(step, Step::MakeDirectory { .. }) && made.contains(step);
-            made.push(step.clone());
-            !again
+        once(&mut steps, |step| {
+            matches!(step, Step::MakeDirectory { .. })
         });
         Ok(steps)
     }

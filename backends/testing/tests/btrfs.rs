@@ -67,13 +67,7 @@ fn odd() -> Vec<Start<SimBtrfs>> {
 
 #[test]
 fn resets_of_odd_machines_survive_every_cut_and_fault() {
-    let mut sweep = Sweep::new(&engine);
-    for start in odd() {
-        for first in Ask::ALL {
-            sweep.reset(&start, first, &Ask::ALL);
-        }
-    }
-    sweep.assert_nothing_found();
+    Sweep::assert_resets_survive(&engine, odd());
 }
 
 #[test]

@@ -75,13 +75,7 @@ fn starts() -> Vec<Start<SimOverlay>> {
 
 #[test]
 fn resets_survive_every_cut_and_fault() {
-    let mut sweep = Sweep::new(&engine);
-    for start in starts() {
-        for first in Ask::ALL {
-            sweep.reset(&start, first, &Ask::ALL);
-        }
-    }
-    sweep.assert_nothing_found();
+    Sweep::assert_resets_survive(&engine, starts());
 }
 
 #[test]

@@ -183,13 +183,7 @@ fn interrupted() -> Vec<Start<SimZfs>> {
 
 #[test]
 fn resets_survive_every_cut_and_fault() {
-    let mut sweep = Sweep::new(&engine);
-    for start in starts() {
-        for first in Ask::ALL {
-            sweep.reset(&start, first, &Ask::ALL);
-        }
-    }
-    sweep.assert_nothing_found();
+    Sweep::assert_resets_survive(&engine, starts());
 }
 
 #[test]
@@ -206,13 +200,7 @@ fn a_root_with_a_key_of_its_own_is_rolled_back_only() {
 
 #[test]
 fn resets_with_children_survive_every_cut_and_fault() {
-    let mut sweep = Sweep::new(&engine);
-    for start in with_children().into_iter().map(Start::piecemeal) {
-        for first in Ask::ALL {
-            sweep.reset(&start, first, &Ask::ALL);
-        }
-    }
-    sweep.assert_nothing_found();
+    Sweep::assert_resets_survive(&engine, with_children().into_iter().map(Start::piecemeal));
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The sweep of taking a new blank from root.
 
-use super::{Ask, Ran, Stakes, Start, Sweep};
+use super::{Ask, Ran, Stakes, Start, Sweep, broken};
 use crate::rig::{Rig, World};
-use crate::tape::Fault;
-use rustix::io::Errno;
 use state_api::RootBackend;
 
 impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
@@ -20,23 +18,13 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
         for (n, back) in rig.comebacks().into_iter().enumerate() {
             self.blank_resumed(&format!("{way}, cut after change {n}"), back, &before);
         }
-        for after in 0..rig.acts() {
-            for lasts in [false, true] {
-                let fault = Fault {
-                    after,
-                    errno: Errno::NOSPC,
-                    lasts,
-                };
-                let way = format!("{way}, {fault:?}");
-                let mut broken = start.rig.fork();
-                broken.rewind();
-                broken.fail(Some(fault));
-                if self.run_take_blank(&way, &broken).finished() && lasts {
-                    self.found(&way, "no failure was reported");
-                }
-                broken.fail(None);
-                self.blank_resumed(&way, broken, &before);
+        for (fault, mut broken) in broken(&start.rig, rig.acts()) {
+            let way = format!("{way}, {fault:?}");
+            if self.run_take_blank(&way, &broken).finished() && fault.lasts {
+                self.found(&way, "no failure was reported");
             }
+            broken.fail(None);
+            self.blank_resumed(&way, broken, &before);
         }
     }
 

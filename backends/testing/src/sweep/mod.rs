@@ -13,8 +13,10 @@ mod renew;
 mod reset;
 
 use crate::rig::{Rig, World};
+use crate::tape::Fault;
 use crate::tree::{Tree, is_part_of};
 use chrono::DateTime;
+use rustix::io::Errno;
 use state_api::{
     Error, Kind, Never, PastRootName, Plan, Reset, Retire, RootBackend, Source, execute,
 };
@@ -150,6 +152,23 @@ pub fn request(facts: &state_api::RootFacts, ask: Ask) -> Option<Reset> {
     })
 }
 
+/// The machine once for every moment at which its disk can be full, for one act or for good.
+fn broken<R: Rig>(from: &R, acts: usize) -> impl Iterator<Item = (Fault, R)> {
+    let faults = (0..acts).flat_map(|after| {
+        [false, true].map(|lasts| Fault {
+            after,
+            errno: Errno::NOSPC,
+            lasts,
+        })
+    });
+    faults.map(|fault| {
+        let mut broken = from.fork();
+        broken.rewind();
+        broken.fail(Some(fault));
+        (fault, broken)
+    })
+}
+
 impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
     /// A sweep of the engine that `open` makes on a machine.
     pub fn new(open: &'a dyn Fn(&R) -> B) -> Self {
@@ -159,6 +178,23 @@ impl<'a, R: Rig, B: RootBackend> Sweep<'a, R, B> {
             runs: 0,
             seen: HashSet::new(),
         }
+    }
+
+    /// Sweeps resets from all these situations, whatever is asked for first and after a cut.
+    ///
+    /// # Panics
+    /// If anything was found.
+    pub fn assert_resets_survive(
+        open: &'a dyn Fn(&R) -> B,
+        starts: impl IntoIterator<Item = Start<R>>,
+    ) {
+        let mut sweep = Self::new(open);
+        for start in starts {
+            for first in Ask::ALL {
+                sweep.reset(&start, first, &Ask::ALL);
+            }
+        }
+        sweep.assert_nothing_found();
     }
 
     /// Fails the test if anything was found, showing the first findings of each kind.

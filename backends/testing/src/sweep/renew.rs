@@ -2,11 +2,9 @@
 //! or is given up, and the renewal is taken back.
 
 use super::blank::flat;
-use super::{Ask, Ran, Start, Sweep};
+use super::{Ask, Ran, Start, Sweep, broken};
 use crate::rig::{Rig, World};
-use crate::tape::Fault;
 use crate::tree::Tree;
-use rustix::io::Errno;
 use state_api::{Renewal, RootBackend};
 
 /// What a command leaves in the draft.
@@ -78,23 +76,13 @@ impl<R: Rig, B: RootBackend> Sweep<'_, R, B> {
             let way = format!("{way}, cut after change {n}");
             self.renewal_resumed(&way, back, what, (&before, &wanted));
         }
-        for after in 0..rig.acts() {
-            for lasts in [false, true] {
-                let fault = Fault {
-                    after,
-                    errno: Errno::NOSPC,
-                    lasts,
-                };
-                let way = format!("{way}, {fault:?}");
-                let mut broken = from.fork();
-                broken.rewind();
-                broken.fail(Some(fault));
-                if self.run_renewal(&way, &broken, what).finished() && lasts {
-                    self.found(&way, "no failure was reported");
-                }
-                broken.fail(None);
-                self.renewal_resumed(&way, broken, what, (&before, &wanted));
+        for (fault, mut broken) in broken(from, rig.acts()) {
+            let way = format!("{way}, {fault:?}");
+            if self.run_renewal(&way, &broken, what).finished() && fault.lasts {
+                self.found(&way, "no failure was reported");
             }
+            broken.fail(None);
+            self.renewal_resumed(&way, broken, what, (&before, &wanted));
         }
         rig.rewind();
         rig
