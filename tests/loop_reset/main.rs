@@ -1,144 +1,23 @@
 //! `state reset` and `state roots` on a real btrfs, through the program: what is printed and
 //! promised, faults, interruptions, and two runs at once.
 
-use serde_json::Value;
-use state_linux::mount::{self, Attributes};
-use state_linux::{btrfs, mountinfo};
-use state_testing::disk::Disk;
-use std::ffi::OsStr;
+mod faults;
+mod machine;
+
+use faults::{Frozen, await_stuck, fill};
+use machine::{Machine, code, stderr};
+use state_linux::btrfs;
+use state_testing::disk::subvolume;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// A machine with a btrfs on a loop device: root, its blank, and a directory as the initrd's `/`.
-///
-/// Mounts are in a namespace of the test's thread and the image has no name, so nothing is left
-/// behind, whatever happens.
-struct Machine {
-    dir: tempfile::TempDir,
-    disk: Disk,
-}
-
-impl Machine {
-    fn new(mib: u64) -> Self {
-        let disk = Disk::new("btrfs", mib);
-        let machine = Self {
-            dir: tempfile::tempdir().unwrap(),
-            disk,
-        };
-        let initrd = machine.dir.path().join("initrd/etc/state");
-        fs::create_dir_all(&initrd).unwrap();
-        let config = format!(
-            "[root]\nbackend = \"btrfs\"\ndevice = \"{}\"\nsubvolume = \"root\"\n\
-             past-roots = {{ last = 1, days = 0 }}\n",
-            machine.disk.device().display()
-        );
-        fs::write(initrd.join("state.toml"), config).unwrap();
-        machine.mount("5", &machine.top());
-        machine.subvolume("root");
-        fs::create_dir_all(machine.root().join("usr/sbin")).unwrap();
-        fs::write(machine.root().join("usr/sbin/init"), "init").unwrap();
-        std::os::unix::fs::symlink("usr/sbin", machine.root().join("sbin")).unwrap();
-        let taken = machine.state(&["blank", "take", "--yes"]);
-        assert!(taken.status.success(), "{taken:?}");
-        machine
-    }
-
-    fn top(&self) -> PathBuf {
-        self.dir.path().join("top")
-    }
-
-    fn root(&self) -> PathBuf {
-        self.top().join("root")
-    }
-
-    fn mount(&self, subvolume: &str, at: &Path) {
-        fs::create_dir_all(at).unwrap();
-        let options = [
-            ("source", Some(self.disk.device().as_os_str())),
-            ("subvolid", Some(OsStr::new(subvolume))),
-        ];
-        let mount = mount::detached("btrfs", &options, Attributes::empty()).unwrap();
-        mount::attach(mount, rustix::fs::CWD, at).unwrap();
-    }
-
-    fn subvolume(&self, path: &str) {
-        let path = self.top().join(path);
-        let parent = File::open(path.parent().unwrap()).unwrap();
-        btrfs::create(parent, path.file_name().unwrap()).unwrap();
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
-        command
-            .arg("--root")
-            .arg(self.dir.path().join("initrd"))
-            .args(args);
-        command
-    }
-
-    fn state(&self, args: &[&str]) -> Output {
-        self.command(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.state(&[args, &["--json"]].concat());
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
-    }
-
-    fn record(&self) -> Value {
-        let path = self.dir.path().join("initrd/run/state/reset.json");
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-    }
-
-    fn past_roots(&self) -> Vec<PathBuf> {
-        let Ok(names) = fs::read_dir(self.top().join("past-roots")) else {
-            return vec![];
-        };
-        let mut paths: Vec<_> = names.map(|name| name.unwrap().path()).collect();
-        paths.retain(|path| path.file_name().unwrap() != ".pinned");
-        paths.sort();
-        paths
-    }
-
-    /// Whether a file is in root or a past root.
-    fn is_somewhere(&self, file: &str) -> bool {
-        let mut places = self.past_roots();
-        places.extend([self.root(), self.top().join("root.new")]);
-        places.iter().any(|place| place.join(file).exists())
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // Or the directory could not be removed after this.
-        let mounts = mountinfo::read().unwrap();
-        for mount in mounts
-            .iter()
-            .rev()
-            .filter(|mount| mount.at.starts_with(self.dir.path()))
-        {
-            mount::unmount_lazily(&mount.at).unwrap();
-        }
-    }
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use std::process::Stdio;
 
 #[test]
 #[ignore = "needs root and a loop device"]
 fn loop_a_reset_erases_root_and_keeps_what_it_was() {
     let machine = Machine::new(256);
     fs::write(machine.root().join("lived in"), "yes").unwrap();
-    machine.subvolume("root/var-lib-machines");
-    machine.subvolume("root/var-lib-machines/two deep");
+    subvolume(&machine.root().join("var-lib-machines"));
+    subvolume(&machine.root().join("var-lib-machines/two deep"));
     fs::write(
         machine.root().join("var-lib-machines/two deep/file"),
         "deep",
@@ -224,17 +103,14 @@ fn loop_refusals_end_with_4_and_change_nothing() {
         assert_eq!(machine.past_roots().len(), 0);
     };
 
-    let id = btrfs::subvolume_info(File::open(machine.root()).unwrap())
-        .unwrap()
-        .id;
-    machine.mount(&id.to_string(), &sysroot);
+    let mounted = machine.disk.mount(Some("root"), &sysroot);
     refused(&format!("is mounted at {}", sysroot.display()));
-    mount::unmount(&sysroot).unwrap();
+    drop(mounted);
 
     let fstab = machine.dir.path().join("initrd/etc/fstab");
     fs::write(&fstab, "UUID=x / btrfs rw,subvolid=256,subvol=/root 0 0\n").unwrap();
     refused("/etc/fstab mounts root by its volume id");
-    machine.subvolume("root/persist");
+    subvolume(&machine.root().join("persist"));
     let device = machine.disk.device().display();
     fs::write(
         &fstab,
@@ -391,65 +267,4 @@ fn loop_a_past_root_that_cannot_be_deleted_is_reported_and_the_others_go() {
     assert!(text.ends_with("deleted 1, kept 2\n"), "{text}");
     assert!(oldest.exists());
     assert_eq!(machine.past_roots().len(), 2);
-}
-
-/// The filesystem stands still: whoever changes something waits until this is dropped.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    fn new(machine: &Machine) -> Self {
-        let freeze = Command::new("fsfreeze")
-            .arg("--freeze")
-            .arg(machine.top())
-            .status();
-        assert!(freeze.expect("this needs util-linux").success());
-        Self(machine.top())
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        let thaw = Command::new("fsfreeze")
-            .arg("--unfreeze")
-            .arg(&self.0)
-            .status();
-        assert!(thaw.is_ok_and(|status| status.success()));
-    }
-}
-
-/// Waits until a process waits for the frozen filesystem (state D), and goes on doing so.
-fn await_stuck(pid: u32) {
-    let begun = Instant::now();
-    let mut seen = 0;
-    while seen < 10 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it never got to the first step"
-        );
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let state = stat.rsplit(") ").next().unwrap().chars().next();
-        seen = if state == Some('D') { seen + 1 } else { 0 };
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Writes until nothing fits any more: data, then small files that live in the metadata.
-fn fill(dir: &Path) {
-    let mut n = 0;
-    for size in [8 << 20, 256 << 10, 4096, 1500, 10] {
-        loop {
-            let path = dir.join(format!("fill{n}"));
-            let written = fs::write(&path, vec![0x5a; size]).and_then(|()| {
-                if size >= 256 << 10 {
-                    File::open(&path)?.sync_all()
-                } else {
-                    Ok(())
-                }
-            });
-            n += 1;
-            if written.is_err() || n > 50_000 {
-                break;
-            }
-        }
-    }
 }
