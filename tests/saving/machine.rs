@@ -144,6 +144,18 @@ impl Machine {
         restore::run(&self.context(interrupt), &options, &Silent)
     }
 
+    /// Whether a script for bash succeeds where the archives are, and what it says.
+    #[cfg(feature = "offsite")]
+    pub(crate) fn by_hand(&self, script: &str) -> (bool, String) {
+        let run = std::process::Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(self.path("usb/blitzar"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        (run.status.success(), said)
+    }
+
     pub(crate) fn list(&self) -> archives::List {
         archives::list(&self.context(&Never), &archives::Which::default()).unwrap()
     }

@@ -11,6 +11,8 @@ mod interrupted;
 mod listed;
 mod machine;
 mod owners;
+#[cfg(feature = "offsite")]
+mod recipients;
 mod same;
 #[cfg(feature = "offsite")]
 mod sealed;

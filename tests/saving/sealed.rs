@@ -1,7 +1,6 @@
 //! Who can read an archive: encrypted, opened by any of its keys, and by no other.
 
 use super::machine::{Machine, exit, note};
-use super::signed::{KEY, SIGN, signer};
 use state::ask::Nobody;
 use state::ops::keyring::Keyring;
 use state::ops::{archives, backup, restore};
@@ -20,7 +19,7 @@ pub(crate) const BOB: [&str; 2] = [
     "AGE-SECRET-KEY-1XDTDTEQHPFAPGFFG0P63UR6K4CYHS830679CS6KVWF80JECQ6M8SAYAATE",
     "age1edhgq83aamtaznfaedu4snxkrpeccn2qjcdfpe7r9lljp2thy9ks4u807c",
 ];
-const EVE: [&str; 2] = [
+pub(crate) const EVE: [&str; 2] = [
     "AGE-SECRET-KEY-126A8TE8TYNCU206MSRR9ZLUGY3UAASPWQD6RNPYHC6H2SCWZGY9QPPP3NG",
     "age1luqtcwltutqznkkswece5qxevuyn4n2fmgkmh5zp3frnzt8envpsey2sww",
 ];
@@ -35,29 +34,33 @@ pub(crate) fn encrypting(to: &[&str]) -> Machine {
     machine
 }
 
-fn keyring(machine: &Machine, names: &[&str]) -> Keyring {
+pub(crate) fn keyring(machine: &Machine, names: &[&str]) -> Keyring {
     let files: Vec<PathBuf> = (names.iter())
         .map(|name| machine.path(&format!("keys/{name}")))
         .collect();
     Keyring::new(files, None, Arc::new(Nobody))
 }
 
-fn restored(machine: &Machine, names: &[&str]) -> anyhow::Result<restore::Report> {
+pub(crate) fn which(machine: &Machine, names: &[&str]) -> archives::Which {
+    archives::Which {
+        keyring: keyring(machine, names),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn restored(machine: &Machine, names: &[&str]) -> anyhow::Result<restore::Report> {
     machine.restore_with(&Never, |options| {
         options.which.keyring = keyring(machine, names);
     })
 }
 
 /// Refused with exit code 12, and nothing was touched.
-fn is_locked(machine: &Machine, names: &[&str], wanted: &str) {
+pub(crate) fn is_locked(machine: &Machine, names: &[&str], wanted: &str) {
     let before = note(&machine.store());
     let wanted = wanted.replace("DIR", &machine.path("").display().to_string());
     let error = restored(machine, names).unwrap_err();
     assert_eq!((exit(&error), error.to_string()), (12, wanted.clone()));
-    let which = archives::Which {
-        keyring: keyring(machine, names),
-        ..Default::default()
-    };
+    let which = which(machine, names);
     let error = archives::show(&machine.context(&Never), &which, "latest").unwrap_err();
     assert_eq!((exit(&error), error.to_string()), (12, wanted.clone()));
     let verified = archives::verify(&machine.context(&Never), &which, None, false, &Silent);
@@ -112,77 +115,12 @@ fn any_recipient_reads_it_and_nobody_else() {
         });
         assert!(report.unwrap().executed);
         assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
-        let which = archives::Which {
-            keyring: keyring(&machine, names),
-            ..Default::default()
-        };
+        let which = which(&machine, names);
         let cx = machine.context(&Never);
         let verified = archives::verify(&cx, &which, None, false, &Silent).unwrap();
         assert_eq!(verified.archives[0].damage, None);
         let shown = archives::show(&cx, &which, "latest").unwrap();
         assert_eq!(shown.machine.machine, "blitzar");
-    }
-}
-
-#[test]
-fn recipients_and_identities_come_from_files_and_units_too() {
-    let machine = encrypting(&["/etc/state/recipients"]);
-    machine.write(
-        "root/etc/state/recipients",
-        &format!("# ann\n{}\n\n  {}\n", ANN[1], BOB[1]),
-    );
-    let saved = machine.backup().unwrap();
-    assert_eq!(saved.encrypted_to, [ANN[1], BOB[1]]);
-    // The one in the settings is used, unless a person names another.
-    machine.configure("[archive]\nidentity-file = \"/etc/key\"\n");
-    machine.write("root/etc/key", ANN[0]);
-    restored(&machine, &[]).unwrap();
-    assert_eq!(exit(&restored(&machine, &["eve"]).unwrap_err()), 12);
-    // And a unit's credential where the settings say nothing.
-    machine.configure("");
-    let credential = Some(machine.path("keys/bob"));
-    let report = machine.restore_with(&Never, |options| {
-        options.which.keyring = Keyring::new(Vec::new(), credential, Arc::new(Nobody));
-        options.forget_replaced = true;
-    });
-    assert!(report.unwrap().executed);
-}
-
-#[test]
-fn recipients_that_cannot_be_used_are_found_before_anything_is_written() {
-    for (to, code, wanted) in [
-        (
-            "age1nobody1qypqx850lf9",
-            12,
-            "[archive] encrypt-to: the program age-plugin-nobody is not in $PATH",
-        ),
-        (
-            ANN[0],
-            12,
-            "[archive] encrypt-to: a private key (AGE-SECRET-KEY-…) stands where a recipient \
-             (age1…) belongs",
-        ),
-        (
-            "age1x",
-            12,
-            "[archive] encrypt-to: \"age1x\" is no age recipient",
-        ),
-        (
-            "/etc/none",
-            12,
-            "[archive] encrypt-to: reading /etc/none: no such file or directory",
-        ),
-        (
-            "/etc/machine-id",
-            12,
-            "[archive] encrypt-to: there is no recipient",
-        ),
-    ] {
-        let machine = encrypting(&[to]);
-        machine.write("root/etc/machine-id", "# nobody\n");
-        let error = machine.backup().unwrap_err();
-        assert_eq!((exit(&error), error.to_string()), (code, wanted.to_owned()));
-        assert_eq!(machine.objects(), Vec::<String>::new());
     }
 }
 
@@ -255,37 +193,6 @@ fn a_damaged_or_exchanged_object_is_refused_whoever_could_encrypt_it() {
     restored(&machine, &["ann"]).unwrap();
 }
 
-#[test]
-fn identity_files_that_cannot_be_used_are_named() {
-    let machine = encrypting(&[ANN[1]]);
-    let id = machine.backup().unwrap().id.unwrap();
-    for (content, wanted) in [
-        ("", "there is no identity in it"),
-        (ANN[1], "it is no file of age identities (AGE-SECRET-KEY-…)"),
-        (
-            "AGE-PLUGIN-NOBODY-1QYPQXNRCRF6",
-            "the program age-plugin-nobody is not in $PATH",
-        ),
-        (
-            "-----BEGIN OPENSSH PRIVATE KEY-----\n",
-            "an SSH key opens no archive, an age key does",
-        ),
-    ] {
-        machine.write("keys/odd", content);
-        let wanted = format!(
-            "the archive {id}: it is encrypted to {}: DIRkeys/odd: {wanted}",
-            ANN[1]
-        );
-        is_locked(&machine, &["odd"], &wanted);
-        // Beside one that opens it, it hinders nobody.
-        let which = archives::Which {
-            keyring: keyring(&machine, &["odd", "ann"]),
-            ..Default::default()
-        };
-        archives::show(&machine.context(&Never), &which, "latest").unwrap();
-    }
-}
-
 /// Keys were changed: each archive is opened by the keys of its day, a lost key opens none.
 #[test]
 fn keys_can_be_changed_and_archives_keep_theirs() {
@@ -294,10 +201,7 @@ fn keys_can_be_changed_and_archives_keep_theirs() {
     machine.configure(&format!("[archive]\nencrypt-to = [{:?}]\n", BOB[1]));
     let new = machine.backup().unwrap().id.unwrap();
     let opens = |name: &str, id: &str| {
-        let which = archives::Which {
-            keyring: keyring(&machine, &[name]),
-            ..Default::default()
-        };
+        let which = which(&machine, &[name]);
         archives::show(&machine.context(&Never), &which, id).is_ok()
     };
     assert!(opens("ann", &old) && !opens("ann", &new));
@@ -356,58 +260,13 @@ fn a_chain_is_read_with_one_key_and_ends_where_the_recipients_change() {
     assert_eq!(machine.read("root/persist/var/lib/app/data"), "third");
 }
 
-/// What `state doctor` says of keys, looked at on a machine.
-#[test]
-fn the_doctor_finds_keys_that_do_not_fit() {
-    let machine = encrypting(&[EVE[1]]);
-    machine.configure(&format!(
-        "{SIGN}encrypt-to = [{:?}]\nidentity-file = \"/etc/key\"\n\
-         trusted-signers = \"/etc/state/allowed_signers\"\n",
-        EVE[1]
-    ));
-    machine.write("root/etc/ssh/key", KEY);
-    let key = signer(KEY).fingerprint();
-    let own = signer(KEY).allowed_line("blitzar").unwrap();
-    let found = |identity: &str, list: &str| {
-        machine.write("root/etc/key", identity);
-        machine.write("root/etc/state/allowed_signers", list);
-        let report = state::ops::doctor::run(&machine.context(&Never)).unwrap();
-        let keys = report.findings.into_iter().filter(|f| f.check == "keys");
-        keys.map(|finding| finding.fact).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        found(EVE[0], &own),
-        ["/etc/key opens archives: whoever takes this machine has the key to them"]
-    );
-    assert_eq!(
-        found(ANN[0], "nonsense\n"),
-        [
-            "the list of trusted signers, line 1: it ends before its key: it makes nobody trusted"
-                .to_owned(),
-            format!("the list of trusted signers does not know {key}, which signs here"),
-            "the key that should open archives here does not: /etc/key: it is the key of none of \
-             the recipients"
-                .to_owned(),
-        ]
-    );
-}
-
 #[test]
 #[ignore = "needs age, zstd, tar and sha256sum"]
 fn peers_stock_tools_open_what_was_encrypted() {
     let machine = encrypting(&[ANN[1], BOB[1]]);
     let id = machine.backup().unwrap().id.unwrap();
     fs::create_dir(machine.path("out")).unwrap();
-    let run = |script: &str| {
-        let script = script.replace("NAME", &id);
-        let run = std::process::Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(machine.path("usb/blitzar"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        (run.status.success(), said)
-    };
+    let run = |script: &str| machine.by_hand(&script.replace("NAME", &id));
     let open = "sed -n 's/^data-sha256: \\(.*\\)/\\1  NAME.tar.zst.age/p' NAME.txt | sha256sum -c
         age -d -i ../../keys/KEY NAME.tar.zst.age | zstd -d | tar -xp --numeric-owner --xattrs \
         --xattrs-include='*' --acls -C ../../out
@@ -428,10 +287,7 @@ fn a_machine_without_a_key_builds_on_what_it_cannot_read() {
     let second = machine.backup_next();
     assert_eq!((&second.parent, second.totals.files), (&full, 1));
     // A full archive made where the key is: its manifest is not known here.
-    let which = archives::Which {
-        keyring: keyring(&machine, &["ann"]),
-        ..Default::default()
-    };
+    let which = which(&machine, &["ann"]);
     let kept = machine.store().join(".state/archive");
     let elsewhere = machine.path("elsewhere");
     fs::rename(&kept, &elsewhere).unwrap();

@@ -294,16 +294,7 @@ fn peers_stock_tools_verify_and_open_what_was_signed() {
     let machine = signing(&[own()]);
     let id = machine.backup().unwrap().id.unwrap();
     fs::create_dir(machine.path("out")).unwrap();
-    let run = |script: String| {
-        let script = script.replace("NAME", &id);
-        let run = std::process::Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(machine.path("usb/blitzar"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        (run.status.success(), said)
-    };
+    let run = |script: String| machine.by_hand(&script.replace("NAME", &id));
     let verify = "ssh-keygen -Y verify -f ../../root/etc/state/allowed_signers -I HOST \
                   -n state-archive -s NAME.txt.sig < NAME.txt";
     let is_signed = |host: &str| run(verify.replace("HOST", host)).0;
