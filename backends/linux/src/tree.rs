@@ -5,191 +5,28 @@
 //! may be longer than `PATH_MAX`. Entries come in component-wise byte order of their paths:
 //! every directory right before its content, names compared as bytes.
 
+mod entry;
 mod places;
 
-use crate::metadata::{Metadata, PROC_FD};
+pub use entry::{Boundary, Entry, Unreadable};
+
 use crate::stat::{FileId, Kind, Stat};
-use rustix::fs::{Mode, OFlags, RawDir, fstatfs, openat, readlinkat};
-use rustix::io::Errno;
+use entry::{At, is_hollow_volume};
+use places::Places;
+use rustix::fs::{Mode, OFlags, RawDir, openat};
 use state_api::View;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use places::Places;
 
 /// How many directories a walk keeps open; above that, the outermost are closed and found again
 /// through `..` (and compared with what they were).
 const OPEN_DIRECTORIES: usize = 64;
-
-/// The inode number of the empty directory that btrfs shows in a snapshot in place of a nested
-/// subvolume (`BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`).
-const BTRFS_EMPTY_SUBVOLUME: u64 = 2;
-/// `BTRFS_SUPER_MAGIC` in `linux/magic.h`.
-const BTRFS_MAGIC: u64 = 0x9123_683E;
-
-/// One thing found by a [`Walk`].
-#[derive(Clone)]
-pub struct Entry {
-    /// Where it is, relative to the top; empty for the top itself.
-    pub path: PathBuf,
-    /// What it is.
-    pub stat: Stat,
-    /// Why the walk does not go into this directory although it exists.
-    pub boundary: Option<Boundary>,
-    at: At,
-}
-
-/// A directory whose content belongs to something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boundary {
-    /// Something is mounted there.
-    Mount,
-    /// A nested volume that no graft continues.
-    Volume,
-}
-
-/// Something that could not be read. The walk goes on behind it.
-#[derive(Debug)]
-pub struct Unreadable {
-    /// Where it is, relative to the top.
-    pub path: PathBuf,
-    /// What was attempted.
-    pub doing: &'static str,
-    /// Why it failed.
-    pub source: io::Error,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.doing, self.path.display(), self.source)
-    }
-}
-
-impl std::error::Error for Unreadable {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
-
-#[derive(Clone)]
-enum At {
-    /// A name in an open directory.
-    Child(Arc<OwnedFd>, CString),
-    /// An open directory: the top, or a graft's.
-    Top(Arc<OwnedFd>),
-}
-
-impl Entry {
-    /// Its name; empty for the top.
-    pub fn name(&self) -> &OsStr {
-        self.path.file_name().unwrap_or_default()
-    }
-
-    /// Whether this is the empty directory that stands for a nested volume in a snapshot.
-    pub fn is_hollow(&self) -> bool {
-        match &self.at {
-            At::Child(dir, _) => self.boundary.is_some() && is_hollow_volume(dir, &self.stat),
-            At::Top(_) => false,
-        }
-    }
-
-    /// Opens a regular file or directory for reading, without touching its access time where the
-    /// kernel lets us, and makes sure that it still is the one that was found.
-    pub fn open(&self) -> Result<OwnedFd, Unreadable> {
-        self.try_open().map_err(|e| self.unreadable("opening", e))
-    }
-
-    fn try_open(&self) -> io::Result<OwnedFd> {
-        let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match self.stat.kind {
-            Kind::Directory => flags |= OFlags::DIRECTORY,
-            Kind::File => {}
-            _ => return Err(Errno::OPNOTSUPP.into()),
-        }
-        let open = |flags| match &self.at {
-            At::Child(dir, name) => openat(dir, name, flags, Mode::empty()),
-            At::Top(dir) => openat(dir, c".", flags, Mode::empty()),
-        };
-        let fd = match open(flags | OFlags::NOATIME) {
-            Err(Errno::PERM) => open(flags)?, // O_NOATIME is the owner's and root's alone
-            other => other?,
-        };
-        let now = Stat::of_open(&fd)?;
-        if now.id != self.stat.id || now.kind != self.stat.kind {
-            return Err(io::Error::other("it was replaced while being read"));
-        }
-        Ok(fd)
-    }
-
-    /// The target of a symlink, as raw bytes.
-    pub fn link_target(&self) -> Result<OsString, Unreadable> {
-        match &self.at {
-            At::Child(dir, name) => readlinkat(dir, name, Vec::new()),
-            At::Top(_) => Err(Errno::INVAL),
-        }
-        .map(|target| OsString::from_vec(target.into_bytes()))
-        .map_err(|e| self.unreadable("reading the link", e))
-    }
-
-    /// Extended attributes, ACLs and inode flags.
-    pub fn metadata(&self) -> Result<Metadata, Unreadable> {
-        let read = match &self.at {
-            At::Child(dir, name) if !matches!(self.stat.kind, Kind::File | Kind::Directory) => {
-                let mut path = format!("{PROC_FD}/{}/", dir.as_raw_fd()).into_bytes();
-                path.extend_from_slice(name.as_bytes());
-                Metadata::read_path(Path::new(OsStr::from_bytes(&path)))
-            }
-            _ => self.try_open().and_then(|open| {
-                let mut metadata = Metadata::read_open(&open)?;
-                metadata.read_flags(open)?;
-                Ok(metadata)
-            }),
-        };
-        read.map_err(|e| self.unreadable("reading the attributes of", e))
-    }
-
-    /// The same through the file that [`Entry::open`] gave: saves opening it again.
-    pub fn metadata_of(&self, open: impl AsFd) -> Result<Metadata, Unreadable> {
-        Metadata::read_open(&open)
-            .and_then(|mut metadata| {
-                metadata.read_flags(open)?;
-                Ok(metadata)
-            })
-            .map_err(|e| self.unreadable("reading the attributes of", e))
-    }
-
-    /// Asks again: whether it changed while it was read.
-    pub fn stat_again(&self) -> io::Result<Stat> {
-        match &self.at {
-            At::Child(dir, name) => Stat::of(dir, name),
-            At::Top(dir) => Stat::of_open(dir),
-        }
-    }
-
-    fn unreadable(&self, doing: &'static str, source: impl Into<io::Error>) -> Unreadable {
-        Unreadable {
-            path: self.path.clone(),
-            doing,
-            source: source.into(),
-        }
-    }
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("path", &self.path)
-            .field("stat", &self.stat)
-            .field("boundary", &self.boundary)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A directory being listed.
 struct Frame {
@@ -420,12 +257,6 @@ impl fmt::Debug for Walk<'_> {
             .field("depth", &self.stack.len())
             .finish_non_exhaustive()
     }
-}
-
-/// Whether this is the empty directory that stands for a nested subvolume in a btrfs snapshot.
-fn is_hollow_volume(dir: impl AsFd, stat: &Stat) -> bool {
-    stat.id.inode == BTRFS_EMPTY_SUBVOLUME
-        && fstatfs(dir).is_ok_and(|fs| fs.f_type as u64 == BTRFS_MAGIC)
 }
 
 /// The names in a directory, without `.` and `..`, in the directory's own order.
