@@ -1,10 +1,10 @@
 //! The real kernel: ioctls on a private mount of the top level.
 
 use crate::shown::Shown;
-use crate::{Child, Filesystem, Kernel, Mounted, Node, Space, TOP_LEVEL};
+use crate::{Child, Filesystem, Kernel, Mounted, Node, Space};
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, fstatvfs, mkdirat, openat, openat2,
-    renameat_with, statx, unlinkat,
+    renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use state_api::{Changes, Error, Outcome, Result, View};
@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 mod changes;
 mod look;
+mod place;
+
+pub use place::Place;
 
 use look::hyphenated;
 
@@ -40,15 +43,6 @@ pub struct Live {
         reason = "held so that the mount stays whole while this lives"
     )]
     mount: OwnedFd,
-}
-
-/// Where a directory is on its filesystem.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The subvolume that holds it, from the top level; empty for the top level itself.
-    pub subvolume: PathBuf,
-    /// The directory's path inside that subvolume; empty for its top.
-    pub inside: PathBuf,
 }
 
 impl Live {
@@ -103,38 +97,6 @@ impl Live {
             }
         }
         Err(last)
-    }
-
-    /// Where a directory of this filesystem is, however it was reached.
-    ///
-    /// # Errors
-    /// It is being deleted, or its path is longer than the kernel can tell.
-    pub fn place(&self, dir: impl AsFd) -> Result<Place> {
-        let find = || {
-            let flags = AtFlags::EMPTY_PATH;
-            let inode = statx(&dir, "", flags, rustix::fs::StatxFlags::INO)?.stx_ino;
-            let (id, inside) = btrfs::directory_path(&dir, 0, inode)?;
-            let subvolume = self.path_of(id)?;
-            Ok(Place { subvolume, inside })
-        };
-        find().map_err(|source: io::Error| Error::os("finding a directory's place", source))
-    }
-
-    /// The path of a subvolume from the top level.
-    fn path_of(&self, id: u64) -> io::Result<PathBuf> {
-        let mut path = PathBuf::new();
-        let mut at = id;
-        while at != TOP_LEVEL {
-            let up = btrfs::back_reference(&self.top, at)?.ok_or(Errno::NOENT)?;
-            let (_, dir) = btrfs::directory_path(&self.top, up.id, up.directory)?;
-            let below = std::mem::take(&mut path);
-            path = dir.join(&up.name);
-            if !below.as_os_str().is_empty() {
-                path.push(below);
-            }
-            at = up.id;
-        }
-        Ok(path)
     }
 
     fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
