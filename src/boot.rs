@@ -3,3 +3,4 @@
 pub mod files;
 pub mod maker;
 pub mod unit;
+pub mod upgrade;

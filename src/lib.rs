@@ -16,6 +16,7 @@ pub mod engine;
 pub mod failure;
 pub mod inventory;
 pub mod kept;
+pub mod kernels;
 pub mod ledger;
 pub mod machine;
 pub mod metrics;

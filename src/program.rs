@@ -4,6 +4,10 @@
 //! and as root it may be anybody's), speak the C locale, get no terminal to ask questions on, and
 //! have a time limit. What they write to stderr is shown and never parsed.
 
+mod enclosed;
+
+pub use enclosed::Enclosed;
+
 use state_api::{Error, Interrupt, Result};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write as _};

@@ -55,6 +55,16 @@ pub fn system(units: Vec<Unit>) -> Contents {
 }
 
 impl Contents {
+    /// Adds units to the system that stay disabled until somebody enables them.
+    pub fn offer(&mut self, units: Vec<Unit>) {
+        self.files
+            .extend(units.into_iter().map(|(name, text)| File {
+                path: format!("{SYSTEM_UNITS}/{name}"),
+                text,
+                is_program: false,
+            }));
+    }
+
     /// Units, enabled as their last section says.
     fn units(&mut self, dir: &str, units: Vec<Unit>) {
         for (name, text) in units {

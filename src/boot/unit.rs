@@ -155,7 +155,7 @@ pub fn enabled_by(text: &str) -> Vec<String> {
 
 /// Fills the blanks of a text. A line whose blank has nothing goes, and so does the comment that
 /// stands right before it.
-fn fill(text: &str, blanks: &[(&str, &str)]) -> String {
+pub(super) fn fill(text: &str, blanks: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut comment = String::new();
     for line in text.lines() {
@@ -181,7 +181,7 @@ fn fill(text: &str, blanks: &[(&str, &str)]) -> String {
 }
 
 /// Paths as a unit's list has them, each below `prefix`.
-fn words<'a>(paths: impl Iterator<Item = &'a Path>, prefix: &str) -> String {
+pub(super) fn words<'a>(paths: impl Iterator<Item = &'a Path>, prefix: &str) -> String {
     let words: Vec<String> = paths
         .map(|path| word(Path::new(&format!("{prefix}{}", path.display()))))
         .collect();
@@ -189,7 +189,7 @@ fn words<'a>(paths: impl Iterator<Item = &'a Path>, prefix: &str) -> String {
 }
 
 /// A path as one word of a unit: in quotes where it must be, and with no `%` that means something.
-fn word(path: &Path) -> String {
+pub(super) fn word(path: &Path) -> String {
     let text = path.to_string_lossy().replace('%', "%%");
     let is_plain = !text.contains(|c: char| c.is_whitespace() || "\"'\\;$".contains(c));
     if is_plain {

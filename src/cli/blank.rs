@@ -1,9 +1,10 @@
 //! `state blank`
 
 use super::output::{BAD, FAINT, GOOD, Screen};
-use super::{Exit, Globals, size, steps};
+use super::{Exit, Globals, renew, size, steps};
 use crate::failure::Failure;
 use crate::ops::blank::{self, Show, Take};
+use state_api::Blank;
 use std::io::{self, Write as _};
 
 /// The blank snapshot that root goes back to
@@ -25,6 +26,16 @@ enum Verb {
     },
     /// Check that the blank is there, read-only, and was never written to
     Verify,
+    /// Run a command in a copy of the blank, which becomes the blank if the command succeeds
+    ///
+    /// The copy has the stores, every entry, and a separate /boot in place, and the network. Services
+    /// are not started in it. The stores are snapshotted first. A command that fails changes nothing of the
+    /// blank, and its exit status is passed on. The running root is as it was until the next boot.
+    Run(renew::Run),
+    /// The same with a shell, and a question at its end
+    Shell(renew::Shell),
+    /// Make the previous blank the blank again; twice is not at all
+    Undo(renew::Undo),
 }
 
 /// Runs the verb.
@@ -43,6 +54,9 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             let is_well = show.blank.is_some() && show.problems.is_empty();
             Ok(if is_well { Exit::Done } else { Exit::Attention })
         }
+        Verb::Run(args) => renew::run(globals, args),
+        Verb::Shell(args) => renew::shell(globals, args),
+        Verb::Undo(args) => renew::undo(globals, args),
         Verb::Take { dry_run } => {
             if !dry_run {
                 ask(globals)?;
@@ -80,22 +94,31 @@ fn ask(globals: &Globals) -> anyhow::Result<()> {
 /// # Errors
 /// The screen's.
 pub fn human(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
-    writeln!(out, "root   {}", show.root)?;
+    writeln!(out, "root      {}", show.root)?;
     match &show.blank {
-        None => writeln!(out, "blank  {BAD}none{BAD:#}")?,
+        None => writeln!(out, "blank     {BAD}none{BAD:#}")?,
         Some(blank) => {
-            writeln!(out, "blank  {}", blank.name)?;
-            if let Some(at) = blank.taken_at {
-                writeln!(
-                    out,
-                    "taken  {} {FAINT}({}){FAINT:#}",
-                    size::moment(at),
-                    out.age(at)
-                )?;
-            }
+            writeln!(out, "blank     {}", blank.name)?;
+            taken(blank, out)?;
         }
     }
+    if let Some(previous) = &show.previous {
+        writeln!(out, "previous  {}", previous.name)?;
+        taken(previous, out)?;
+    }
     problems(show, out)
+}
+
+fn taken(blank: &Blank, out: &mut Screen<'_>) -> io::Result<()> {
+    let Some(at) = blank.taken_at else {
+        return Ok(());
+    };
+    let age = out.age(at);
+    writeln!(
+        out,
+        "  taken   {} {FAINT}({age}){FAINT:#}",
+        size::moment(at)
+    )
 }
 
 fn problems(show: &Show, out: &mut Screen<'_>) -> io::Result<()> {
@@ -143,7 +166,7 @@ pub fn human_take(take: &Take, out: &mut Screen<'_>) -> io::Result<()> {
     if take.replaced.is_some() {
         writeln!(
             out,
-            "the blank before it is kept with `-previous` after its name"
+            "the blank before it is kept: `state blank undo` goes back to it"
         )?;
     }
     if out.is_verbose() {
@@ -167,6 +190,7 @@ mod tests {
                 identity: Identity("7".into()),
                 taken_at: "2026-11-18T09:30:00Z".parse().ok(),
             }),
+            previous: None,
             problems: vec![],
         }
     }
@@ -176,9 +200,9 @@ mod tests {
         assert_eq!(
             Screen::text(None, |out| human(&show(), out)),
             "\
-root   rpool/local/root
-blank  rpool/local/root@blank
-taken  2026-11-18 09:30 (3 days ago)
+root      rpool/local/root
+blank     rpool/local/root@blank
+  taken   2026-11-18 09:30 (3 days ago)
 "
         );
         assert_eq!(
@@ -203,7 +227,7 @@ problem: rpool/local/root@blank does not exist
 ";
         assert_eq!(
             Screen::text(None, |out| human(&none, out)),
-            format!("root   rpool/local/root\nblank  none\n{problem}")
+            format!("root      rpool/local/root\nblank     none\n{problem}")
         );
         assert_eq!(Screen::text(None, |out| human_verify(&none, out)), problem);
     }
@@ -221,7 +245,7 @@ problem: rpool/local/root@blank does not exist
             Screen::text(None, |out| human_take(&take, out)),
             "\
 rpool/local/root@blank is what rpool/local/root was just now
-the blank before it is kept with `-previous` after its name
+the blank before it is kept: `state blank undo` goes back to it
 "
         );
     }

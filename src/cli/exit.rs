@@ -10,34 +10,35 @@ use std::process::ExitCode;
 
 /// How a run ended. The numbers are promises: scripts and units rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done, or nothing to do.
-    Done = 0,
+    Done,
     /// Failed, nothing changed.
-    Failed = 1,
+    Failed,
     /// Usage or configuration.
-    Usage = 2,
+    Usage,
     /// Done in part: run again to finish.
-    Partial = 3,
+    Partial,
     /// Refused: it would destroy something, or is not understood.
-    Refused = 4,
+    Refused,
     /// Something needs attention.
-    Attention = 5,
+    Attention,
     /// No such archive.
-    NoSuchArchive = 10,
+    NoSuchArchive,
     /// Another run holds the lock.
-    Locked = 11,
+    Locked,
     /// A key or a signature.
-    Key = 12,
+    Key,
     /// Verification failed.
-    Verification = 13,
+    Verification,
     /// SIGINT or SIGTERM.
-    Interrupted = 130,
+    Interrupted,
+    /// `blank run`: what the command that it ran ended with.
+    Command(u8),
 }
 
 impl Exit {
-    /// All of them, in order.
+    /// All that are ours, in order.
     pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Failed,
@@ -54,7 +55,20 @@ impl Exit {
 
     /// The number.
     pub fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Refused => 4,
+            Self::Attention => 5,
+            Self::NoSuchArchive => 10,
+            Self::Locked => 11,
+            Self::Key => 12,
+            Self::Verification => 13,
+            Self::Interrupted => 130,
+            Self::Command(status) => status,
+        }
     }
 
     /// The promise, as the help and the man page word it.
@@ -71,6 +85,7 @@ impl Exit {
             Self::Key => "key or signature",
             Self::Verification => "verification failed",
             Self::Interrupted => "interrupted",
+            Self::Command(_) => "what the command ended with",
         }
     }
 }

@@ -26,6 +26,7 @@ mod progress;
 mod prompt;
 pub mod provision;
 pub mod recover;
+mod renew;
 pub mod reset;
 pub mod restore;
 pub mod roots;

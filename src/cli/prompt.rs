@@ -35,6 +35,17 @@ impl Globals {
         self.ask(question)
     }
 
+    /// Fails as [`Globals::confirm`] would, before there is anything to ask about.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub fn can_confirm(&self, question: &str) -> anyhow::Result<()> {
+        match self.yes || self.has_person() {
+            true => Ok(()),
+            false => self.confirm(question).map(drop),
+        }
+    }
+
     /// Asks whether a key is known; `--yes` does not answer that. Where nobody can be asked, it is
     /// a no.
     ///

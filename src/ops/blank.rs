@@ -17,6 +17,8 @@ pub struct Show {
     pub root: String,
     /// The blank, if there is one.
     pub blank: Option<Blank>,
+    /// The blank before it, which `state blank undo` goes back to.
+    pub previous: Option<Blank>,
     /// What speaks against it; empty: a reset can use it.
     pub problems: Vec<Problem>,
 }
@@ -67,6 +69,7 @@ fn show_on<B: RootBackend>(on: &B) -> anyhow::Result<Show> {
         root: facts.root.clone(),
         problems: problems.collect(),
         blank: facts.blank,
+        previous: facts.previous_blank,
     })
 }
 

@@ -9,6 +9,7 @@ mod entries;
 mod keys;
 mod root;
 mod stores;
+mod updates;
 
 use super::look::{self, StoreSeen};
 use super::watch;
@@ -112,6 +113,8 @@ pub(super) struct Facts {
     /// How many copied files nobody saves.
     pub(super) unwatched: usize,
     pub(super) lock_holder: Option<u32>,
+    /// What upgrades root by itself.
+    pub(super) updater: Option<updates::Updater>,
     /// What archives need keys for; nothing where none are made.
     pub(super) keys: Option<keys::Keys>,
 }
@@ -125,6 +128,7 @@ const CHECKS: &[Check] = &[
     ("boot", boot::check),
     ("clock", boot::clock),
     ("lock", boot::lock),
+    ("updates", updates::check),
     ("stores", stores::check),
     ("space", stores::space),
     ("entries", entries::check),
@@ -189,6 +193,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         record: look::record(cx).map_err(|error| message(&error)),
         unwatched: tree.as_ref().map_or(0, |tree| watch::unwatched(cx, tree)),
         lock_holder: look::lock_holder(cx),
+        updater: updates::look(cx),
         keys: settings.and_then(|settings| keys::look(cx, settings)),
         machine,
         config,

@@ -5,6 +5,7 @@ use super::init::Todo;
 use crate::boot::files::{self, Contents, Link};
 use crate::boot::maker::{File, Maker};
 use crate::boot::unit;
+use crate::boot::upgrade::{self, MANAGERS, Manager};
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -97,6 +98,14 @@ pub fn install(
     let mut units = unit::system(settings.root.as_ref(), tree, &program);
     units.extend(unit::backup(&settings.target, tree, &program));
     let mut contents = files::system(units);
+    let is_there = |manager: &Manager| cx.rooted(manager.sign).exists();
+    contents.offer(upgrade::units(
+        settings.root.as_ref(),
+        MANAGERS.into_iter().find(is_there),
+        tree,
+        &settings.snapshots.keep,
+        &program,
+    ));
     contents.files.extend(maker.files());
     let (rebuild, args) = maker.rebuild();
     let command = format!("{} {}", rebuild.name(), args.join(" "));

@@ -23,6 +23,7 @@ pub mod orphans;
 pub mod provision;
 pub mod prune;
 pub mod recover;
+pub mod renew;
 pub mod reset;
 pub mod restore;
 pub mod roots;

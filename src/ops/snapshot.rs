@@ -123,6 +123,15 @@ pub fn create(
     name: Option<SnapshotName>,
 ) -> anyhow::Result<Create> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
+    create_now(cx, named, name)
+}
+
+/// The same for who holds the lock.
+pub(super) fn create_now(
+    cx: &Context,
+    named: Option<&Path>,
+    name: Option<SnapshotName>,
+) -> anyhow::Result<Create> {
     create_in(cx, with_snapshots(stores(cx, named)?.1)?, name)
 }
 

@@ -5,6 +5,7 @@
 pub mod acl;
 pub mod btrfs;
 pub mod confine;
+pub mod enclosed;
 pub mod lock;
 pub mod loopback;
 pub mod metadata;

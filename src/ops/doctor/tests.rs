@@ -98,6 +98,12 @@ fn each_fault_is_found() {
             &["lock Note: another run of state is changing something (pid 42)"],
         ),
         (
+            |facts| facts.updater = Some(("unattended-upgrades", "apt-daily-upgrade.timer")),
+            &[
+                "updates Warn: unattended-upgrades installs into root: what it upgrades, for security too, is gone after the next boot",
+            ],
+        ),
+        (
             |facts| facts.unwatched = 2,
             &["watch Bad: the changes of 2 copied files are not saved: nobody watches them"],
         ),

@@ -1,0 +1,464 @@
+//! `state blank run` and `state blank undo` on a real btrfs, through the program: a command in a copy
+//! of blank that succeeds, that fails, that is killed; what it finds there, and what it leaves.
+
+use serde_json::Value;
+use state_linux::mount::Guard;
+use state_linux::mountinfo;
+use state_testing::disk::{Disk, subvolume};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A machine that does not run: root with a shell in it, its blank, and a store with an entry of
+/// every method, below a directory.
+struct Machine {
+    // Unmounted in this order, before the directory goes.
+    _mounts: [Guard; 3],
+    dir: tempfile::TempDir,
+    _disk: Disk,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let disk = Disk::new("btrfs", 256);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let top = disk.mount(Some("/"), &at("top"));
+        subvolume(&at("top/root"));
+        subvolume(&at("top/persist"));
+        let root = disk.mount(Some("root"), &at("root"));
+        let store = disk.mount(Some("persist"), &at("root/persist"));
+        let machine = Self {
+            _mounts: [store, root, top],
+            dir,
+            _disk: disk,
+        };
+        for dir in [
+            "dev",
+            "proc",
+            "sys",
+            "run",
+            "tmp",
+            "boot",
+            "usr/sbin",
+            "etc/state",
+            "var/lib/thing",
+        ] {
+            fs::create_dir_all(machine.root(dir)).unwrap();
+        }
+        machine.install("/bin/sh");
+        symlink("sh", machine.root("usr/sbin/init")).unwrap();
+        symlink("usr/sbin", machine.root("sbin")).unwrap();
+        fs::write(machine.root("usr/sbin/invoke-rc.d"), "").unwrap();
+        fs::write(machine.root("etc/resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
+        fs::write(machine.root("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        fs::write(machine.root("etc/id"), "").unwrap();
+        fs::create_dir_all(machine.root("persist/etc")).unwrap();
+        fs::copy(
+            machine.root("etc/passwd"),
+            machine.root("persist/etc/passwd"),
+        )
+        .unwrap();
+        machine.configure("/persist");
+        machine.done(&["blank", "take"]);
+        machine
+    }
+
+    fn configure(&self, store: &str) {
+        let device = self._disk.device().display();
+        let config = format!(
+            "[root]\nbackend = \"btrfs\"\ndevice = \"{device}\"\nsubvolume = \"root\"\n\
+             [persist.\"{store}\"]\n\
+             directories = [\"/var/lib/thing\", {{ path = \"/var/lib/linked\", method = \"symlink\" }}]\n\
+             files = [\"/etc/id\", {{ path = \"/etc/passwd\", method = \"copy\" }}]\n"
+        );
+        fs::write(self.root("etc/state/state.toml"), config).unwrap();
+    }
+
+    /// A program with the libraries it needs.
+    fn install(&self, program: &str) {
+        let needs = Command::new("ldd").arg(program).output().unwrap();
+        let needs = String::from_utf8(needs.stdout).unwrap();
+        let libraries = needs
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        for file in libraries.chain([program]) {
+            let to = self.root(file.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(file, to).unwrap();
+        }
+    }
+
+    fn root(&self, path: &str) -> PathBuf {
+        self.dir.path().join("root").join(path)
+    }
+
+    fn top(&self, path: &str) -> PathBuf {
+        self.dir.path().join("top").join(path)
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.top(path)).unwrap_or_else(|error| format!("{path}: {error}"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+        command
+            .arg("--root")
+            .arg(self.dir.path().join("root"))
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn state(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.state(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn run(&self, script: &str) -> Output {
+        self.state(&["blank", "run", "--", "sh", "-c", script])
+    }
+
+    /// Blank and the previous one, as they are told.
+    fn blanks(&self) -> Value {
+        serde_json::from_str(&self.done(&["blank", "show", "--json"])).unwrap()
+    }
+
+    /// The subvolumes beside root.
+    fn volumes(&self) -> Vec<String> {
+        let names = fs::read_dir(self.top("")).unwrap();
+        let mut names: Vec<String> = names
+            .map(|name| name.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("root"))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_a_command_makes_of_blank_is_the_blank_until_it_is_undone() {
+    let machine = Machine::new();
+    let mounts = mountinfo::read().unwrap();
+    let first = machine.blanks();
+    let ran = machine.run(
+        "set -e
+         echo installed >/usr/new
+         echo data >/var/lib/thing/data
+         echo more >/var/lib/linked/more
+         echo id >/etc/id
+         (read pid <anything) 2>/dev/null || :
+         read self rest </proc/self/stat
+         test $$ = 2 -a -e /proc/1/stat -a -c /dev/null -a -d /sys/class
+         test \"$SYSTEMD_OFFLINE\" = 1
+         { read policy; } </usr/sbin/policy-rc.d
+         test ! -e /run/systemd -a -w /tmp
+         echo 'root:x:0:0::/root:/bin/sh
+thing:x:99:99::/var/lib/thing:/bin/false' >/etc/passwd.new
+         exec 3</etc/passwd.new; while read line <&3; do echo \"$line\"; done >/etc/passwd",
+    );
+    assert_eq!(
+        (code(&ran), stdout(&ran).as_str(), stderr(&ran).as_str()),
+        (
+            0,
+            "root-blank is renewed; the next boot has it\n\
+             /etc/passwd changed with it\n\
+             the blank before it is kept: `state blank undo` goes back to it\n",
+            ""
+        )
+    );
+    let second = machine.blanks();
+    assert_eq!(second["previous"], previous(&first["blank"]));
+    assert_ne!(second["blank"]["identity"], first["blank"]["identity"]);
+    assert_eq!(
+        machine.done(&["blank", "verify"]),
+        "root-blank is blank: a reset can use it\n"
+    );
+    for (path, text) in [
+        ("root-blank/usr/new", "installed\n"),
+        ("persist/var/lib/thing/data", "data\n"),
+        ("persist/var/lib/linked/more", "more\n"),
+        ("persist/etc/id", "id\n"),
+        ("root-blank/etc/resolv.conf", "nameserver 192.0.2.1\n"),
+    ] {
+        assert_eq!(machine.read(path), text, "{path}");
+    }
+    for path in ["persist/etc/passwd", "root-blank/etc/passwd"] {
+        assert!(machine.read(path).contains("thing:x:99"), "{path}");
+    }
+    for path in [
+        "root/usr/new",
+        "root-blank/usr/sbin/policy-rc.d",
+        "root-blank/var/lib/thing/data",
+        "root-blank-previous/usr/new",
+    ] {
+        assert!(!machine.top(path).exists(), "{path}");
+    }
+    assert_eq!(mountinfo::read().unwrap().len(), mounts.len());
+    assert_eq!(
+        machine.volumes(),
+        ["root", "root-blank", "root-blank-previous"]
+    );
+
+    machine.done(&["blank", "undo"]);
+    assert_eq!(
+        machine.blanks()["blank"]["identity"],
+        first["blank"]["identity"]
+    );
+    assert!(!machine.top("root-blank/usr/new").exists());
+    machine.done(&["blank", "undo"]);
+    assert_eq!(machine.blanks(), second);
+}
+
+/// A blank as it is told once it is the previous one.
+fn previous(blank: &Value) -> Value {
+    let mut blank = blank.clone();
+    blank["name"] = "root-blank-previous".into();
+    blank
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_command_that_fails_leaves_blank_as_it_is() {
+    let machine = Machine::new();
+    machine.run("echo one >/usr/one");
+    let before = machine.blanks();
+    for (args, status, told) in [
+        (&["sh", "-c", "echo x >/usr/new; exit 7"][..], 7, "/persist"),
+        (&["sh", "-c", "kill -9 $$"], 137, "/persist"),
+        (&["nothing-of-that-name"], 1, "no such file"),
+    ] {
+        let ran = machine.state(&[&["blank", "run", "--"], args].concat());
+        let said = stdout(&ran) + &stderr(&ran);
+        assert_eq!(
+            (code(&ran), said.contains(told)),
+            (status, true),
+            "{args:?}: {said}"
+        );
+        assert_eq!(machine.blanks(), before, "{args:?}");
+        assert_eq!(machine.volumes().len(), 3, "{args:?}");
+    }
+    // What it wrote into a store is told, and left to people.
+    let ran = machine.run("echo x >/var/lib/thing/data; exit 1");
+    let told = stdout(&ran);
+    assert!(told.contains("/persist changed meanwhile"), "{told}");
+    let name = told
+        .split("rollback ")
+        .nth(1)
+        .unwrap()
+        .split('`')
+        .next()
+        .unwrap();
+    let diff = machine.done(&["snapshot", "diff", name]);
+    assert!(diff.contains("/persist/var/lib/thing/data"), "{diff}");
+    // Of what is copied, nothing is saved.
+    let ran = machine.run("echo 'root:x:0:0:::' >/etc/passwd; exit 1");
+    assert_eq!(code(&ran), 1);
+    assert_eq!(
+        machine.read("persist/etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\n"
+    );
+}
+
+/// Ends with the process that has it, and with those that it has started.
+const FOREVER: &str =
+    "echo x >/usr/new; (exec 3<>/dev/ptmx; read x <&3) & exec 3<>/dev/ptmx; read x <&3";
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many processes run on a root of their own below this machine's.
+fn enclosed(machine: &Machine) -> usize {
+    let inside = machine.root("run/state/blank");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let roots = processes.filter_map(|process| fs::read_link(process.path().join("root")).ok());
+    roots.filter(|root| root.starts_with(&inside)).count()
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_renewal_that_is_killed_leaves_nothing_that_runs_and_is_cleared_away() {
+    let machine = Machine::new();
+    let before = machine.blanks();
+    for (signal, status) in [("KILL", None), ("INT", Some(130)), ("TERM", Some(130))] {
+        let mut command = machine.command(&["blank", "run", "--", "sh", "-c", FOREVER]);
+        let mut child = command.process_group(0).spawn().unwrap();
+        until("the command runs", || {
+            machine.top("root-blank.draft/usr/new").exists() && enclosed(&machine) >= 3
+        });
+        let locked = machine.state(&["blank", "run", "--", "true"]);
+        assert_eq!(code(&locked), 11, "{locked:?}");
+        let sent = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), status, "{signal}");
+        until("nothing runs any more", || enclosed(&machine) == 0);
+        assert_eq!(machine.blanks(), before, "{signal}");
+        assert_eq!(
+            machine.volumes().len(),
+            2 + usize::from(status.is_none()),
+            "{signal}"
+        );
+        // A draft that was left goes when there is time, or now.
+        match signal {
+            "KILL" => drop(machine.done(&["roots", "gc"])),
+            _ => assert_eq!(code(&machine.run("exit 3")), 3),
+        }
+        assert_eq!(machine.volumes(), ["root", "root-blank"], "{signal}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_boot_of_its_own_is_outside_blank_and_goes_with_modules() {
+    let machine = Machine::new();
+    let boot = machine.dir.path().join("boot");
+    fs::create_dir_all(&boot).unwrap();
+    fs::write(
+        machine.root("etc/fstab"),
+        "LABEL=boot /boot ext4 defaults 0 2\n",
+    )
+    .unwrap();
+    let absent = machine.run("true");
+    assert_eq!(
+        (code(&absent), stderr(&absent).as_str()),
+        (
+            4,
+            "error: /boot is not mounted\nhint: mount it: a kernel that is installed goes there\n"
+        )
+    );
+    let mode = [("mode", Some("0755".as_ref()))];
+    let tmpfs = state_linux::mount::tmpfs(&mode, state_linux::mount::Attributes::empty()).unwrap();
+    let _boot = Guard::attach(tmpfs, &machine.root("boot")).unwrap();
+    let install = |version: &str| {
+        format!("mkdir -p /usr/lib/modules/{version}; echo kernel >/boot/vmlinuz-{version}")
+    };
+    machine.install("/bin/mkdir");
+    machine.done(&["--yes", "blank", "take"]);
+    let ran = machine.run(&install("6.1.0-9"));
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    let ran = machine.run(&install("6.1.0-10"));
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    // The one before has no modules for what starts.
+    let undo = machine.state(&["blank", "undo"]);
+    assert_eq!(
+        (code(&undo), stderr(&undo).as_str()),
+        (
+            4,
+            "error: taking the last renewal of blank back: /boot starts 6.1.0-10, and \
+             root-blank-previous has no modules for it\n\
+             hint: it has those for 6.1.0-9: have the boot loader start that, and say so with `--kernel`\n"
+        )
+    );
+    let unknown = machine.state(&["blank", "undo", "--kernel", "5.10"]);
+    assert_eq!(code(&unknown), 2, "{unknown:?}");
+    machine.done(&["blank", "undo", "--kernel", "6.1.0-9"]);
+    machine.done(&["blank", "undo"]);
+    // A kernel without its modules is no renewal; one that a failure left is told.
+    for (script, status) in [
+        ("echo kernel >/boot/vmlinuz-6.1.0-11", 4),
+        ("echo kernel >/boot/vmlinuz-6.1.0-11; exit 5", 5),
+    ] {
+        let before = machine.blanks();
+        let ran = machine.run(script);
+        let told = stdout(&ran) + &stderr(&ran);
+        assert!(told.contains("/boot starts 6.1.0-11"), "{told}");
+        assert_eq!((code(&ran), machine.blanks()), (status, before));
+        fs::remove_file(machine.root("boot/vmlinuz-6.1.0-11")).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_boot_inside_root_follows_blank() {
+    let machine = Machine::new();
+    machine.install("/bin/mkdir");
+    fs::write(machine.root("boot/old"), "old").unwrap();
+    machine.done(&["--yes", "blank", "take"]);
+    fs::write(machine.root("boot/clutter"), "clutter").unwrap();
+    let ran = machine.run("mkdir /boot/grub; echo new >/boot/old; echo menu >/boot/grub/grub.cfg; echo k >/boot/vmlinuz-1");
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    // What starts next is read from the root that is there now.
+    let boot = |at: &Path| {
+        let mut all: Vec<(String, String)> = ["old", "clutter", "vmlinuz-1", "grub/grub.cfg"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), fs::read_to_string(at.join(name)).ok()?)))
+            .collect();
+        all.sort();
+        all
+    };
+    let renewed = [
+        ("grub/grub.cfg", "menu\n"),
+        ("old", "new\n"),
+        ("vmlinuz-1", "k\n"),
+    ];
+    let renewed = renewed.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(boot(&machine.root("boot")), renewed);
+    assert_eq!(boot(&machine.top("root-blank/boot")), renewed);
+    machine.done(&["blank", "undo"]);
+    assert_eq!(
+        boot(&machine.root("boot"))[1..],
+        [("old".to_owned(), "old".to_owned())]
+    );
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_store_without_snapshots_is_refused_unless_that_is_said() {
+    let machine = Machine::new();
+    let plain = Disk::new("ext4", 64);
+    let _plain = plain.mount(None, &machine.root("plain"));
+    machine.configure("/plain");
+    let refused = machine.run("true");
+    assert_eq!(
+        (code(&refused), stderr(&refused).as_str()),
+        (
+            4,
+            "error: the store /plain cannot be snapshotted\n\
+             hint: what the command writes there cannot be taken back: `state backup` first, then \
+             `--no-snapshot`\n"
+        )
+    );
+    let ran = machine.state(&[
+        "blank",
+        "run",
+        "--no-snapshot",
+        "--",
+        "sh",
+        "-c",
+        "echo x >/var/lib/thing/x",
+    ]);
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    assert_eq!(
+        fs::read_to_string(machine.root("plain/var/lib/thing/x")).unwrap(),
+        "x\n"
+    );
+}
