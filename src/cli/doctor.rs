@@ -22,7 +22,11 @@ pub fn run(globals: &Globals, _args: Args) -> anyhow::Result<Exit> {
     globals.judge(&report, report.needs_attention(), human)
 }
 
-fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+/// The findings, worst first.
+///
+/// # Errors
+/// The screen's.
+pub(super) fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     for finding in &report.findings {
         show(finding, out)?;
     }

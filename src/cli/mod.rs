@@ -57,6 +57,7 @@ use std::sync::OnceLock;
 macro_rules! verbs {
     ($($variant:ident => $module:ident,)*) => {
         #[derive(Debug, clap::Subcommand)]
+        #[expect(clippy::large_enum_variant, reason = "there is one of it")]
         enum Verb {
             $($variant($module::Args),)*
         }

@@ -190,6 +190,19 @@ impl Globals {
         unless_closed(human(report, &mut screen).and_then(|()| screen.flush()))
     }
 
+    /// Shows what a question is about, where questions are asked.
+    ///
+    /// # Errors
+    /// Standard error cannot be written.
+    pub(super) fn explain(
+        &self,
+        human: impl FnOnce(&mut Screen<'_>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut screen = Screen::new(BufWriter::new(self.stderr()), Utc::now());
+        screen.width = terminal_width();
+        unless_closed(human(&mut screen).and_then(|()| screen.flush()))
+    }
+
     /// Writes bytes as they are: completions, man pages, `-0` lists.
     ///
     /// # Errors

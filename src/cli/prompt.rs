@@ -59,7 +59,7 @@ impl Globals {
     }
 
     /// Whether somebody can be asked.
-    fn has_person(&self) -> bool {
+    pub(super) fn has_person(&self) -> bool {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 

@@ -3,9 +3,10 @@
 use super::exit::one_line;
 use super::output::{FAINT, GOOD, HEADER, WARN};
 use super::size::size;
-use super::{Exit, Globals, Screen, steps};
+use super::{Exit, Globals, Screen};
 use crate::ask::Ask as _;
 use crate::failure::Failure;
+use crate::ops::init::Todo;
 use crate::ops::provision::{self, Backend, Filesystem, Options, Passphrase, Report, Wanted};
 use crate::paths::Shown;
 use anyhow::Context as _;
@@ -57,9 +58,9 @@ pub struct Disk {
     /// A further volume that no reset touches, as in `--volume /home`; may be given several times.
     #[arg(long, value_name = "PATH")]
     volume: Vec<PathBuf>,
-    /// The name of the pool that is made on the device.
-    #[arg(long, value_name = "NAME", default_value = "rpool")]
-    pool: String,
+    /// The name of the pool that is made on the device; by default rpool.
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
     /// Encrypt the device with LUKS; NAME is what it is called below /dev/mapper.
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "crypted")]
     encrypt: Option<String>,
@@ -128,7 +129,7 @@ impl Disk {
                 takes_blank: is_nixos,
                 pool: match is_pool {
                     true => on.to_string_lossy().into_owned(),
-                    false => self.pool.clone(),
+                    false => self.pool.clone().unwrap_or_else(|| "rpool".into()),
                 },
             },
             on,
@@ -184,7 +185,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     if !globals.json {
         globals.show(&plan, human)?;
     }
-    if !globals.confirm(&question(&plan))? {
+    if !globals.confirm(&format!("Lay out {} like this?", Shown(&plan.on)))? {
         return Err(Failure::refused("not confirmed: everything stays as it is").into());
     }
     options.passphrase = args.disk.passphrase(globals)?;
@@ -194,16 +195,11 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What a person is asked.
-pub(super) fn question(plan: &Report) -> String {
-    format!("Lay out {} like this?", Shown(&plan.on))
-}
-
-/// The plan, or what came of it.
+/// What is done to the disk, or was.
 ///
 /// # Errors
 /// The screen's.
-pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+pub(super) fn steps(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let (on, into) = (Shown(&report.on), Shown(&report.into));
     let bytes = report
         .bytes
@@ -218,14 +214,52 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         true => writeln!(out, "{GOOD}Laid out{GOOD:#} {on}{bytes}, mounted at {into}")?,
         false => writeln!(out, "{HEADER}To lay out {on}{bytes}{HEADER:#}")?,
     }
-    steps::print(&report.plan, out)?;
-    if report.executed {
-        writeln!(out, "\n{HEADER}Left to do{HEADER:#}")?;
-        for todo in &report.todo {
-            writeln!(out, "  {WARN}*{WARN:#} {}", one_line(&todo.fact))?;
-            writeln!(out, "    {}", one_line(&todo.cure))?;
-        }
+    super::steps::print(&report.plan, out)
+}
+
+/// What is left to a person.
+///
+/// # Errors
+/// The screen's.
+pub(super) fn todo(todo: &[Todo], out: &mut Screen<'_>) -> io::Result<()> {
+    writeln!(out, "\n{HEADER}Left to do{HEADER:#}")?;
+    for todo in todo {
+        writeln!(out, "  {WARN}*{WARN:#} {}", one_line(&todo.fact))?;
+        writeln!(out, "    {}", one_line(&todo.cure))?;
+    }
+    Ok(())
+}
+
+/// The lines that a system needs in its files.
+///
+/// # Errors
+/// The screen's.
+pub(super) fn lines(
+    fstab: &[String],
+    crypttab: Option<&str>,
+    out: &mut Screen<'_>,
+) -> io::Result<()> {
+    writeln!(out, "\n{HEADER}Lines for /etc/fstab{HEADER:#}")?;
+    for line in fstab {
+        writeln!(out, "  {line}")?;
+    }
+    match crypttab {
+        Some(line) => writeln!(out, "\n{HEADER}Line for /etc/crypttab{HEADER:#}\n  {line}"),
+        None => Ok(()),
+    }
+}
+
+/// The plan, or what came of it.
+///
+/// # Errors
+/// The screen's.
+pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
+    steps(report, out)?;
+    if report.plan.is_empty() {
         return Ok(());
+    }
+    if report.executed {
+        return todo(&report.todo, out);
     }
     writeln!(
         out,
@@ -235,21 +269,13 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     for line in report.configuration.lines() {
         writeln!(out, "{}", format!("  {line}").trim_end())?;
     }
-    writeln!(out, "\n{HEADER}Lines for /etc/fstab{HEADER:#}")?;
-    for line in &report.fstab {
-        writeln!(out, "  {line}")?;
-    }
-    if let Some(line) = &report.crypttab {
-        writeln!(out, "\n{HEADER}Line for /etc/crypttab{HEADER:#}\n  {line}")?;
-    }
-    Ok(())
+    lines(&report.fstab, report.crypttab.as_deref(), out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::act::Act;
-    use crate::ops::init::Todo;
     use state_api::Outcome;
 
     fn report() -> Report {

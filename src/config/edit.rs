@@ -1,6 +1,10 @@
 //! Editing the lists of entries in a configuration's text: everything else of it stays as it is,
 //! comments and order too. Pure.
 
+mod root;
+
+pub use root::{root_table, set_root};
+
 use super::Error;
 use crate::paths;
 use crate::persist::EntryKind;

@@ -52,7 +52,7 @@ pub struct Newest {
 /// # Errors
 /// No target can be reached.
 pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
-    let settings = settings(cx, which.from.as_deref())?;
+    let settings = settings(cx, which)?;
     let trust = Trust::of(cx, &settings, which)?;
     let mut report = Report {
         machines: Vec::new(),

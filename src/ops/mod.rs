@@ -22,6 +22,7 @@ pub mod mount;
 pub mod orphans;
 pub mod provision;
 pub mod prune;
+pub mod rebuild;
 pub mod recover;
 pub mod renew;
 pub mod reset;

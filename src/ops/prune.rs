@@ -49,7 +49,7 @@ impl Report {
 /// No target has a rule, or none can be looked at.
 pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
     let from = which.from.as_deref();
-    let settings = settings(cx, from)?;
+    let settings = settings(cx, which)?;
     let machine = machine_of(cx, &settings, which)?;
     let has_rule = |name: &String| {
         let target = settings.target.get(name);

@@ -38,8 +38,36 @@ pub struct Args {
     /// hardware, the one in your configuration's repository.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "trust_key")]
     trusted_signers: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// What a target is reached with that is named by its URL; one of the configuration has it in its
+/// table.
+#[derive(Debug, clap::Args)]
+pub struct Access {
+    /// A file with `aws_access_key_id` and `aws_secret_access_key`, for a target that is named by
+    /// its URL; by default the environment has them.
+    #[arg(long, global = true, value_name = "FILE")]
+    credentials: Option<PathBuf>,
+    /// The private key for an ssh server, in the same case; by default those that `ssh` uses.
+    #[arg(long, global = true, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
+    /// The file with the ssh server's host key, in the same case.
+    #[arg(long, global = true, value_name = "FILE")]
+    known_hosts: Option<PathBuf>,
+}
+
+impl From<Access> for archives::Access {
+    fn from(access: Access) -> Self {
+        Self {
+            credentials: access.credentials,
+            key: access.ssh_key,
+            known_hosts: access.known_hosts,
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -105,6 +133,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         trust_key: args.trust_key,
         trusted_signers: args.trusted_signers,
         keyring: globals.keyring(args.identity),
+        access: args.access.into(),
     };
     match args.verb {
         Verb::List { machines: true } => {

@@ -22,7 +22,7 @@ pub struct List {
 /// # Errors
 /// No target can be reached.
 pub fn list(cx: &Context, which: &Which) -> anyhow::Result<List> {
-    let settings = settings(cx, which.from.as_deref())?;
+    let settings = settings(cx, which)?;
     let mut list = List {
         archives: Vec::new(),
         odd: Vec::new(),

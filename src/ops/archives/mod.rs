@@ -38,6 +38,19 @@ pub struct Which {
     pub trusted_signers: Option<PathBuf>,
     /// What opens encrypted archives.
     pub keyring: Keyring,
+    /// What a target that is named by its URL is reached with.
+    pub access: Access,
+}
+
+/// What a target is reached with, as in its table of the settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A file with the credentials of an object store.
+    pub credentials: Option<PathBuf>,
+    /// The private key for an ssh server.
+    pub key: Option<PathBuf>,
+    /// The file with the ssh server's host key.
+    pub known_hosts: Option<PathBuf>,
 }
 
 /// An archive as its label describes it.
@@ -176,12 +189,35 @@ pub(super) fn at_each(
 
 /// The settings; none are needed where the target is a URL, as on a machine that is not there
 /// yet.
-pub(crate) fn settings(cx: &Context, from: Option<&str>) -> anyhow::Result<Settings> {
-    let is_url = from.is_some_and(|from| from.contains("://"));
-    match config::load(cx) {
-        Err(_) if is_url && cx.config_file.is_none() => Ok(Settings::default()),
-        settings => settings,
+pub(crate) fn settings(cx: &Context, which: &Which) -> anyhow::Result<Settings> {
+    let url = which.from.as_ref().filter(|from| from.contains("://"));
+    let mut settings = match config::load(cx) {
+        Err(_) if url.is_some() && cx.config_file.is_none() => Settings::default(),
+        settings => settings?,
+    };
+    if which.access != Access::default() {
+        let url = url.ok_or_else(|| {
+            Failure::usage("what a target is reached with is named beside its URL only")
+                .hint("--from URL; a target of the configuration has it in its table")
+        })?;
+        let access = which.access.clone();
+        let target = crate::settings::Target {
+            url: url.clone(),
+            credentials: access.credentials,
+            key: access.key,
+            known_hosts: access.known_hosts,
+            bandwidth: None,
+            keep: crate::settings::Keep::default(),
+        };
+        settings.target.insert(url.clone(), target);
     }
+    Ok(settings)
+}
+
+/// Whether no configuration says which machine this is, as on a live medium.
+pub fn is_nobody(cx: &Context, which: &Which) -> bool {
+    let is_url = which.from.as_ref().is_some_and(|from| from.contains("://"));
+    is_url && which.machine.is_none() && cx.config_file.is_none() && config::load(cx).is_err()
 }
 
 /// The machine's name in archives.

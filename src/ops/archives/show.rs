@@ -25,7 +25,7 @@ pub struct Show {
 /// # Errors
 /// There is none of that name, or it is damaged.
 pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
-    let settings = settings(cx, which.from.as_deref())?;
+    let settings = settings(cx, which)?;
     let found = find(cx, &settings, which, id)?;
     let signature = found.signature(cx, &settings, which)?;
     signature.check(found.label.id.as_str())?;

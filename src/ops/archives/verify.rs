@@ -59,7 +59,7 @@ pub fn verify(
     all: bool,
     progress: &dyn Progress,
 ) -> anyhow::Result<Verified> {
-    let settings = settings(cx, which.from.as_deref())?;
+    let settings = settings(cx, which)?;
     let machine = machine_of(cx, &settings, which)?;
     let trust = Trust::of(cx, &settings, which)?;
     let keys = which.keyring.with(cx, &settings);

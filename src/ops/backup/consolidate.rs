@@ -52,7 +52,7 @@ pub fn consolidate(
     id: &str,
     progress: &dyn Progress,
 ) -> anyhow::Result<Consolidated> {
-    let settings = archives::settings(cx, which.from.as_deref())?;
+    let settings = archives::settings(cx, which)?;
     let found = archives::find(cx, &settings, which, id)?;
     let signature = found.signature(cx, &settings, which)?;
     signature.check(found.label.id.as_str())?;

@@ -49,10 +49,13 @@ impl Asked<'_> {
             .volumes
             .iter()
             .find(|volume| volume.at == self.layout.store);
+        let is_there = |file: &PathBuf| fs::symlink_metadata(file).is_ok();
         if store.is_some_and(|store| seen.mounted.contains(&store.place)) {
+            // With a configuration in it the store is beyond its beginnings: it was restored.
+            let is_begun = files.first().is_some_and(|(first, _)| !is_there(first));
             let names = files.iter().map(|(file, _)| file);
             seen.written = names
-                .filter(|file| fs::symlink_metadata(file).is_ok())
+                .filter(|file| !is_begun || is_there(file))
                 .cloned()
                 .collect();
         }

@@ -3,12 +3,16 @@
 //! Nothing that is there is touched before everything that was asked for has been staged and
 //! compared with the manifest. What was there is kept.
 
+mod drift;
+mod foresee;
 mod marker;
 mod owners;
 mod path;
+mod place;
 mod report;
 mod undo;
 
+pub use foresee::foresee;
 pub(in crate::ops) use path::refuse_if_used;
 pub use report::{Kept, Lost, Report, Restored};
 pub use undo::{Undone, undo};
@@ -78,8 +82,7 @@ struct Task {
 /// There is no such archive, it is damaged or unsigned, there is no room, or what is there is in
 /// use. Nothing was changed.
 pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
-    let from = options.which.from.as_deref();
-    let settings = archives::settings(cx, from)?;
+    let settings = archives::settings(cx, &options.which)?;
     let id = options.archive.as_deref().unwrap_or("latest");
     let found = archives::find(cx, &settings, &options.which, id)?;
     let signature = found.signature(cx, &settings, &options.which)?;
@@ -105,7 +108,16 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
     let owners = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
-    report.compare_config(cx, &settings, &archive);
+    report.machine_root = match tasks.first() {
+        Some(task) => place::machine_root(options, &task.name)?,
+        None => None,
+    };
+    let is_new = report.machine_root.is_some();
+    let drift = drift::notes(cx, &settings, archive.machine(), is_new);
+    report.notes.extend(drift);
+    report
+        .notes
+        .extend(drift::smaller(archive.machine(), &tasks));
     report.notes.extend(used.notes(archive.machine(), &owners));
     if cx.dry_run {
         return Ok(report);
@@ -151,19 +163,7 @@ fn tasks(
         if !wanted(&name) {
             continue;
         }
-        let into = match &options.into {
-            Some(into) => into.clone(),
-            None if settings.persist.contains_key(&name) => cx.rooted(&name),
-            None => {
-                let shown = name.display();
-                return Err(
-                    Failure::refused(format!("no store {shown} is declared here"))
-                        .hint("say where it goes: --into DIR")
-                        .into(),
-                );
-            }
-        };
-        let into = std::path::absolute(&into).context("resolving the directory")?;
+        let into = place::of(cx, options, settings, &name)?;
         let engine = engine::store(&into)
             .with_context(|| format!("looking at the store {}", into.display()))?;
         tasks.push(Task {
@@ -175,7 +175,9 @@ fn tasks(
             bytes: 0,
         });
     }
-    if tasks.len() > 1 && options.into.is_some() {
+    if let ([first, second, ..], Some(_)) = (&tasks[..], &options.into)
+        && first.into == second.into
+    {
         let names: Vec<_> = tasks
             .iter()
             .map(|task| task.name.display().to_string())

@@ -1,6 +1,6 @@
 //! Whose restored files become, and what there is to say of it.
 
-use super::Options;
+use super::{Options, place};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Record};
 use crate::archive::owners::Owners;
@@ -9,6 +9,8 @@ use crate::persist;
 use crate::settings::Settings;
 use anyhow::Context as _;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// The owners of what is to be restored.
@@ -37,11 +39,21 @@ impl Used {
         settings: &Settings,
         machine: &Machine,
     ) -> anyhow::Result<Owners> {
-        let is_elsewhere = options.into.is_some() && cx.root_dir == Path::new("/");
-        if self.has_table || is_elsewhere {
+        if self.has_table {
             return Ok(Owners::default());
         }
-        let here = persist::users(&cx.root_dir, settings).context("reading the user table")?;
+        let stores = &machine.stores;
+        let first = stores.first().map(|store| OsStr::from_bytes(&store.path.0));
+        let root = match first.map(|store| place::machine_root(options, Path::new(store))) {
+            Some(root) => root?,
+            None => None,
+        };
+        let root = match (root, &options.into) {
+            (Some(root), _) => root,
+            (None, Some(_)) if cx.root_dir == Path::new("/") => return Ok(Owners::default()),
+            (None, _) => cx.root_dir.clone(),
+        };
+        let here = persist::users(&root, settings).context("reading the user table")?;
         Ok(Owners::by_name(machine, &here))
     }
 

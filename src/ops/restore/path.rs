@@ -3,7 +3,7 @@
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
 use super::undo::{BEFORE, Replaced};
-use super::{Options, room, staged};
+use super::{Options, place, room, staged};
 use crate::archive::Error;
 use crate::archive::extract::Job;
 use crate::archive::manifest::What;
@@ -67,24 +67,14 @@ pub(super) fn run(
         what: format!("{} in the archive {}", path.display(), archive.label().id),
     })?;
     let name = PathBuf::from(OsStr::from_bytes(&archive.machine().stores[store].path.0));
-    let into = match &options.into {
-        Some(into) => std::path::absolute(into).context("resolving the directory")?,
-        None if settings.persist.contains_key(&name) => cx.rooted(&name),
-        None => {
-            return Err(
-                Failure::refused(format!("no store {} is declared here", name.display()))
-                    .hint("say where it goes: --into DIR")
-                    .into(),
-            );
-        }
-    };
-    let place = into.join(path.strip_prefix("/").unwrap_or(&path));
+    let into = place::of(cx, options, settings, &name)?;
+    let at = into.join(path.strip_prefix("/").unwrap_or(&path));
     let owners = used.owners(cx, options, settings, archive.machine())?;
     let mut report = Report::of(target, archive, signature);
     report.notes = used.notes(archive.machine(), &owners);
     report.stores.push(Restored {
         store: name,
-        into: place.clone(),
+        into: at.clone(),
         entries,
         bytes,
         is_resumed: false,
@@ -97,8 +87,8 @@ pub(super) fn run(
         return Ok(report);
     }
     let _lock = cx.lock()?;
-    refuse_if_used(&place)?;
-    let doing = || format!("restoring {}", place.display());
+    refuse_if_used(&at)?;
+    let doing = || format!("restoring {}", at.display());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::open(&into, flags, Mode::empty())
         .map_err(|e| state_api::Error::os(format!("opening {}", into.display()), e))?;
@@ -134,7 +124,7 @@ pub(super) fn run(
             // It is still a stage, for the next run to clear away.
             renameat_with(&reserved, &kept, &reserved, STAGE, RenameFlags::NOREPLACE)
                 .map_err(|e| state_api::Error::os(format!("giving up {kept}"), e))?;
-            let doing = format!("putting {} in place", place.display());
+            let doing = format!("putting {} in place", at.display());
             return Err(state_api::Error::os(doing, errno).into());
         }
     };

@@ -2,11 +2,10 @@
 
 use super::Task;
 use crate::archive::extract::Loss;
+use crate::archive::machine::Machine;
 use crate::archive::manifest::Bytes;
 use crate::archive::read::Archive;
-use crate::context::Context;
 use crate::ops::seal::Signature;
-use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use state_linux::confine::Confinement;
@@ -35,6 +34,12 @@ pub struct Report {
     pub commit: Option<String>,
     /// What else there is to say.
     pub notes: Vec<String>,
+    /// The directory that a new machine is mounted at, if it is restored into such.
+    #[serde(skip)]
+    pub machine_root: Option<PathBuf>,
+    /// What the archive says of its machine.
+    #[serde(skip)]
+    pub archived: Option<Box<Machine>>,
 }
 
 /// A store that was restored.
@@ -114,6 +119,8 @@ impl Report {
             stores: Vec::new(),
             commit: label.commit.clone(),
             notes: Vec::new(),
+            machine_root: None,
+            archived: Some(Box::new(archive.machine().clone())),
         }
     }
 
@@ -138,35 +145,6 @@ impl Report {
             })
             .collect();
         report
-    }
-
-    /// Says so if the machine's configuration here is another one than the archive's.
-    pub(super) fn compare_config(
-        &mut self,
-        cx: &Context,
-        settings: &Settings,
-        archive: &Archive<'_>,
-    ) {
-        let (Some(theirs), Some(repo)) = (&archive.machine().config, &settings.config) else {
-            return;
-        };
-        if theirs.is_dirty {
-            self.notes
-                .push("its configuration differed from the commit it names".into());
-        }
-        let here = crate::ops::backup::commit(&cx.rooted(&repo.repo), &repo.repo);
-        match here {
-            Ok(here) if here.commit == theirs.commit => {}
-            Ok(here) => self.notes.push(format!(
-                "it belongs to the configuration {}; checked out is {}",
-                &theirs.commit[..12.min(theirs.commit.len())],
-                &here.commit[..12.min(here.commit.len())],
-            )),
-            Err(error) => self.notes.push(format!(
-                "it belongs to the configuration {}; what is checked out here is not known: {error}",
-                &theirs.commit[..12.min(theirs.commit.len())],
-            )),
-        }
     }
 
     /// Whether something was lost on the way.

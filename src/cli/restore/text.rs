@@ -1,135 +1,14 @@
-//! `state restore`
+//! What was restored, as people read it.
 
-use super::exit::one_line;
-use super::output::{BAD, FAINT, GOOD, WARN};
-use super::size::{entries, moment, size};
-use super::{Exit, Globals, Screen, exit};
-use crate::failure::Failure;
-use crate::ops::archives::Which;
-use crate::ops::restore::{self, Kept, Options, Report, Restored};
+use crate::cli::Screen;
+use crate::cli::backup::{path, short};
+use crate::cli::exit::one_line;
+use crate::cli::output::{BAD, FAINT, GOOD, WARN};
+use crate::cli::size::{entries, moment, size};
+use crate::ops::restore::{Kept, Report, Restored};
 use crate::ops::seal::Signature;
 use state_linux::confine::Confinement;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
-
-/// Restore an archive, or one path out of it: staged, verified, then swapped in
-///
-/// What is there is kept: `state undo` puts it back. An interrupted restore changes nothing and
-/// goes on where it was when it is run again.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Only this path of the machine.
-    path: Option<PathBuf>,
-    /// The target, by name or URL; by default all that are configured.
-    #[arg(long, value_name = "TARGET")]
-    from: Option<String>,
-    /// The machine whose archive it is; by default this one.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
-    /// The archive's id; by default the newest complete one.
-    #[arg(long, value_name = "ID")]
-    archive: Option<String>,
-    /// Restore into the store at this directory instead of where it was.
-    #[arg(long, value_name = "DIR")]
-    into: Option<PathBuf>,
-    /// Only this one of the archive's stores, by the directory it was mounted at.
-    #[arg(long, value_name = "PATH", conflicts_with = "path")]
-    store: Option<PathBuf>,
-    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
-    #[arg(long, value_name = "FINGERPRINT")]
-    trust_key: Option<String>,
-    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
-    /// hardware, the one in your configuration's repository.
-    #[arg(long, value_name = "FILE", conflicts_with = "trust_key")]
-    trusted_signers: Option<PathBuf>,
-    /// A file with the age key that opens the archive, if it is encrypted; may be given several
-    /// times.
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
-    /// Restore although nobody vouches for who made the archive.
-    #[arg(long)]
-    allow_unsigned: bool,
-    /// Give up the tree that an earlier restore replaced and that is still kept.
-    #[arg(long)]
-    forget_replaced: bool,
-    /// Show what would be restored and change nothing.
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// Runs the verb.
-///
-/// # Errors
-/// Those of [`restore`], or it was not confirmed.
-pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
-    let mut options = Options {
-        path: args.path,
-        which: Which {
-            from: args.from,
-            machine: args.machine,
-            trust_key: args.trust_key,
-            trusted_signers: args.trusted_signers,
-            keyring: globals.keyring(args.identity),
-        },
-        archive: args.archive,
-        into: args.into,
-        store: args.store,
-        allow_unsigned: args.allow_unsigned,
-        forget_replaced: args.forget_replaced,
-    };
-    if !args.dry_run {
-        let plan = restore::run(
-            &globals.context(true)?,
-            &options,
-            globals.progress().as_ref(),
-        )?;
-        match &plan.signature {
-            Signature::Unknown { key } if !options.allow_unsigned => {
-                let question = format!(
-                    "The archive {} is signed by {key}. Compare it with your recovery sheet, or \
-                     with what `ssh-keygen -lf` prints of the key you know. Is that the key of {}?",
-                    plan.id, plan.machine
-                );
-                if !globals.vouch(&question)? {
-                    return plan.signature.demand(&plan.id, false).map(|()| Exit::Done);
-                }
-                options.which.trust_key = Some(key.clone());
-            }
-            signature => signature.demand(&plan.id, options.allow_unsigned)?,
-        }
-        let into: Vec<_> = plan
-            .stores
-            .iter()
-            .map(|s| s.into.display().to_string())
-            .collect();
-        let question = format!(
-            "Restore {} of {}, made {}, into {}? What is there is kept.",
-            plan.id,
-            plan.machine,
-            moment(plan.time),
-            into.join(" and ")
-        );
-        if !globals.confirm(&question)? {
-            return Err(Failure::refused("not confirmed: everything stays as it is").into());
-        }
-        options.archive = Some(plan.id); // the one that was shown, even if a newer one came
-    }
-    let cx = globals.context(args.dry_run)?;
-    let report = restore::run(&cx, &options, globals.progress().as_ref())?;
-    globals.show(&report, human)?;
-    if args.dry_run {
-        let demanded = report.signature.demand(&report.id, options.allow_unsigned);
-        return match demanded {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) if globals.json => Ok(exit::exit_of(&error)), // one object is printed
-            Err(error) => Err(error),
-        };
-    }
-    Ok(match report.is_partial() {
-        true => Exit::Partial,
-        false => Exit::Done,
-    })
-}
 
 /// The report as people read it.
 ///
@@ -160,7 +39,7 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         }
     }
     if let Some(commit) = &report.commit {
-        writeln!(out, "config   commit {}", super::backup::short(commit))?;
+        writeln!(out, "config   commit {}", short(commit))?;
     }
     for store in &report.stores {
         restored(store, report.executed, out)?;
@@ -212,7 +91,7 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
         MOST
     };
     for lost in store.losses.iter().take(shown) {
-        let path = super::backup::path(&lost.path.0);
+        let path = path(&lost.path.0);
         writeln!(
             out,
             "         {BAD}lost{BAD:#}: {path}: {}",
@@ -257,6 +136,8 @@ mod tests {
             }],
             commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
             notes: vec!["its configuration differed from the commit it names".into()],
+            machine_root: None,
+            archived: None,
         }
     }
 

@@ -1,0 +1,335 @@
+//! `state restore`
+
+mod choose;
+mod rebuilt;
+mod text;
+
+pub use text::human;
+
+use super::archives::Access;
+use super::output::HEADER;
+use super::size::moment;
+use super::{Exit, Globals, Screen, exit, provision as laid_out};
+use crate::failure::Failure;
+use crate::ops::archives::{Which, is_nobody};
+use crate::ops::provision;
+use crate::ops::rebuild::{self, Rebuilt};
+use crate::ops::restore::{self, Options, Report};
+use crate::ops::seal::Signature;
+use serde::Serialize;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Restore an archive, or one path out of it: staged, verified, then swapped in
+///
+/// What is there is kept: `state undo` puts it back. An interrupted restore changes nothing and
+/// goes on where it was when it is run again.
+///
+/// On fresh hardware, from any live medium: `state restore --from URL --provision DEVICE --backend
+/// ENGINE`. It shows the machines and archives at the target, lays out the disk, restores the
+/// stores, fits `[root]` to the new disk, checks out the configuration, tells the system's install
+/// command, and looks at the result as `state doctor` does.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this path of the machine.
+    path: Option<PathBuf>,
+    /// The target, by name or URL; by default all that are configured.
+    #[arg(long, value_name = "TARGET")]
+    from: Option<String>,
+    /// The machine whose archive it is; by default this one.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// The archive's id; by default the newest complete one.
+    #[arg(long, value_name = "ID")]
+    archive: Option<String>,
+    /// Restore into the store at this directory instead of where it was.
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Only this one of the archive's stores, by the directory it was mounted at.
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    store: Option<PathBuf>,
+    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
+    #[arg(long, value_name = "FINGERPRINT")]
+    trust_key: Option<String>,
+    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
+    /// hardware, the one in your configuration's repository.
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_key")]
+    trusted_signers: Option<PathBuf>,
+    /// A file with the age key that opens the archive, if it is encrypted; may be given several
+    /// times.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Restore although nobody vouches for who made the archive.
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Give up the tree that an earlier restore replaced and that is still kept.
+    #[arg(long)]
+    forget_replaced: bool,
+    /// Lay out this disk first, or in this pool, and restore a whole machine onto it; --into is the
+    /// directory that it is mounted at then, by default /mnt.
+    #[arg(long, value_name = "DEVICE|POOL", requires = "backend", conflicts_with_all = ["path", "store"])]
+    provision: Option<PathBuf>,
+    #[command(flatten)]
+    disk: Option<laid_out::Disk>,
+    /// Clone the machine's configuration from here, at the commit that belongs to the archive,
+    /// instead of from the remote that was recorded.
+    #[arg(long, value_name = "URL")]
+    config_from: Option<String>,
+    /// Run the system's own install command at the end, instead of telling it.
+    #[arg(long)]
+    run_install: bool,
+    #[command(flatten)]
+    access: Access,
+    /// Show what would be restored and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Everything that one run did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    restore: Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provision: Option<provision::Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt: Option<Rebuilt>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Those of [`restore`], or it was not confirmed.
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
+    let mut options = Options {
+        path: args.path,
+        which: Which {
+            from: args.from,
+            machine: args.machine,
+            trust_key: args.trust_key,
+            trusted_signers: args.trusted_signers,
+            keyring: globals.keyring(args.identity),
+            access: args.access.into(),
+        },
+        archive: args.archive,
+        into: args.into,
+        store: args.store,
+        allow_unsigned: args.allow_unsigned,
+        forget_replaced: args.forget_replaced,
+    };
+    let look = globals.context(true)?;
+    if is_nobody(&look, &options.which) {
+        choose::which(globals, &look, &mut options)?;
+    }
+    let rest = Rest {
+        config_from: args.config_from,
+        run_install: args.run_install,
+    };
+    match (args.provision, args.disk) {
+        (Some(on), Some(disk)) => onto_disk(globals, options, &on, &disk, &rest, args.dry_run),
+        (None, Some(_)) => Err(Failure::usage("a disk is described, and none is named")
+            .hint("--provision DEVICE names it")
+            .into()),
+        (_, None) => into_place(globals, options, &rest, args.dry_run),
+    }
+}
+
+/// What is to be done when the stores are back.
+struct Rest {
+    config_from: Option<String>,
+    run_install: bool,
+}
+
+impl Rest {
+    fn run(
+        &self,
+        globals: &Globals,
+        restored: &Report,
+        laid_out: Option<&provision::Report>,
+    ) -> anyhow::Result<Option<Rebuilt>> {
+        let (Some(into), Some(archived)) = (&restored.machine_root, &restored.archived) else {
+            return Ok(None);
+        };
+        let options = rebuild::Options {
+            into,
+            archived,
+            laid_out,
+            config_from: self.config_from.as_deref(),
+            run_install: self.run_install,
+        };
+        rebuild::run(&globals.context(false)?, &options).map(Some)
+    }
+}
+
+/// Has somebody vouch for the archive, if nothing here does.
+fn vouched(globals: &Globals, options: &mut Options, plan: &Report) -> anyhow::Result<()> {
+    match &plan.signature {
+        Signature::Unknown { key } if !options.allow_unsigned => {
+            let question = format!(
+                "The archive {} is signed by {key}. Compare it with your recovery sheet, or \
+                 with what `ssh-keygen -lf` prints of the key you know. Is that the key of {}?",
+                plan.id, plan.machine
+            );
+            if !globals.vouch(&question)? {
+                return plan.signature.demand(&plan.id, false);
+            }
+            options.which.trust_key = Some(key.clone());
+            Ok(())
+        }
+        signature => signature.demand(&plan.id, options.allow_unsigned),
+    }
+}
+
+fn not_confirmed() -> anyhow::Error {
+    Failure::refused("not confirmed: everything stays as it is").into()
+}
+
+/// What a dry run ends with: it shows all, also what would be refused.
+fn demanded(globals: &Globals, options: &Options, plan: &Report) -> anyhow::Result<Exit> {
+    match plan.signature.demand(&plan.id, options.allow_unsigned) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) if globals.json => Ok(exit::exit_of(&error)), // one object is printed
+        Err(error) => Err(error),
+    }
+}
+
+fn ended(whole: &Whole) -> Exit {
+    let is_partial = whole.rebuilt.as_ref().is_some_and(Rebuilt::is_partial);
+    match whole.restore.is_partial() || is_partial {
+        true => Exit::Partial,
+        false => Exit::Done,
+    }
+}
+
+/// Into stores that are there.
+fn into_place(
+    globals: &Globals,
+    mut options: Options,
+    rest: &Rest,
+    dry_run: bool,
+) -> anyhow::Result<Exit> {
+    if !dry_run {
+        let plan = restore::run(
+            &globals.context(true)?,
+            &options,
+            globals.progress().as_ref(),
+        )?;
+        vouched(globals, &mut options, &plan)?;
+        let into: Vec<_> = plan
+            .stores
+            .iter()
+            .map(|s| s.into.display().to_string())
+            .collect();
+        let question = format!(
+            "Restore {} of {}, made {}, into {}? What is there is kept.",
+            plan.id,
+            plan.machine,
+            moment(plan.time),
+            into.join(" and ")
+        );
+        if !globals.confirm(&question)? {
+            return Err(not_confirmed());
+        }
+        options.archive = Some(plan.id); // the one that was shown, even if a newer one came
+    }
+    let cx = globals.context(dry_run)?;
+    let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
+    if dry_run {
+        globals.show(&restore, human)?;
+        return demanded(globals, &options, &restore);
+    }
+    let mut whole = Whole {
+        restore,
+        provision: None,
+        rebuilt: None,
+    };
+    if options.path.is_none() {
+        whole.rebuilt = rest.run(globals, &whole.restore, None)?;
+    }
+    globals.show(&whole, human_whole)?;
+    Ok(ended(&whole))
+}
+
+/// Onto a disk that is laid out first.
+fn onto_disk(
+    globals: &Globals,
+    mut options: Options,
+    on: &Path,
+    disk: &laid_out::Disk,
+    rest: &Rest,
+    dry_run: bool,
+) -> anyhow::Result<Exit> {
+    let into = options.into.clone().unwrap_or_else(|| "/mnt".into());
+    let into = std::path::absolute(into)?;
+    options.into = Some(into.clone());
+    let look = globals.context(true)?;
+    let restore = restore::foresee(&look, &options)?;
+    if !dry_run {
+        vouched(globals, &mut options, &restore)?;
+    }
+    let is_nixos = restore
+        .archived
+        .as_ref()
+        .is_some_and(|archived| archived.nixos.is_some());
+    let stores = restore
+        .stores
+        .iter()
+        .map(|store| store.store.clone())
+        .collect();
+    let mut wanted = disk.options(on, stores, &into, is_nixos);
+    wanted.name = Some(restore.machine.clone());
+    let plan = provision::run(&look, &wanted)?;
+    if let Some(bytes) = plan.bytes {
+        restore.demand_room(on, bytes)?;
+    }
+    let mut whole = Whole {
+        restore,
+        provision: Some(plan),
+        rebuilt: None,
+    };
+    if dry_run || !globals.json {
+        globals.show(&whole, human_whole)?;
+    }
+    if dry_run {
+        return demanded(globals, &options, &whole.restore);
+    }
+    let question = format!(
+        "Lay out {} like this, and restore {} of {}, made {}, onto it?",
+        crate::paths::Shown(on),
+        whole.restore.id,
+        whole.restore.machine,
+        moment(whole.restore.time),
+    );
+    if !globals.confirm(&question)? {
+        return Err(not_confirmed());
+    }
+    wanted.passphrase = disk.passphrase(globals)?;
+    wanted.uuid = whole.provision.and_then(|plan| plan.uuid); // what was shown is what is written
+    options.archive = Some(whole.restore.id);
+    let cx = globals.context(false)?;
+    let laid_out = provision::run(&cx, &wanted)?;
+    let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
+    let rebuilt = rest.run(globals, &restore, Some(&laid_out))?;
+    whole = Whole {
+        restore,
+        provision: Some(laid_out),
+        rebuilt,
+    };
+    globals.show(&whole, human_whole)?;
+    Ok(ended(&whole))
+}
+
+fn human_whole(whole: &Whole, out: &mut Screen<'_>) -> io::Result<()> {
+    if let Some(provision) = &whole.provision {
+        laid_out::steps(provision, out)?;
+        match provision.executed {
+            true => writeln!(out)?,
+            false => writeln!(out, "\n{HEADER}To restore onto it{HEADER:#}")?,
+        }
+    }
+    human(&whole.restore, out)?;
+    match &whole.rebuilt {
+        Some(rebuilt) => rebuilt::human(rebuilt, out),
+        None => Ok(()),
+    }
+}
