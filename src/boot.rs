@@ -2,5 +2,6 @@
 
 pub mod files;
 pub mod maker;
+pub mod text;
 pub mod unit;
 pub mod upgrade;

@@ -1,6 +1,7 @@
 //! What an initrd holds beside the program. Pure.
 
 use super::maker::File;
+use super::text;
 use super::unit::{self, Unit};
 use crate::persist::{CONFIGURATION, PersistTree};
 use crate::settings::{OnFailure, Root, Settings};
@@ -68,7 +69,7 @@ impl Contents {
     /// Units, enabled as their last section says.
     fn units(&mut self, dir: &str, units: Vec<Unit>) {
         for (name, text) in units {
-            for by in unit::enabled_by(&text) {
+            for by in text::enabled_by(&text) {
                 self.links.push(Link {
                     path: format!("{dir}/{by}/{name}"),
                     target: format!("../{name}"),

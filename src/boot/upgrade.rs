@@ -1,6 +1,7 @@
 //! The units that upgrade blank every night, for the machine's package manager. Pure.
 
-use super::unit::{Unit, fill, word, words};
+use super::text::{fill, word, words};
+use super::unit::Unit;
 use crate::persist::PersistTree;
 use crate::settings::{Keep, Root};
 use std::path::Path;
