@@ -35,7 +35,8 @@ pub(crate) fn settle(layout: &Layout, survey: &Survey) -> (Vec<Step>, Survey) {
             for snapshot in settled.snapshots.iter_mut().filter(|s| s.name == *from) {
                 snapshot.name.clone_from(to);
             }
-            for dataset in settled.root.iter_mut().chain(&mut settled.past_roots) {
+            let others = settled.past_roots.iter_mut().chain(&mut settled.staged);
+            for dataset in settled.root.iter_mut().chain(others) {
                 if dataset.origin.as_deref() == Some(from) {
                     dataset.origin = Some(to.clone());
                 }
@@ -115,6 +116,7 @@ pub(crate) fn take(layout: &Layout, survey: &Survey) -> Result<Plan<Step>> {
             from: format!("{}@{next}", d.name),
             to: format!("{}@{}", d.name, layout.blank),
             guid: None,
+            undo: None,
         });
     }
 
@@ -139,5 +141,6 @@ fn rename(snapshot: &ZfsSnapshot, dataset: &str, short: &str) -> Step {
         from: snapshot.name.clone(),
         to: format!("{dataset}@{short}"),
         guid: Some(snapshot.guid),
+        undo: None,
     }
 }

@@ -100,7 +100,7 @@ impl<'a> Reading<'a> {
         let clones = &moved.last()?.clones;
         let takes = |name: &String| {
             let heir = self.dataset(name)?;
-            let is_outside = crate::layout::below(top, name).is_none();
+            let is_outside = crate::layout::below(top, name).is_none() && !self.is_in_staging(heir);
             let has_room = moved
                 .iter()
                 .all(|s| self.snapshot(name, split(&s.name).1).is_none());

@@ -67,13 +67,20 @@ impl<K: Kernel> Zfs<K> {
 
     fn look(&self) -> Result<Survey> {
         let layout = &self.layout;
+        let root = self.kernel.datasets(&layout.root)?;
         let mut snapshots = self.kernel.snapshots(&layout.root)?;
         snapshots.extend(self.kernel.snapshots(&layout.past_roots)?);
+        let mut staged = Vec::new();
+        if root.len() != 1 {
+            staged = self.kernel.datasets(&layout.staging())?;
+            snapshots.extend(self.kernel.snapshots(&layout.staging())?);
+        }
         snapshots.sort_by_key(|s| s.createtxg);
         Ok(Survey {
             pool: self.kernel.pool(layout.pool())?,
-            root: self.kernel.datasets(&layout.root)?,
+            root,
             past_roots: self.kernel.datasets(&layout.past_roots)?,
+            staged,
             snapshots,
             blank_has_init: None,
         })
@@ -137,19 +144,34 @@ impl<K: Kernel> Zfs<K> {
             return Ok(Outcome::Made);
         };
         let made = self.top(to)?;
-        if made.is_some_and(|d| d.origin.as_deref() == Some(snapshot)) {
+        let is_so = |d: Dataset| {
+            d.origin.as_deref() == Some(snapshot)
+                && properties.iter().all(|p| d.properties.contains(p))
+        };
+        if made.is_some_and(is_so) {
             return Ok(Outcome::AlreadySo);
         }
+        Err(self.undone(undo, cause))
+    }
+
+    /// A failure, after what was done before it has been undone.
+    fn undone(&mut self, undo: Option<&Undo>, cause: Error) -> Error {
         match undo.map(|undo| self.undo(undo)) {
-            None | Some(Ok(())) => Err(cause),
-            Some(Err(recovery)) => Err(Error::Recovery {
+            None | Some(Ok(())) => cause,
+            Some(Err(recovery)) => Error::Recovery {
                 cause: Box::new(cause),
                 recovery: Box::new(recovery),
-            }),
+            },
         }
     }
 
-    fn rename(&mut self, from: &str, to: &str, guid: Option<u64>) -> Result<Outcome> {
+    fn rename(
+        &mut self,
+        from: &str,
+        to: &str,
+        guid: Option<u64>,
+        undo: Option<&Undo>,
+    ) -> Result<Outcome> {
         let Err(cause) = self.kernel.rename(from, to) else {
             return Ok(Outcome::Made);
         };
@@ -160,7 +182,7 @@ impl<K: Kernel> Zfs<K> {
         if is_done {
             Ok(Outcome::AlreadySo)
         } else {
-            Err(cause)
+            Err(self.undone(undo, cause))
         }
     }
 }
@@ -187,7 +209,12 @@ impl<K: Kernel> Apply for Zfs<K> {
                     return Ok(Outcome::AlreadySo);
                 }
             }
-            Step::Rename { from, to, guid } => return self.rename(from, to, *guid),
+            Step::Rename {
+                from,
+                to,
+                guid,
+                undo,
+            } => return self.rename(from, to, *guid, undo.as_ref()),
             Step::Clone {
                 snapshot,
                 to,
@@ -234,10 +261,8 @@ impl<K: Kernel> Apply for Zfs<K> {
     /// it has to be made before anybody may stop: most of the time there would be no root.
     fn may_stop_before(&self, step: &Step) -> bool {
         match step {
-            Step::Create { .. }
-            | Step::Rename { .. }
-            | Step::Destroy { .. }
-            | Step::Rollback { .. } => true,
+            Step::Rename { undo, .. } => undo.is_none(),
+            Step::Create { .. } | Step::Destroy { .. } | Step::Rollback { .. } => true,
             Step::Snapshot { .. }
             | Step::Clone { .. }
             | Step::Promote { .. }
@@ -304,6 +329,7 @@ impl<K: Kernel> RootBackend for Zfs<K> {
         for (top, was, is) in [
             (&self.layout.root, &survey.root, &now.root),
             (&self.layout.past_roots, &survey.past_roots, &now.past_roots),
+            (&self.layout.staging(), &survey.staged, &now.staged),
         ] {
             if !was.iter().map(identity).eq(is.iter().map(identity)) {
                 return stale(top);

@@ -114,8 +114,8 @@ pub trait Kernel {
     /// Rolls a dataset back to its newest snapshot, which must be `snapshot`: fails while a newer
     /// snapshot or bookmark exists. Children are not touched. (On a *mounted* dataset it succeeds.)
     fn rollback(&mut self, snapshot: &str) -> Result<()>;
-    /// Makes a clone with these local properties and no others. Its parent must exist, itself
-    /// not. zfs(8) would mount it: `canmount` must be among the properties as `noauto` or `off`,
+    /// Makes a clone with these local properties and no others: two transactions, between which it
+    /// has none of them. Its parent must exist, itself not. zfs(8) would mount it: `canmount` must be among the properties as `noauto` or `off`,
     /// or `mountpoint` as `legacy` or `none`.
     fn clone_snapshot(&mut self, snapshot: &str, to: &str, properties: &[Property]) -> Result<()>;
     /// Swaps the roles of a clone and the dataset of its origin: the origin and all snapshots

@@ -56,6 +56,12 @@ impl Layout {
         self.pool() == self.root
     }
 
+    /// Where a root of several datasets is made before it gets root's name. Nobody else has a
+    /// reason to call anything that.
+    pub(crate) fn staging(&self) -> String {
+        format!("{}.state-new", self.root)
+    }
+
     pub(crate) fn past(&self, name: &PastRootName) -> String {
         format!("{}/{name}", self.past_roots)
     }

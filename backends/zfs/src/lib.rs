@@ -16,6 +16,7 @@ mod live;
 mod name;
 mod part;
 mod plan;
+mod stage;
 mod step;
 mod store;
 mod survey;

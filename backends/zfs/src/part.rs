@@ -1,7 +1,7 @@
 //! The datasets a new root is made of, and the steps that make them.
 
 use crate::carry::{at_birth, carried, complete};
-use crate::layout::{SOURCE, split};
+use crate::layout::{SOURCE, below, split};
 use crate::step::Undo;
 use crate::survey::Reading;
 use crate::{Dataset, DatasetKind, Property, Step, ZfsSnapshot};
@@ -17,6 +17,20 @@ pub(crate) struct Part {
     pub(crate) blank_guid: Option<u64>,
     /// The properties it has in the end.
     pub(crate) properties: Vec<Property>,
+}
+
+impl Part {
+    /// What it is a clone of was renamed with the dataset `from`, which is `to` now.
+    pub(crate) fn follow(&mut self, from: &str, to: &str) {
+        if let Some(rest) = below(from, split(&self.snapshot).0) {
+            self.snapshot = format!("{to}{rest}@{}", split(&self.snapshot).1);
+        }
+    }
+
+    /// What its clone is made with.
+    pub(crate) fn at_birth(&self) -> Vec<Property> {
+        at_birth(&self.properties)
+    }
 }
 
 impl<'a> Reading<'a> {
@@ -102,11 +116,12 @@ impl<'a> Reading<'a> {
         parts.sort_by(|a, b| a.rel.cmp(&b.rel));
     }
 
+    /// Makes the parts under root's name.
     pub(crate) fn make(self, parts: &[Part], undo: Option<Undo>) -> Vec<Step> {
         let clone = |part: &Part| Step::Clone {
             snapshot: part.snapshot.clone(),
             to: self.part_name(&part.rel),
-            properties: at_birth(&part.properties),
+            properties: part.at_birth(),
             undo: undo.clone(),
         };
         parts.iter().map(clone).collect()
@@ -123,8 +138,7 @@ impl<'a> Reading<'a> {
     }
 
     pub(crate) fn complete(self, parts: &[Part]) -> Vec<Step> {
-        let complete =
-            |part: &Part| complete(&self.part_name(&part.rel), &at_birth(&part.properties));
+        let complete = |part: &Part| complete(&self.part_name(&part.rel), &part.at_birth());
         parts.iter().flat_map(complete).collect()
     }
 

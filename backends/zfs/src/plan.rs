@@ -5,13 +5,13 @@
 //! root a clone of a past root's blank (cloned, not promoted); a past root without the properties
 //! of one (not put away to the end).
 
-use crate::carry::complete;
-use crate::layout::{Layout, split};
+use crate::carry::{at_birth, carried, complete};
+use crate::layout::{Layout, below, split};
 use crate::name::{check_dataset, check_snapshot};
 use crate::part::Part;
 use crate::step::Undo;
-use crate::survey::{Reading, is_retired, retirement};
-use crate::{Dataset, DatasetKind, Step, Survey, ZfsSnapshot};
+use crate::survey::{Reading, is_retired, property, retirement};
+use crate::{Dataset, DatasetKind, Property, Step, Survey, ZfsSnapshot};
 use chrono::DateTime;
 use state_api::{PastRootName, Plan, Refusal, Reset, Result, Retire, Source};
 
@@ -93,7 +93,17 @@ impl<'a> Reading<'a> {
             return Err(self.no_blank().into());
         }
         let undo = outgoing.map(|d| self.undo(&d.name, d.guid));
-        steps.extend(self.make(&parts, undo));
+        let is_staged = self.is_staged(&parts, &self.tree(&model.name));
+        if is_staged {
+            if !self.is_ready(&parts) {
+                steps.extend(self.discard_staged());
+                steps.extend(self.stage(&parts)?);
+            }
+            steps.push(self.unstage(undo));
+        } else {
+            steps.extend(self.discard_staged());
+            steps.extend(self.make(&parts, undo));
+        }
         steps.extend(self.bootfs(&self.unretired_names(), &parts));
         steps.extend(self.promote(&parts));
         steps.extend(self.retire());
@@ -108,6 +118,7 @@ impl<'a> Reading<'a> {
             .filter(|s| s.clones.is_empty() && s.holds.is_empty())
             .map(destroy)
             .collect();
+        steps.extend(self.discard_staged());
         let missing: Vec<Part> = self
             .missing()
             .into_iter()
@@ -122,6 +133,11 @@ impl<'a> Reading<'a> {
             })
             .collect();
         steps.extend(self.make(&missing, None));
+        let unset = self.unset();
+        steps.extend(unset.iter().map(|(d, properties)| Step::Set {
+            dataset: d.name.clone(),
+            properties: properties.clone(),
+        }));
         steps.extend(self.bootfs(&self.unretired_names(), &missing));
         steps.extend(self.survey.root.iter().filter_map(|d| {
             Some(Step::Promote {
@@ -131,8 +147,9 @@ impl<'a> Reading<'a> {
         }));
         steps.extend(self.promote(&missing));
         steps.extend(self.retire());
-        let waiting = self.survey.root.iter();
-        steps.extend(waiting.flat_map(|d| complete(&d.name, &d.properties)));
+        let waiting = self.survey.root.iter().map(|d| (d, &d.properties));
+        let waiting = waiting.chain(unset.iter().map(|(d, properties)| (*d, properties)));
+        steps.extend(waiting.flat_map(|(d, properties)| complete(&d.name, properties)));
         steps.extend(self.complete(&missing));
         steps
     }
@@ -140,17 +157,38 @@ impl<'a> Reading<'a> {
     /// The short name of the snapshot of a past root that root is a clone of.
     fn made_from(self) -> Option<&'a str> {
         let (holder, short) = split(self.root()?.origin.as_deref()?);
-        crate::layout::below(&self.layout.past_roots, holder).map(|_| short)
+        below(&self.layout.past_roots, holder).map(|_| short)
     }
 
     /// The dataset whose properties the new one gets: a missing child's are the outgoing root's,
     /// not those of a past root that was put away long ago.
     fn model(self, rel: &str, d: &'a Dataset) -> &'a Dataset {
         let unretired = self.unretired();
-        let outgoing = unretired.last().filter(|_| is_retired(d));
+        let is_unset = self.is_unset(d);
+        let outgoing = unretired.last().filter(|_| is_retired(d) || is_unset);
+        let origin = || self.dataset(split(d.origin.as_deref().filter(|_| is_unset)?).0);
         outgoing
             .and_then(|top| self.dataset(&format!("{}{rel}", top.name)))
+            .or_else(origin)
             .unwrap_or(d)
+    }
+
+    /// Whether a dataset of root is a clone that an interrupted reset has set no property of: the
+    /// pool does that after it made the clone, and each of ours is made with one of these.
+    fn is_unset(self, d: &Dataset) -> bool {
+        let is_set = |name| property(d, name).is_some();
+        let origin = d.origin.as_deref().map(|origin| split(origin).0);
+        !is_set("canmount")
+            && !is_set("mountpoint")
+            && origin.is_some_and(|from| below(&self.layout.past_roots, from).is_some())
+    }
+
+    /// Such datasets, with what they should have been made with.
+    fn unset(self) -> Vec<(&'a Dataset, Vec<Property>)> {
+        let all = self.tree(&self.layout.root).into_iter();
+        all.filter(|(_, d)| self.is_unset(d))
+            .map(|(rel, d)| (d, at_birth(&carried(self.model(rel, d)))))
+            .collect()
     }
 
     /// The children that an interrupted reset has not brought to root yet, as they are below the
@@ -203,11 +241,11 @@ impl<'a> Reading<'a> {
             .filter_map(|(rel, d)| {
                 let mut part = self.part(rel, self.blank_of(rel)?, self.model(rel, d))?;
                 // What finishing promotes is root's own by then, and renamed with it.
-                let is_own = crate::layout::below(&root.name, &d.name).is_some()
+                let is_own = below(&root.name, &d.name).is_some()
                     || self.made_from() == Some(&*self.layout.blank);
                 let has_blank = part.snapshot.starts_with(&format!("{}@", d.name));
                 if is_own && (has_blank || self.unpromoted(d).is_some()) {
-                    part.snapshot = format!("{past}{rel}@{}", self.layout.blank);
+                    part.snapshot = format!("{}{rel}@{}", root.name, self.layout.blank);
                 }
                 Some(part)
             })
@@ -216,12 +254,25 @@ impl<'a> Reading<'a> {
             let short = self.prepare_source(from, &mut steps)?;
             self.take_from(from, &short, &mut parts);
         }
+        let is_staged = self.is_staged(&parts, &tree);
+        if is_staged {
+            steps.extend(self.stage(&parts)?);
+        }
         steps.push(Step::Rename {
             from: root.name.clone(),
             to: past.clone(),
             guid: Some(root.guid),
+            undo: None,
         });
-        steps.extend(self.make(&parts, Some(self.undo(&past, root.guid))));
+        let undo = Some(self.undo(&past, root.guid));
+        if is_staged {
+            steps.push(self.unstage(undo));
+        } else {
+            for part in &mut parts {
+                part.follow(&root.name, &past);
+            }
+            steps.extend(self.make(&parts, undo));
+        }
         // What finishing set back to root follows root into the past once more.
         let mut followed = self.unretired_names();
         followed.push(&root.name);
@@ -322,7 +373,7 @@ fn own_key(dataset: &Dataset) -> Result<()> {
 }
 
 /// Refuses to destroy a snapshot that something needs.
-pub(crate) fn free(snapshot: &ZfsSnapshot) -> Result<()> {
+pub(crate) fn free(snapshot: &ZfsSnapshot) -> std::result::Result<(), Refusal> {
     let by: Vec<_> = snapshot
         .holds
         .iter()
@@ -330,14 +381,12 @@ pub(crate) fn free(snapshot: &ZfsSnapshot) -> Result<()> {
         .cloned()
         .collect();
     if by.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::Held {
-            snapshot: snapshot.name.clone(),
-            by,
-        }
-        .into())
+        return Ok(());
     }
+    Err(Refusal::Held {
+        snapshot: snapshot.name.clone(),
+        by,
+    })
 }
 
 pub(crate) fn destroy(snapshot: &ZfsSnapshot) -> Step {

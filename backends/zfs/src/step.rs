@@ -29,6 +29,9 @@ pub enum Step {
         to: String,
         /// Its guid; `None` if an earlier step of the same plan made it.
         guid: Option<u64>,
+        /// How the machine gets its root back when this fails.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        undo: Option<Undo>,
     },
     /// Makes a clone, not mounted.
     Clone {
@@ -86,7 +89,7 @@ pub enum Step {
     },
 }
 
-/// What a failed [`Step::Clone`] puts back: the outgoing root gets its name again.
+/// What a failed step puts back that would have made root: the outgoing root gets its name again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Undo {
     /// The root's name.

@@ -16,6 +16,9 @@ pub struct Survey {
     pub root: Vec<Dataset>,
     /// The dataset past roots are children of, and every dataset below it; empty if missing.
     pub past_roots: Vec<Dataset>,
+    /// A root that is being made beside root, and every dataset below it. Only looked for where
+    /// root is missing or has children.
+    pub staged: Vec<Dataset>,
     /// The snapshots and bookmarks of all of these.
     pub snapshots: Vec<ZfsSnapshot>,
     /// Whether blank holds an init; `None` if there is no blank or it cannot be opened.
@@ -35,7 +38,13 @@ impl<'a> Reading<'a> {
     }
 
     fn all(self) -> impl Iterator<Item = &'a Dataset> {
-        self.survey.root.iter().chain(&self.survey.past_roots)
+        let Survey {
+            root,
+            past_roots,
+            staged,
+            ..
+        } = self.survey;
+        root.iter().chain(past_roots).chain(staged)
     }
 
     pub(crate) fn dataset(self, name: &str) -> Option<&'a Dataset> {
@@ -199,6 +208,7 @@ impl<'a> Reading<'a> {
             });
         }
         found.extend(self.child_refusals());
+        found.extend(self.staged_refusal());
         found
     }
 
@@ -241,7 +251,10 @@ impl<'a> Reading<'a> {
         let staged = self.staged_blanks().map(|s| Leftover::Staged {
             name: s.name.clone(),
         });
-        outgoing.chain(staged).collect()
+        let beside = self.survey.staged.first().map(|d| Leftover::Staged {
+            name: d.name.clone(),
+        });
+        outgoing.chain(staged).chain(beside).collect()
     }
 
     pub(crate) fn facts(self) -> RootFacts {

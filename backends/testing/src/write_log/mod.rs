@@ -37,6 +37,20 @@ pub struct Cut {
 }
 
 impl Recording {
+    /// What was written, by this log, to a disk that began as `image`.
+    ///
+    /// # Errors
+    /// The image cannot be read, or the log is none.
+    pub fn of(image: &Path, log: &[u8]) -> io::Result<Self> {
+        let (size, before) = data(image)?;
+        let events = parse(log).map_err(io::Error::other)?;
+        Ok(Self {
+            size,
+            before,
+            events,
+        })
+    }
+
     /// How many writes and how many flushes there were.
     pub fn counts(&self) -> (usize, usize) {
         let flushes = self.events.iter().filter(|event| **event == Event::Flush);

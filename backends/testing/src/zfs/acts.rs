@@ -92,6 +92,7 @@ impl Pool {
         Ok(())
     }
 
+    /// Makes a clone that could have these properties. They are set afterwards.
     pub(super) fn clone_snapshot(
         &mut self,
         snapshot: &str,
@@ -113,7 +114,7 @@ impl Pool {
         // A clone uses its origin's key, wherever it is put.
         dataset.key_of = key_of;
         self.datasets.insert(to.into(), dataset);
-        self.set(to, properties).map(drop)
+        Ok(())
     }
 
     pub(super) fn promote(&mut self, name: &str) -> Answer<()> {

@@ -188,7 +188,10 @@ impl Kernel for SimZfs {
             format!("cloning {snapshot} to {to}"),
             &[snapshot, to],
             |pool| pool.clone_snapshot(snapshot, to, properties),
-        )
+        )?;
+        // Seen in a replayed write log: a cut leaves a clone without them.
+        let doing = format!("setting the properties of {to}");
+        self.act(doing, &[to], |pool| pool.set(to, properties).map(drop))
     }
 
     fn promote(&mut self, dataset: &str) -> Result<()> {

@@ -148,6 +148,50 @@ fn cloned_but_not_promoted_is_completed_and_put_away_if_blank_is_asked_for() {
     assert_eq!(reset(&survey, "b", None), rest);
 }
 
+/// The pool makes a clone and sets its properties in two transactions.
+#[test]
+fn cloned_without_its_properties_gets_those_of_the_outgoing_root() {
+    let origin = "p/past-roots/a@blank";
+    let mut survey = survey(
+        vec![clone_of(origin, "p/root", 30)],
+        vec![with(
+            dataset("p/past-roots/a", 20),
+            &[("a:b", "c d"), ("quota", "512")],
+        )],
+        vec![snapshot(origin, 11, &["p/root"])],
+    );
+    survey.root[0].properties.clear();
+    let rest = [
+        "set a:b=c d, mountpoint=legacy, quota=512 of p/root",
+        "promote p/root",
+        "set canmount=noauto, readonly=on of p/past-roots/a",
+    ];
+    assert_eq!(reset(&survey, "b", None), rest);
+    // And its successor gets them too.
+    let plan = zfs().plan_reset(&survey, &ask("b", Some(""))).unwrap();
+    let successor = plan.steps.into_iter().find_map(|step| match step {
+        Step::Clone { properties, .. } => Some(properties),
+        _ => None,
+    });
+    let expected = [("a:b", "c d"), ("mountpoint", "legacy"), ("quota", "512")];
+    assert_eq!(
+        successor.unwrap(),
+        expected.map(|(name, value)| Property::new(name, value))
+    );
+    // One that mounts itself may not until all is done.
+    survey.past_roots[1].properties = vec![Property::new("mountpoint", "/")];
+    assert_eq!(
+        reset(&survey, "b", None),
+        [
+            "set canmount=noauto, mountpoint=/, org.state:pending-canmount=on of p/root",
+            "promote p/root",
+            "set canmount=noauto, readonly=on of p/past-roots/a",
+            "set canmount=on of p/root",
+            "remove org.state:pending-canmount of p/root",
+        ]
+    );
+}
+
 #[test]
 fn promoted_but_not_put_away_is_completed() {
     let mut survey = in_use();

@@ -95,6 +95,7 @@ pub(crate) fn survey(
         },
         root,
         past_roots,
+        staged: Vec::new(),
         snapshots,
         blank_has_init: Some(false),
     }

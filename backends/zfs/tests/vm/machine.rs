@@ -33,6 +33,9 @@ pub(crate) struct Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if self.pool.is_empty() {
+            return; // it stays
+        }
         let destroyed = Command::new("zpool")
             .args(["destroy", "-f", &self.pool])
             .status();
@@ -69,6 +72,17 @@ impl Machine {
             root: root.into(),
             directory: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// Ends with the pool on its disk, as a machine that is shut down.
+    pub(crate) fn exported(self) {
+        run("zpool", &["export", &self.pool]);
+        self.left_as_it_is();
+    }
+
+    /// Ends as a machine that is switched off.
+    pub(crate) fn left_as_it_is(mut self) {
+        self.pool.clear();
     }
 
     /// Root with a blank that holds an `etc`, and with clutter.
@@ -137,6 +151,11 @@ impl Machine {
             "get", "-Hp", "-s", "local", "-o", "value", property, dataset,
         ];
         zfs(&args).trim_end().to_owned()
+    }
+
+    pub(crate) fn exists(&self, dataset: &str) -> bool {
+        let all = zfs(&["list", "-H", "-o", "name"]);
+        all.lines().any(|name| name == dataset)
     }
 
     pub(crate) fn guid(&self, name: &str) -> String {

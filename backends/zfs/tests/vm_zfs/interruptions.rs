@@ -63,6 +63,37 @@ fn vm_every_interruption_is_finished() {
     assert_eq!(steps, 9);
 }
 
+/// The pool makes a clone first and sets its properties then: a replayed write log showed one
+/// without them.
+#[test]
+#[ignore = "needs ZFS: tests/vm/zfs"]
+fn vm_a_clone_without_its_properties_gets_them_and_is_not_mounted() {
+    let root = "rpool/local/root";
+    let machine = Machine::installed(root);
+    zfs(&["set", "canmount=noauto", "a:b=c d", "quota=256M", root]);
+    zfs(&["set", "mountpoint=/rpool-root", root]);
+    zfs(&["set", "canmount=on", root]);
+    assert!(!machine.reset_killed_after(&keep("a"), 2)); // create, rename
+    zfs(&["clone", &format!("{}@blank", machine.past("a")), root]);
+    let skip = Reset {
+        source: None,
+        ..keep("none")
+    };
+    machine.reset(&skip).unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(root), "{mounts}");
+    for (property, value) in [
+        ("canmount", "on"),
+        ("mountpoint", "/rpool-root"),
+        ("a:b", "c d"),
+        ("quota", "268435456"),
+        ("org.state:pending-canmount", ""),
+    ] {
+        assert_eq!(machine.local(root, property), value, "{property}");
+    }
+    assert_eq!(machine.files(root), BLANK);
+}
+
 #[test]
 #[ignore = "needs ZFS: tests/vm/zfs"]
 fn vm_an_unfinished_root_that_was_used_is_erased() {

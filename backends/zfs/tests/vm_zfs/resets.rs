@@ -117,6 +117,7 @@ fn vm_children_come_back_blank_or_are_refused() {
         assert_eq!(machine.files(root), BLANK);
         assert_eq!(machine.files(child), ["log/installed=yes"]);
         assert_eq!(machine.local(child, "atime"), "on");
+        assert!(!machine.exists("rpool/local/root.state-new"));
         let past = format!("{}/var log", machine.past(boot));
         let kept = format!("clutter={boot}");
         assert_eq!(machine.files(&past), [&kept, "log/installed=yes"]);
