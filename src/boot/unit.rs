@@ -26,15 +26,25 @@ pub const IN_INITRD: &str = "/usr/bin/state";
 /// Where the initrd's systemd has root.
 const SYSROOT: &str = "/sysroot";
 
+/// What imports pools, one of the two. Not required: it also fails when a pool of somebody else,
+/// on another disk, cannot be imported.
+const ZFS_IMPORT: &str = "zfs-import-cache.service zfs-import-scan.service";
+/// What comes after: the first reads `bootfs` and how root is mounted, the second lets keys be loaded.
+const ZFS_IMPORTED: &str = "zfs-env-bootfs.service zfs-import.target";
+
 /// The units of the initrd.
 pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
     let mut units = Vec::new();
     if let Some(root) = root
-        && let Some(needs) = needs(root)
+        && erases_in_the_initrd(root)
     {
         let (text, stops) = match root {
             Root::Overlay { .. } => (RESET_OVERLAY, "initrd-root-fs.target"),
             _ => (RESET, "sysroot.mount"),
+        };
+        let (import, imported) = match root {
+            Root::Zfs { .. } => (ZFS_IMPORT, ZFS_IMPORTED),
+            _ => ("", ""),
         };
         let required_by = match on_failure(root) {
             OnFailure::BootUnwiped => "",
@@ -42,7 +52,9 @@ pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
         };
         let blanks = [
             ("@PROGRAM@", IN_INITRD),
-            ("@NEEDS@", &needs),
+            ("@NEEDS@", &device(root)),
+            ("@IMPORT@", import),
+            ("@IMPORTED@", imported),
             ("@REQUIRED_BY@", required_by),
         ];
         units.push(("state-reset.service", fill(text, &blanks)));
@@ -127,15 +139,18 @@ pub fn on_failure(root: &Root) -> OnFailure {
     }
 }
 
-/// The unit after which root can be reached. `None`: memory needs none, and no reset before it is
-/// mounted.
-fn needs(root: &Root) -> Option<String> {
+/// Memory is empty at every boot: nothing is done before it is mounted.
+fn erases_in_the_initrd(root: &Root) -> bool {
+    !matches!(root, Root::Tmpfs { .. })
+}
+
+/// The unit of the device that root is on; empty where it is not on one that has a name.
+fn device(root: &Root) -> String {
     match root {
         Root::Btrfs { device, .. } | Root::Overlay { device, .. } => {
-            Some(format!("{}.device", escape_path(device)))
+            format!("{}.device", escape_path(device))
         }
-        Root::Zfs { .. } => Some("zfs-import.target".to_owned()),
-        Root::Tmpfs { .. } => None,
+        Root::Zfs { .. } | Root::Tmpfs { .. } => String::new(),
     }
 }
 
@@ -359,7 +374,32 @@ WantedBy=timers.target
             ]
         );
         let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
-        assert!(units(zfs)[0].1.contains("\nRequires=zfs-import.target\n"));
+        assert_eq!(names(zfs)[0], "state-reset.service");
+    }
+
+    #[test]
+    fn a_pool_is_imported_and_not_read_yet() {
+        let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
+        let text = plain(&units(zfs)[0].1);
+        let order: Vec<_> = text
+            .lines()
+            .filter(|line| {
+                ["Requires=", "Wants=", "After=", "Before="]
+                    .iter()
+                    .any(|key| line.starts_with(key))
+            })
+            .collect();
+        assert_eq!(
+            order,
+            [
+                "After=zfs-import-cache.service zfs-import-scan.service",
+                "Before=zfs-env-bootfs.service zfs-import.target",
+                "Wants=local-fs-pre.target",
+                "After=local-fs-pre.target",
+                "Before=sysroot.mount",
+                "Before=shutdown.target",
+            ]
+        );
     }
 
     /// Every comment's line is one that systemd reads as a comment, and no blank is left.

@@ -29,6 +29,8 @@ const REBUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const BOOT_DIRS: [&str; 2] = ["/boot", "/efi"];
 /// How deep: `/boot/efi/EFI/Linux/NAME.efi`.
 const BOOT_DEPTH: u32 = 4;
+/// What imports pools in an initrd of dracut's: a part of ZFS, in a package of its own.
+const DRACUT_ZFS: &str = "/usr/lib/dracut/modules.d/90zfs/module-setup.sh";
 /// Where a program is that initrds and units find.
 const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
@@ -87,11 +89,26 @@ pub fn install(
             .into());
     }
     let maker = find_maker(cx, maker)?;
-    if matches!(settings.root, Some(Root::Overlay { .. })) && maker != Maker::Dracut {
-        let fact = format!("an overlay root needs an initrd of dracut's; this one is {maker}'s");
+    let only_dracut = match settings.root {
+        Some(Root::Overlay { .. }) => Some("an overlay root"),
+        // The others' import the pool and mount root in one go, with no place in between.
+        Some(Root::Zfs { .. }) => Some("a ZFS root"),
+        _ => None,
+    };
+    if let Some(what) = only_dracut
+        && maker != Maker::Dracut
+    {
+        let fact = format!("{what} needs an initrd of dracut's; this one is {maker}'s");
         return Err(Failure::refused(fact)
             .hint("`apt install dracut` or its like, then `state init --install-boot=dracut`")
             .into());
+    }
+    if matches!(settings.root, Some(Root::Zfs { .. })) && !cx.rooted(DRACUT_ZFS).exists() {
+        return Err(Failure::refused(
+            "dracut has no module for ZFS: its initrd could not mount root",
+        )
+        .hint("`apt install zfs-dracut` or its like")
+        .into());
     }
     let program = find_program(cx)?;
     stores_reach_the_initrd(&machine, tree, maker)?;

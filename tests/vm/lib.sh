@@ -22,6 +22,7 @@ digest() { (cd "$vm_dir" && find "$@" -type f -exec sha256sum {} + | sort | sha2
 modules_digest() { digest build-modules; }
 image_digest() { digest build-modules build-image guest; }
 machine_digest() { digest build-machine machine; }
+machine_zfs_digest() { digest build-modules build-machine build-machine-zfs machine; }
 
 # The newest whole result of this very recipe, or nothing.
 newest() { # KIND DIGEST
@@ -33,6 +34,7 @@ newest() { # KIND DIGEST
 }
 find_image() { newest image "$(image_digest)"; }
 find_machine() { newest machine "$(machine_digest)"; }
+find_machine_zfs() { newest machine "$(machine_zfs_digest)"; }
 
 # A result appears under its name only when whole: what was interrupted keeps its .part name and is swept later.
 publish() {

@@ -72,13 +72,15 @@ says() { # TEXT COMMAND...
 '
 
 failures=0
-more_disks=() # words for `run`; empty again for each test
+# For each test anew:
+more_disks=() # words for `run`
+root_words="" # where the kernel command line says that root is
 # Boots the machine; its script comes on standard input.
 boot() { # WHAT [WORDS FOR THE KERNEL COMMAND LINE]
   local begun=$SECONDS status=0
   { printf '%s' "$prelude" && cat && echo && echo "exit \$failed"; } >"$work/script"
-  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout 300 \
-    --serial "$work/serial" --append "root=UUID=$uuid rootflags=subvol=root ${2-}" -- bash ./script >"$work/out" 2>"$work/err" || status=$?
+  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout 600 \
+    --serial "$work/serial" --append "$root_words ${2-}" -- bash ./script >"$work/out" 2>"$work/err" || status=$?
   printf '%s: status %s in %s s\n' "$1" "$status" $((SECONDS - begun))
   cat "$work/out"
   [[ $status == 0 ]] || {

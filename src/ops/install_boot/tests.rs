@@ -109,6 +109,26 @@ fn what_would_boot_wrong_is_refused() {
 }
 
 #[test]
+fn a_zfs_root_wants_an_initrd_that_can_import_pools() {
+    let refusal = |maker| {
+        let dir = machine(maker, RIGHT);
+        let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
+        let at = dir.path().join("etc/state/state.toml");
+        fs::write(at, zfs).unwrap();
+        let error = run(&cx(dir.path(), true), None).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        refusal(Maker::InitramfsTools),
+        "a ZFS root needs an initrd of dracut's; this one is initramfs-tools's"
+    );
+    assert_eq!(
+        refusal(Maker::Dracut),
+        "dracut has no module for ZFS: its initrd could not mount root"
+    );
+}
+
+#[test]
 fn root_declared_elsewhere_than_the_initrd_reads_is_refused() {
     let dir = machine(Maker::Dracut, RIGHT);
     let (root, rest) = CONFIGURATION.split_once("[persist").unwrap();
