@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod maker;
+pub mod saving;
 pub mod text;
 pub mod unit;
 pub mod upgrade;

@@ -5,6 +5,10 @@
 //! loses no archive: what it does not know counts as not proven, and `state archives verify`
 //! proves it anew. Documented in docs/targets.md.
 
+mod drill;
+
+pub use drill::Drill;
+
 use crate::archive::label::Label;
 use crate::archive::manifest::Digest;
 use crate::context::Context;
@@ -13,6 +17,7 @@ use crate::whole;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use state_api::{Error, Result};
+use state_linux::lock::Lock;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +34,9 @@ pub struct Ledger {
     pub archives: Vec<Entry>,
     /// The last run of `state backup`.
     pub last_run: Option<Run>,
+    /// The drills that say something still: of each target the last proof, and a failure since.
+    #[serde(default)]
+    pub drills: Vec<Drill>,
 }
 
 /// One archive at one target.
@@ -94,6 +102,7 @@ impl Default for Ledger {
             version: VERSION,
             archives: Vec::new(),
             last_run: None,
+            drills: Vec::new(),
         }
     }
 }
@@ -153,12 +162,14 @@ impl Ledger {
         let Some(path) = path(cx, settings) else {
             return Ok(Self::default());
         };
+        let failed = |error| Error::os(format!("writing {}", path.display()), error);
+        let dir = make_directory(&path).map_err(failed)?;
+        // A drill or a verification goes on beside a backup: neither forgets what the other noted.
+        let _lock = Lock::wait_for_directory(dir).map_err(failed)?;
         let mut ledger = Self::read_at(&path)?;
         change(&mut ledger);
-        let failed = |error| Error::os(format!("writing {}", path.display()), error);
         let mut text = serde_json::to_vec_pretty(&ledger).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
-        make_directory(&path).map_err(failed)?;
         whole::replace(&path, 0o600, &text).map_err(failed)?;
         Ok(ledger)
     }
@@ -269,12 +280,12 @@ impl Ledger {
     }
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
+fn make_directory(path: &Path) -> io::Result<&Path> {
     use std::os::unix::fs::DirBuilderExt;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        done => done,
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(dir),
     }
 }
 

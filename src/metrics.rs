@@ -1,6 +1,6 @@
 //! The ledger as Prometheus reads it: the text format of the node exporter's textfile collector.
 
-use crate::ledger::{Entry, Ledger, Outcome, Run};
+use crate::ledger::{Drill, Entry, Ledger, Outcome, Run};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -55,7 +55,37 @@ pub fn text(ledger: &Ledger) -> String {
             text.sample(name, &labels, value(entry));
         }
     }
+    drills_text(&mut text, &ledger.drills);
     text.0
+}
+
+fn drills_text(text: &mut Text, drills: &[Drill]) {
+    let mut last: BTreeMap<(&str, &str), [Option<&Drill>; 2]> = BTreeMap::new();
+    for drill in drills {
+        let place = last.entry((&drill.machine, &drill.target)).or_default();
+        place[usize::from(drill.is_proof())] = Some(drill);
+    }
+    type Value = fn(&[Option<&Drill>; 2]) -> i64;
+    let gauges: [(&str, &str, Value); 2] = [
+        (
+            "state_drill_proven_timestamp_seconds",
+            "When a restore was last proven to work; 0: never.",
+            |[_, proven]| proven.map_or(0, |drill| drill.at.timestamp()),
+        ),
+        (
+            "state_drill_last_success",
+            "Whether the last drill found what was saved.",
+            // A proof ends what was remembered of failures.
+            |[failed, _]| i64::from(failed.is_none()),
+        ),
+    ];
+    for (name, help, value) in gauges.iter().filter(|_| !last.is_empty()) {
+        text.gauge(name, help);
+        for ((machine, target), drills) in &last {
+            let labels = [("machine", *machine), ("target", *target)];
+            text.sample(name, &labels, value(drills));
+        }
+    }
 }
 
 fn run_text(text: &mut Text, run: &Run) {
@@ -122,6 +152,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::proof::Against;
     use chrono::DateTime;
 
     #[test]
@@ -155,6 +186,23 @@ mod tests {
             damaged: Some(at(103)),
             ..ledger.archives[0].clone()
         });
+        for (target, at, found) in [
+            ("usb", 110, None),
+            ("usb", 120, Some("x")),
+            ("b2", 130, Some("y")),
+        ] {
+            ledger.drilled(Drill {
+                target: target.into(),
+                machine: "blitzar".into(),
+                id: "2".into(),
+                data_sha256: String::new(),
+                at: DateTime::from_timestamp(at, 0).unwrap(),
+                entries: 3,
+                bytes: 33,
+                against: Against::Manifest,
+                found: found.map(str::to_owned),
+            });
+        }
         ledger.last_run = Some(Run {
             at: at(90),
             seconds: 11,
@@ -181,6 +229,10 @@ mod tests {
                 "state_archive_stored_bytes{machine=\"blitzar\",target=\"usb\"} 10",
                 "state_archive_content_bytes{machine=\"blitzar\",target=\"n\\\"as\"} 20",
                 "state_archive_content_bytes{machine=\"blitzar\",target=\"usb\"} 20",
+                "state_drill_proven_timestamp_seconds{machine=\"blitzar\",target=\"b2\"} 0",
+                "state_drill_proven_timestamp_seconds{machine=\"blitzar\",target=\"usb\"} 110",
+                "state_drill_last_success{machine=\"blitzar\",target=\"b2\"} 0",
+                "state_drill_last_success{machine=\"blitzar\",target=\"usb\"} 0",
             ]
         );
         assert!(text.ends_with('\n'));

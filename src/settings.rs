@@ -4,6 +4,7 @@
 //! made of one list (see [`table`]), so no key is accepted that is not documented.
 
 mod archive;
+mod drill;
 pub mod node;
 mod persist;
 mod rate;
@@ -13,6 +14,7 @@ mod root;
 mod table;
 
 pub use archive::{Archive, Hooks};
+pub use drill::{Age, Drill};
 pub use persist::{Class, Entry, EntryTable, IfMissing, Method, Store, UserEntries};
 pub use rate::Rate;
 pub use root::{OnFailure, PastRoots, Root};
@@ -48,12 +50,14 @@ table! {
         snapshots: Snapshots = (Snapshots::default()), example "";
         /// How archives are made.
         archive: Archive = (Archive::default()), example "";
+        /// Proofs that a restore works.
+        drill: Drill = (Drill::default()), example "";
         /// What is told to monitoring.
         metrics: Metrics = (Metrics::default()), example "";
         /// Where archives are published, by name.
         target: BTreeMap<String, Target> = (BTreeMap::new()), example "";
     }
-    later ["drill"]
+    later []
 }
 
 table! {

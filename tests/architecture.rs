@@ -14,6 +14,7 @@ const GROUND: &[&str] = &[
     "src/archive/member",
     "src/archive/member.rs",
     "src/archive/pax.rs",
+    "src/archive/proof.rs",
     "src/archive/sums.rs",
     "src/config/edit.rs",
     "src/metrics.rs",

@@ -176,3 +176,28 @@ fn peers_every_nix_file_parses() {
         String::from_utf8_lossy(&status.stderr)
     );
 }
+
+#[test]
+#[ignore = "needs nix-instantiate"]
+fn peers_drills_come_where_an_age_is_asked_for() {
+    let without = example_with("");
+    assert!(without["services"].get("state-drill").is_none());
+    for (max_age, often) in [
+        ("12 h", "*-*-* 00/6:30"),
+        ("2 d", "daily"),
+        ("2w", "weekly"),
+        ("90 d", "monthly"),
+    ] {
+        let settings = format!(
+            "{{ services.state.settings = {{ drill.max-age = \"{max_age}\"; \
+             archive.on-battery = false; }}; }}"
+        );
+        let machine = example_with(&settings);
+        let timer = &machine["timers"]["state-drill"]["timerConfig"];
+        assert_eq!(timer["OnCalendar"], often, "{max_age}");
+        for service in ["state-backup", "state-drill"] {
+            let unit = &machine["services"][service]["unitConfig"];
+            assert_eq!(unit["ConditionACPower"], true, "{service}");
+        }
+    }
+}

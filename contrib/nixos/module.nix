@@ -156,6 +156,43 @@ let
   text = toTOML settings;
 
   targets = cfg.settings.target or { };
+  onBattery = lib.optionalAttrs (!(cfg.settings.archive.on-battery or true)) {
+    ConditionACPower = true;
+  };
+  maxAge = cfg.settings.drill.max-age or null;
+  # As often as `state init --install-boot` would have it.
+  drills =
+    let
+      written = builtins.match "([0-9]+) *([hdw])" maxAge;
+      hours =
+        builtins.fromJSON (builtins.elemAt written 0)
+        * {
+          h = 1;
+          d = 24;
+          w = 168;
+        }
+        .${builtins.elemAt written 1};
+    in
+    if hours < 36 then
+      {
+        OnCalendar = "*-*-* 00/6:30";
+        RandomizedDelaySec = "30min";
+      }
+    else if hours < 240 then
+      {
+        OnCalendar = "daily";
+        RandomizedDelaySec = "3h";
+      }
+    else if hours < 1440 then
+      {
+        OnCalendar = "weekly";
+        RandomizedDelaySec = "1d";
+      }
+    else
+      {
+        OnCalendar = "monthly";
+        RandomizedDelaySec = "3d";
+      };
   erases = cfg.root != null && cfg.root.backend != "tmpfs";
   command = "${cfg.package}/bin/state";
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
@@ -351,7 +388,10 @@ in
         documentation = [ "man:state(1)" ];
         wants = [ "network-online.target" ];
         after = [ "network-online.target" ];
-        unitConfig.RequiresMountsFor = storePaths;
+        unitConfig = {
+          RequiresMountsFor = storePaths;
+        }
+        // onBattery;
         serviceConfig = {
           Type = "oneshot";
           ExecStart = "${command} backup";
@@ -369,6 +409,35 @@ in
         timerConfig = {
           OnCalendar = "*-*-* 01:00";
           RandomizedDelaySec = "3h";
+          Persistent = true;
+        };
+      };
+    })
+    (mkIf (targets != { } && maxAge != null) {
+      systemd.services.state-drill = {
+        description = "Prove that a restore works";
+        documentation = [ "man:state(1)" ];
+        wants = [ "network-online.target" ];
+        after = [
+          "network-online.target"
+          "state-backup.service"
+        ];
+        unitConfig = {
+          RequiresMountsFor = storePaths;
+        }
+        // onBattery;
+        serviceConfig = {
+          Type = "oneshot";
+          ExecStart = "${command} drill";
+          Nice = 15;
+          IOSchedulingClass = "idle";
+          TimeoutStopSec = "10min";
+        };
+      };
+      systemd.timers.state-drill = {
+        description = "Prove now and then that a restore works";
+        wantedBy = [ "timers.target" ];
+        timerConfig = drills // {
           Persistent = true;
         };
       };

@@ -9,7 +9,7 @@ mod recipients;
 mod sealed;
 
 pub(crate) use identities::MOST_BYTES;
-pub use identities::{Decrypting, Identities};
+pub use identities::{Decrypting, Identities, generate, pairs};
 pub use recipients::{Encrypting, Ready, Recipients};
 pub use sealed::{Sealed, failure};
 

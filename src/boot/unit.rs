@@ -2,8 +2,7 @@
 
 use super::text::{escape_path, fill, word, words};
 use crate::persist::PersistTree;
-use crate::settings::{Keep, OnFailure, Root, Target};
-use std::collections::BTreeMap;
+use crate::settings::{OnFailure, Root};
 use std::path::Path;
 
 /// A unit: its name and its text.
@@ -18,8 +17,6 @@ const WATCH: &str = include_str!("../../contrib/systemd/state-watch.service");
 const CHECK: &str = include_str!("../../contrib/systemd/state-check.service");
 const GC: &str = include_str!("../../contrib/systemd/state-gc.service");
 const GC_TIMER: &str = include_str!("../../contrib/systemd/state-gc.timer");
-const BACKUP: &str = include_str!("../../contrib/systemd/state-backup.service");
-const BACKUP_TIMER: &str = include_str!("../../contrib/systemd/state-backup.timer");
 
 /// Where the program is in every initrd.
 pub const IN_INITRD: &str = "/usr/bin/state";
@@ -92,31 +89,6 @@ pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Un
     filled.collect()
 }
 
-/// The units of the nightly backup; none without a target.
-pub fn backup(targets: &BTreeMap<String, Target>, tree: &PersistTree, program: &Path) -> Vec<Unit> {
-    if targets.is_empty() {
-        return Vec::new();
-    }
-    let program = word(program);
-    let stores = words(tree.stores().map(|(store, _)| store), "");
-    let has_rule = targets
-        .values()
-        .any(|target| target.keep != Keep::default());
-    let prune = match has_rule {
-        true => format!("{program} archives prune"),
-        false => String::new(),
-    };
-    let blanks = [
-        ("@PROGRAM@", program.as_str()),
-        ("@STORES@", &stores),
-        ("@PRUNE@", &prune),
-    ];
-    vec![
-        ("state-backup.service", fill(BACKUP, &blanks)),
-        ("state-backup.timer", fill(BACKUP_TIMER, &blanks)),
-    ]
-}
-
 /// The stores that early entries are in.
 pub fn early_stores(tree: &PersistTree) -> Vec<&Path> {
     let mut stores: Vec<&Path> = tree
@@ -160,29 +132,6 @@ mod tests {
     use crate::boot::text::enabled_by;
     use crate::persist::Users;
     use crate::settings::Settings;
-
-    #[test]
-    fn a_backup_has_a_timer_where_there_is_a_target() {
-        let backup = |text: &str| {
-            let settings: Settings = text.parse().unwrap();
-            let tree = PersistTree::resolve(&settings, &Users::parse(b"", b"")).unwrap();
-            backup(&settings.target, &tree, Path::new("/opt/state"))
-        };
-        assert_eq!(backup("[persist.\"/persist\"]\n"), Vec::new());
-        let text = "[persist.\"/persist\"]\n[target.usb]\nurl = \"file:///mnt\"\n";
-        let without = backup(text);
-        assert!(!without[0].1.contains("prune"), "{}", without[0].1);
-        let with = backup(&format!("{text}keep = {{ last = 3 }}\n"));
-        let lines: Vec<&str> = with[0].1.lines().collect();
-        for line in [
-            "RequiresMountsFor=/persist",
-            "ExecStart=/opt/state backup",
-            "ExecStartPost=/opt/state archives prune",
-        ] {
-            assert!(lines.contains(&line), "{line}: {lines:?}");
-        }
-        assert_eq!(enabled_by(&with[1].1), ["timers.target.wants"]);
-    }
 
     fn units(text: &str) -> Vec<Unit> {
         let settings: Settings = text.parse().unwrap();

@@ -79,7 +79,7 @@ impl Exit {
             Self::Usage => "usage or configuration",
             Self::Partial => "done in part: run again to finish",
             Self::Refused => "refused: no blank, a stale plan, not understood, or it would destroy",
-            Self::Attention => "needs attention: status or doctor found something",
+            Self::Attention => "needs attention: status, doctor or drill found something",
             Self::NoSuchArchive => "no such archive",
             Self::Locked => "another run holds the lock",
             Self::Key => "key or signature",

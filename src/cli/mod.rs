@@ -12,6 +12,7 @@ pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod drill;
 pub mod drop;
 pub mod exit;
 pub mod init;
@@ -90,6 +91,7 @@ verbs! {
     Restore => restore,
     Undo => undo,
     Provision => provision,
+    Drill => drill,
     Demo => demo,
     Completions => completions,
     Man => man,

@@ -5,7 +5,7 @@ use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
 use crate::ops::look::{Place, Placed};
-use crate::ops::status::{Last, Report, Reset, Store, run as status};
+use crate::ops::status::{Last, Proven, Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 /// Show this boot at a glance: was root reset, is the persist tree in place
 ///
-/// Exits with 5 if root was not reset at this boot, or a store or an entry is not in place.
+/// Exits with 5 if root was not reset at this boot, a store or an entry is not in place, the last
+/// drill failed, or the last proven restore is older than `[drill] max-age`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -79,7 +80,37 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
             last(&target.archives, "archive", out)
         )?;
     }
-    Ok(())
+    report
+        .drill
+        .as_ref()
+        .map_or(Ok(()), |drill| proven(drill, out))
+}
+
+fn proven(drill: &Proven, out: &mut Screen<'_>) -> io::Result<()> {
+    let old = match (drill.is_overdue, drill.max_age) {
+        (true, Some(age)) => format!(", and should be at most {age} ago: `state drill`"),
+        _ => String::new(),
+    };
+    match (&drill.proven, &drill.unseen) {
+        (_, Some(why)) => writeln!(out, "drill    {FAINT}{}{FAINT:#}", one_line(why))?,
+        (Some(proof), None) => {
+            let style = if drill.is_overdue { BAD } else { GOOD };
+            let (age, at) = (out.age(proof.at), one_line(&proof.target));
+            writeln!(
+                out,
+                "drill    {style}restore proven {age}{style:#} at {at}{old}"
+            )?;
+        }
+        (None, None) => writeln!(
+            out,
+            "drill    {BAD}no restore was proven yet{BAD:#}: `state drill`"
+        )?,
+    }
+    drill.failed.iter().try_for_each(|failed| {
+        let (age, at) = (out.age(failed.at), one_line(&failed.target));
+        let why = one_line(failed.found.as_deref().unwrap_or_default());
+        writeln!(out, "         {BAD}failed {age} at {at}{BAD:#}: {why}")
+    })
 }
 
 /// So many are named; `doctor` names all.
@@ -188,6 +219,8 @@ fn last(last: &Last, kind: &str, out: &Screen<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::proof::Against;
+    use crate::ledger::Drill;
     use crate::ops::look::Space;
     use crate::ops::look::{Place, Placed};
     use crate::ops::status::Target;
@@ -212,6 +245,20 @@ mod tests {
 
     fn record() -> Record {
         crate::record::parse(include_bytes!("../../tests/fixtures/boot-record/v1.json")).unwrap()
+    }
+
+    fn drill(target: &str, at: &str, found: Option<&str>) -> Drill {
+        Drill {
+            target: target.into(),
+            machine: "blitzar".into(),
+            id: "20261119T090000Z-3f6a90c1".into(),
+            data_sha256: String::new(),
+            at: at.parse().unwrap(),
+            entries: 3,
+            bytes: 33,
+            against: Against::Snapshot,
+            found: found.map(str::to_owned),
+        }
     }
 
     fn text(reset: Reset, record: Option<Record>) -> String {
@@ -280,6 +327,17 @@ mod tests {
                     },
                 },
             ],
+            drill: Some(Proven {
+                max_age: Some("1 d".parse().unwrap()),
+                proven: Some(drill("nas", "2026-11-19T10:00:00Z", None)),
+                is_overdue: true,
+                failed: vec![drill(
+                    "usb",
+                    "2026-11-21T10:00:00Z",
+                    Some("/a: it\nis gone"),
+                )],
+                unseen: None,
+            }),
         };
         Screen::text(Some(80), |out| human(&report, out))
     }
@@ -294,6 +352,8 @@ store    /persist: 12 GiB of 100 GiB free, last snapshot 2 hours ago
 store    /cache\\n (cache): not mounted
 target   nas: no archive yet
 target   usb: file:///mnt/usb: no such file or directory
+drill    restore proven 2 days ago at nas, and should be at most 1 d ago: `state drill`
+         failed 2 hours ago at usb: /a: it\\nis gone
 ";
 
     #[test]

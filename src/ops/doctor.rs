@@ -5,6 +5,7 @@
 
 mod boot;
 mod configuration;
+mod drill;
 mod entries;
 mod keys;
 mod root;
@@ -117,6 +118,8 @@ pub(super) struct Facts {
     pub(super) updater: Option<updates::Updater>,
     /// What archives need keys for; nothing where none are made.
     pub(super) keys: Option<keys::Keys>,
+    /// What a drill would need; nothing where no archives are made.
+    pub(super) drill: Option<drill::Drill>,
 }
 
 /// A check: its name, and what it finds; `None` when it cannot be made.
@@ -135,6 +138,7 @@ const CHECKS: &[Check] = &[
     ("watch", entries::watch),
     ("identity", entries::identity),
     ("keys", keys::check),
+    ("drill", drill::check),
 ];
 
 /// Looks and judges.
@@ -195,6 +199,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         lock_holder: look::lock_holder(cx),
         updater: updates::look(cx),
         keys: settings.and_then(|settings| keys::look(cx, settings)),
+        drill: settings.and_then(|settings| drill::look(cx, settings)),
         machine,
         config,
         store_copy,

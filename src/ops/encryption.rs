@@ -71,10 +71,37 @@ impl Encryption {
 }
 
 #[cfg(feature = "offsite")]
+use crate::archive::encryption::{Recipients, generate, pairs};
+
+/// A new key: the identity and its recipient.
+#[cfg(feature = "offsite")]
+pub(crate) fn new_key() -> anyhow::Result<(String, String)> {
+    Ok(generate())
+}
+
+/// The identities in a file, and their recipients.
+#[cfg(feature = "offsite")]
+pub(crate) fn key_pairs(text: &str) -> Vec<(String, String)> {
+    pairs(text)
+}
+
+/// No key can be made.
+#[cfg(not(feature = "offsite"))]
+pub(crate) fn new_key() -> anyhow::Result<(String, String)> {
+    Err(super::seal::refused("encrypt-to"))
+}
+
+/// No key can be read.
+#[cfg(not(feature = "offsite"))]
+pub(crate) fn key_pairs(_: &str) -> Vec<(String, String)> {
+    Vec::new()
+}
+
+#[cfg(feature = "offsite")]
 impl Encryption {
     /// The recipients of `[archive] encrypt-to`. Their plugins have answered.
     pub(crate) fn of(cx: &Context, settings: &Settings) -> anyhow::Result<Self> {
-        use crate::archive::encryption::{EncryptionError, Recipients};
+        use crate::archive::encryption::EncryptionError;
         use crate::failure::{Class, Failure};
         if settings.archive.encrypt_to.is_empty() {
             return Ok(Self::default());
@@ -117,6 +144,15 @@ impl Encryption {
         })
     }
 
+    /// The same, and to one more key.
+    pub(crate) fn and(mut self, recipient: Option<String>) -> anyhow::Result<Self> {
+        if let Some(recipient) = recipient {
+            self.recipients.push(recipient);
+            self.ready = Some(Recipients::parse(&self.recipients)?.ready()?);
+        }
+        Ok(self)
+    }
+
     /// Where the data goes through on its way to `out`.
     pub(crate) fn sink<'w>(self, out: &'w mut dyn Write) -> Result<Sink<'w>> {
         match self.ready {
@@ -137,6 +173,11 @@ impl Encryption {
             true => Ok(Self::default()),
             false => Err(super::seal::refused("encrypt-to")),
         }
+    }
+
+    /// Nobody else can read what everybody can.
+    pub(crate) fn and(self, _: Option<String>) -> anyhow::Result<Self> {
+        Ok(self)
     }
 
     /// Where the data goes through on its way to `out`.

@@ -4,6 +4,7 @@
 use super::init::Todo;
 use crate::boot::files::{self, Contents, Link};
 use crate::boot::maker::{File, Maker};
+use crate::boot::saving;
 use crate::boot::unit;
 use crate::boot::upgrade::{self, MANAGERS, Manager};
 use crate::config;
@@ -113,7 +114,7 @@ pub fn install(
     let program = find_program(cx)?;
     stores_reach_the_initrd(&machine, tree, maker)?;
     let mut units = unit::system(settings.root.as_ref(), tree, &program);
-    units.extend(unit::backup(&settings.target, tree, &program));
+    units.extend(saving::units(settings, tree, &program));
     let mut contents = files::system(units);
     let is_there = |manager: &Manager| cx.rooted(manager.sign).exists();
     contents.offer(upgrade::units(

@@ -43,7 +43,7 @@ impl Keyring {
     pub const CREDENTIAL: &str = "state.identity";
 
     /// Keys in the files `named` by a person; else in the one of `[archive] identity-file`; else
-    /// in the `credential`, if there is one.
+    /// in the `credential`, if there is one; and those for drills.
     pub fn new(named: Vec<PathBuf>, credential: Option<PathBuf>, ask: Arc<dyn Ask>) -> Self {
         Self(Arc::new(Inner {
             named,
@@ -57,11 +57,16 @@ impl Keyring {
     /// The same, for archives that are read with these settings.
     pub(crate) fn with(&self, cx: &Context, settings: &Settings) -> Keys {
         let configured = settings.archive.identity_file.as_ref();
-        let files = match (&self.0.named[..], configured, &self.0.credential) {
+        let mut files = match (&self.0.named[..], configured, &self.0.credential) {
             ([], Some(file), _) => vec![cx.rooted(file)],
             ([], None, Some(file)) => vec![file.clone()],
             (named, ..) => named.to_vec(),
         };
+        if self.0.named.is_empty() {
+            // What the machine can open by itself.
+            let own = super::drill::key::file(cx, settings);
+            files.extend(own.filter(|file| file.exists()));
+        }
         Keys {
             ring: self.clone(),
             files,

@@ -1,7 +1,9 @@
 //! `state archives list --machines`: the machines at a target, each by its newest archive.
 
 use super::archives::{Odd, Which, at_each, settings};
+use super::drill::publish::newest as newest_proof;
 use super::seal::{Signature, Trust};
+use crate::archive::proof::Proof;
 use crate::context::Context;
 use crate::target::{self, Object, Target, catalog};
 use chrono::{DateTime, Utc};
@@ -29,6 +31,18 @@ pub struct Machine {
     pub stored_bytes: u64,
     /// The newest complete archive; none if there is no such.
     pub newest: Option<Newest>,
+    /// The last proven restore; none if none is known there.
+    pub proven: Option<Proven>,
+}
+
+/// A proof that a restore worked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Proven {
+    /// The proof.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// Who vouches for it.
+    pub signature: Signature,
 }
 
 /// The newest complete archive of a machine.
@@ -46,8 +60,8 @@ pub struct Newest {
     pub signature: Signature,
 }
 
-/// Looks. One listing, and of each machine the newest label with its signature: further labels
-/// only where the newest is incomplete or cannot be used.
+/// Looks. One listing, and of each machine the newest label with its signature and the newest
+/// proof: others only where the newest is incomplete or cannot be used.
 ///
 /// # Errors
 /// No target can be reached.
@@ -106,12 +120,22 @@ fn look(
             }),
         }
     }
+    let mut odd = |object: &str, why| {
+        report.odd.push(Odd {
+            target: name.to_owned(),
+            object: Some(object.to_owned()),
+            why,
+        });
+    };
+    let proven = newest_proof(target, machine, objects, trust, &mut odd)?;
+    let proven = proven.map(|(proof, signature)| Proven { proof, signature });
     report.machines.push(Machine {
         target: name.to_owned(),
         machine: machine.to_owned(),
         archives: labels.len(),
         stored_bytes: objects.iter().map(|object| object.bytes).sum(),
         newest,
+        proven,
     });
     Ok(())
 }

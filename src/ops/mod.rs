@@ -8,6 +8,7 @@ pub(crate) mod chain;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod drill;
 pub mod drop;
 mod encryption;
 pub mod ignore;

@@ -148,6 +148,10 @@ fn prune(
         }
         delete(target.as_ref(), label)?;
         pruned.deleted.push(label.id.to_string());
+        // It is gone: whether the proof of it can be deleted is of no importance.
+        for proof in catalog.proofs_of(&label.id) {
+            target.delete(&proof.name).map(drop).unwrap_or(());
+        }
     }
     Ok(())
 }

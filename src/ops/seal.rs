@@ -184,10 +184,10 @@ mod keys {
             self.0.fingerprint()
         }
 
-        pub(crate) fn sign(&self, label: &Label) -> Result<String> {
-            let text = label.to_text();
+        /// The signature of a label, or of a proof.
+        pub(crate) fn sign(&self, text: &str) -> Result<String> {
             let signed = self.0.sign(text.as_bytes());
-            signed.map_err(|why| Error::damaged("signing the label", why))
+            signed.map_err(|why| Error::damaged("signing", why))
         }
     }
 
@@ -225,19 +225,20 @@ mod keys {
             })
         }
 
-        /// Checks the signature of one archive.
-        pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {
-            match signature(target, label)? {
-                None => Ok(Signature::Unsigned),
-                Some(signature) => {
-                    let text = String::from_utf8_lossy(&signature);
-                    Ok(self
-                        .judge(label, &text)
-                        .unwrap_or_else(|why| Signature::Refused {
-                            why: why.to_string(),
-                        }))
-                }
-            }
+        /// What is to be thought of a signature of `machine`'s text, if there is one.
+        pub(crate) fn judge(
+            &self,
+            machine: &str,
+            text: &str,
+            signature: Option<&str>,
+        ) -> Signature {
+            let Some(signature) = signature else {
+                return Signature::Unsigned;
+            };
+            let judged = self.check(machine, text, signature);
+            judged.unwrap_or_else(|why| Signature::Refused {
+                why: why.to_string(),
+            })
         }
 
         /// What the list says of the key `fingerprint`, if there is a list.
@@ -249,19 +250,24 @@ mod keys {
             })
         }
 
-        fn judge(&self, label: &Label, signature: &str) -> Result<Signature, SignatureError> {
-            let text = label.to_text();
+        fn check(
+            &self,
+            machine: &str,
+            text: &str,
+            signature: &str,
+        ) -> Result<Signature, SignatureError> {
+            let text = text.as_bytes();
             if let Some(signers) = &self.signers {
-                let key = signers.verify(&label.machine, text.as_bytes(), signature, self.now)?;
+                let key = signers.verify(machine, text, signature, self.now)?;
                 return Ok(Signature::Trusted { key });
             }
-            let key = signed_by(text.as_bytes(), signature)?;
+            let key = signed_by(text, signature)?;
             match &self.key {
                 None => Ok(Signature::Unknown { key }),
                 Some(wanted) if *wanted == key => Ok(Signature::Trusted { key }),
                 Some(_) => Err(SignatureError::Untrusted {
                     fingerprint: key,
-                    principal: label.machine.clone(),
+                    principal: machine.to_owned(),
                     why: None,
                 }),
             }
@@ -298,7 +304,7 @@ mod keys {
             match *self {}
         }
 
-        pub(crate) fn sign(&self, _: &Label) -> Result<String> {
+        pub(crate) fn sign(&self, _: &str) -> Result<String> {
             match *self {}
         }
     }
@@ -321,11 +327,11 @@ mod keys {
             None
         }
 
-        pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {
-            Ok(match signature(target, label)? {
+        pub(crate) fn judge(&self, _: &str, _: &str, signature: Option<&str>) -> Signature {
+            match signature {
                 None => Signature::Unsigned,
                 Some(_) => Signature::Unchecked,
-            })
+            }
         }
     }
 }
@@ -333,3 +339,12 @@ mod keys {
 #[cfg(not(feature = "offsite"))]
 pub(crate) use keys::refused;
 pub(crate) use keys::{Seal, Trust};
+
+impl Trust {
+    /// Checks the signature of one archive.
+    pub(crate) fn look(&self, target: &dyn Target, label: &Label) -> Result<Signature> {
+        let signature = signature(target, label)?;
+        let text = signature.as_ref().map(|text| String::from_utf8_lossy(text));
+        Ok(self.judge(&label.machine, &label.to_text(), text.as_deref()))
+    }
+}

@@ -1,6 +1,10 @@
 //! `state status`: this boot at a glance. Was root reset, and from what; is the persist tree in
 //! place; what was saved last.
 
+mod proven;
+
+pub use proven::Proven;
+
 use super::look::{self, Place, Placed, Space, StoreSeen};
 use super::watch;
 use crate::config;
@@ -42,6 +46,9 @@ pub struct Report {
     pub stores: Vec<Store>,
     /// The targets.
     pub targets: Vec<Target>,
+    /// Whether a restore is proven to work; nothing where nobody asks for it and none was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Proven>,
 }
 
 /// Whether root was reset at this boot.
@@ -119,6 +126,7 @@ impl Report {
             || self.unwatched > 0
             || self.stores.iter().any(|store| !store.is_there)
             || self.out_of_place().next().is_some()
+            || self.drill.as_ref().is_some_and(Proven::needs_attention)
     }
 
     /// The entries that should be in place and are not.
@@ -169,6 +177,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         unwatched: look::tree(cx, &settings).map_or(0, |tree| watch::unwatched(cx, &tree)),
         stores: stores.map(|seen| store(cx, seen)).collect(),
         targets: targets.collect(),
+        drill: proven::look(cx, &settings),
     })
 }
 

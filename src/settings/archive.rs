@@ -27,6 +27,9 @@ table! {
         /// The keys that are believed when archives are read: an `allowed_signers` file, see
         /// ssh-keygen(1). An archive signed by another key is refused.
         trusted_signers: Option<PathBuf> = (None), example "\"/etc/state/allowed_signers\"";
+        /// Make the nightly archive, and drills, while the machine runs on its battery too. `false`
+        /// is a condition of the units that `state init --install-boot` installs.
+        on_battery: bool = (true), example "false";
         /// What runs before and after `state backup`.
         hooks: Hooks = (Hooks::default()), example "";
     }

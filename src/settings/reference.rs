@@ -1,8 +1,8 @@
 //! The reference of every key, made of the types.
 
 use super::{
-    Archive, ConfigRepo, Diff, EntryTable, Hooks, Keep, Key, Keys, Machine, Metrics, PastRoots,
-    Root, Settings, Snapshots, Store, Target, UserEntries,
+    Archive, ConfigRepo, Diff, Drill, EntryTable, Hooks, Keep, Key, Keys, Machine, Metrics,
+    PastRoots, Root, Settings, Snapshots, Store, Target, UserEntries,
 };
 use std::fmt::Write as _;
 
@@ -120,6 +120,13 @@ pub fn sections() -> Vec<Section> {
              system's directories.",
             ["[archive.hooks]\n", "\n", "\n"],
             Hooks::keys(),
+        ),
+        section(
+            "`[drill]`",
+            "Proofs that a restore works: `state drill` restores the newest archive to scratch and \
+             compares it.",
+            ["[drill]\n", "\n", "\n"],
+            Drill::keys(),
         ),
         section(
             "`[metrics]`",

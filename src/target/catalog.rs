@@ -2,6 +2,7 @@
 
 use super::{Object, Target};
 use crate::archive::label::{self, DATA, ENCRYPTED, Id, LABEL, Label, SIGNATURE};
+use crate::archive::proof::Named;
 use crate::archive::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,8 @@ pub struct Catalog {
     pub unreadable: Vec<(String, Error)>,
     /// Data objects and signatures without a label: an interrupted run published them.
     pub leftovers: Vec<Object>,
+    /// Proofs that archives were restored, by their names.
+    pub proofs: Vec<Object>,
 }
 
 impl Catalog {
@@ -71,6 +74,8 @@ impl Catalog {
             let id = stem.and_then(|stem| Some((stem, stem.split_once('/')?.1)));
             id.is_some_and(|(stem, id)| id.parse::<Id>().is_ok() && !labelled.contains(stem))
         };
+        let is_proof = |object: &Object| Named::of(&object.name).is_some();
+        catalog.proofs = objects.iter().filter(|o| is_proof(o)).cloned().collect();
         catalog.leftovers = objects.into_iter().filter(is_leftover).collect();
         catalog
     }
@@ -95,6 +100,12 @@ impl Catalog {
         let labels = self.labels.iter().map(|label| label.id.clone());
         let others = self.unreadable.iter().filter_map(|(name, _)| id_of(name));
         labels.chain(others)
+    }
+
+    /// The proofs that the archive `id` was restored.
+    pub fn proofs_of<'c>(&'c self, id: &'c Id) -> impl Iterator<Item = &'c Object> {
+        let proofs = self.proofs.iter();
+        proofs.filter(move |proof| Named::of(&proof.name).is_some_and(|named| named.id == *id))
     }
 
     /// The newest archive that is complete and, as far as can be seen, whole.

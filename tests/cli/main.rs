@@ -72,7 +72,7 @@ Exit status:
     2  usage or configuration
     3  done in part: run again to finish
     4  refused: no blank, a stale plan, not understood, or it would destroy
-    5  needs attention: status or doctor found something
+    5  needs attention: status, doctor or drill found something
    10  no such archive
    11  another run holds the lock
    12  key or signature

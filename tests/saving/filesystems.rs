@@ -1,8 +1,11 @@
 //! On real filesystems: snapshots with nested volumes, other engines on the other side, full
 //! disks.
 
+use super::drill::{drill, drill_until};
 use super::hostile;
 use super::machine::{Machine, exit, note};
+use state::archive::proof::Against;
+use state::ops::drill::Options;
 use state_api::Never;
 use state_linux::loopback::Loop;
 use state_linux::mount::{Attributes, Guard, detached, tmpfs};
@@ -240,4 +243,90 @@ fn loop_a_store_in_use_is_not_swapped_under_its_users() {
     let report = machine.restore().unwrap();
     assert!(report.stores[0].is_resumed, "what was staged waited");
     assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_drill_compares_with_the_snapshot_where_it_stands() {
+    let machine = Machine::new();
+    let store = machine.store();
+    fs::remove_dir_all(&store).unwrap();
+    let disk = Disk::new(&machine, "btrfs", &store);
+    machine.write("root/persist/etc/machine-id", "0123456789abcdef\n");
+    fs::create_dir_all(store.join("var/lib/app")).unwrap();
+    hostile::grow(&store.join("var/lib/app"), 43, 80);
+    fs::write(store.join("var/lib/app/sealed"), "sealed").unwrap();
+    let sealed = store.join("var/lib/app/sealed");
+    run("chattr", &["+i", sealed.to_str().unwrap()]);
+    let socket = store.join("var/lib/app/socket");
+    drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
+    machine.write("root/persist/orphan", "nobody declared this");
+    machine.backup().unwrap();
+    let before = note(&store);
+    let done = || drill(&machine).unwrap().drills.remove(0);
+    let first = done();
+    assert_eq!((&first.differences, &first.losses), (&vec![], &vec![]));
+    assert_eq!(first.proof().unwrap().against, Against::Snapshot);
+    assert_eq!(before.differences(&note(&store)), Vec::<String>::new());
+    assert_eq!(machine.reserved(), ["snapshots"]);
+
+    // What the machine has now is of no importance; what the snapshot has is.
+    machine.write("root/persist/etc/machine-id", "changed\n");
+    assert_eq!(done().proof().unwrap().against, Against::Snapshot);
+    let mut snapshots = subvolumes(&store).into_iter();
+    let snapshot = snapshots.rfind(|path| path.contains("/archive-"));
+    let snapshot = store.join(snapshot.unwrap());
+    let read_only = |is: &str| {
+        run(
+            "btrfs",
+            &["property", "set", snapshot.to_str().unwrap(), "ro", is],
+        )
+    };
+    read_only("false");
+    let file = snapshot.join("etc/machine-id");
+    for (content, mode, wanted) in [
+        (
+            "0123456789abcdeF\n",
+            0o644,
+            vec!["the snapshot has another content"],
+        ),
+        (
+            "0123456789abcdef\n",
+            0o600,
+            vec!["the snapshot has another mode"],
+        ),
+        ("0123456789abcdef\n", 0o644, vec![]),
+    ] {
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let found = done().differences;
+        let found: Vec<_> = found.iter().map(|lost| lost.what.as_str()).collect();
+        assert_eq!(found, wanted);
+    }
+    read_only("true");
+
+    // Where flags cannot be held, nothing is proven, and nothing is said against the archive.
+    let small = small_tmpfs(&machine.path("small"), &[("size", "64m")]);
+    let elsewhere = |options: &mut Options| options.into = Some(machine.path("small"));
+    let report = drill_until(&machine, &Never, elsewhere).unwrap();
+    assert!(!report.found_something());
+    assert_eq!(
+        report.drills[0].proof().is_some(),
+        report.drills[0].losses.is_empty()
+    );
+    small.unmount().unwrap();
+
+    // No room: found out beforehand, and on the way.
+    for options in [
+        &[("size", "400k")][..],
+        &[("size", "64m"), ("nr_inodes", "9")],
+    ] {
+        let small = small_tmpfs(&machine.path("small"), options);
+        let error = drill_until(&machine, &Never, elsewhere).unwrap_err();
+        assert!([1, 4].contains(&exit(&error)), "{error:#}");
+        assert!(state::cli::exit::tell(&error).hint.is_some(), "{error:#}");
+        assert_eq!(fs::read_dir(machine.path("small")).unwrap().count(), 0);
+        small.unmount().unwrap();
+    }
+    disk.0.unmount().unwrap();
 }

@@ -4,6 +4,9 @@
 mod asked;
 mod bad;
 mod chains;
+mod drill;
+#[cfg(feature = "offsite")]
+mod drill_keys;
 mod filesystems;
 #[path = "../archive/hostile.rs"]
 mod hostile;

@@ -190,6 +190,17 @@ fn servers_s3_a_fleet_is_listed_by_one_label_of_each() {
         seen.iter().all(|seen| !seen.path.contains(".tar.")),
         "{seen:?}"
     );
+    assert!(machines.iter().all(|machine| machine["proven"].is_null()));
+    // A drill of the last one is one small object more to read.
+    world
+        .client
+        .run(&["drill"])
+        .expect(0, &["\"is_published\":true"]);
+    world.gate.seen();
+    let listed = world.client.run(&["archives", "list", "--machines"]);
+    assert_eq!(listed.json["machines"][2]["proven"]["against"], "manifest");
+    let seen = world.gate.seen();
+    assert_eq!(seen.len(), 1 + 3 * 2 + 1, "{seen:?}");
     world.client.run(&["archives", "verify"]).expect(0, &[]);
     world.client.restores("b2");
 }

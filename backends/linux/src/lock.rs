@@ -35,6 +35,16 @@ impl Lock {
         }
     }
 
+    /// Waits for the lock on a directory, for what takes no time to do.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its filesystem has no locks.
+    pub fn wait_for_directory(path: &Path) -> io::Result<Self> {
+        let dir = File::open(path)?;
+        dir.lock()?;
+        Ok(Self(dir))
+    }
+
     /// Takes the lock on the file `path`, which is made, with its directory, if it is missing.
     /// Never waits.
     ///

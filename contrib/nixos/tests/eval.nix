@@ -26,5 +26,6 @@ else
     toml = result.config.environment.etc."state/state.toml".text;
     initrd = result.config.boot.initrd.systemd.services;
     services = result.config.systemd.services;
+    timers = result.config.systemd.timers;
     failed = map (a: a.message) (builtins.filter (a: !a.assertion) result.config.assertions);
   }

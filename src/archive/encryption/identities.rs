@@ -3,7 +3,7 @@
 use super::EncryptionError;
 use crate::ask::Ask;
 use age::armor::ArmoredReader;
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret as _, SecretString};
 use age::{Callbacks, DecryptError, Decryptor, IdentityFile, scrypt, x25519};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -98,6 +98,22 @@ impl Identities {
         let keys = self.keys.iter().map(|key| &**key as &dyn age::Identity);
         decryptor.decrypt(keys).map(Decrypting).map_err(refused)
     }
+}
+
+/// A new key: the identity as a file has it, and its recipient.
+pub fn generate() -> (String, String) {
+    let key = x25519::Identity::generate();
+    let secret = key.to_string().expose_secret().to_owned();
+    (secret, key.to_public().to_string())
+}
+
+/// The identities in a text of such files, with their recipients; nothing of plugins.
+pub fn pairs(text: &str) -> Vec<(String, String)> {
+    let keys = text.lines().filter_map(|line| {
+        let key = line.parse::<x25519::Identity>().ok()?;
+        Some((line.to_owned(), key.to_public().to_string()))
+    });
+    keys.collect()
 }
 
 fn refused(error: DecryptError) -> EncryptionError {

@@ -20,6 +20,7 @@ pub(super) fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         ("target", Column::Flexible),
         ("newest archive", Column::Left),
         ("age", Column::Left),
+        ("proven", Column::Left),
         ("content", Column::Right),
         ("archives", Column::Right),
         ("stored", Column::Right),
@@ -29,21 +30,29 @@ pub(super) fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     for machine in &report.machines {
         let newest = machine.newest.as_ref();
         let some = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let (style, remark) = match newest {
-            Some(newest) => (Style::new(), newest.signature.remark().unwrap_or_default()),
-            None => (WARN, "nothing complete".to_owned()),
+        let (style, mut remarks) = match newest {
+            Some(newest) => (Style::new(), Vec::from_iter(newest.signature.remark())),
+            None => (WARN, vec!["nothing complete".to_owned()]),
         };
+        let proven = machine.proven.as_ref();
+        if let Some(remark) = proven.and_then(|proven| proven.signature.remark()) {
+            remarks.push(format!("proof {remark}"));
+        }
         let commit = newest.and_then(|newest| newest.commit.as_deref());
         table.styled([
             (machine.machine.clone(), style),
             (machine.target.clone(), style),
             (some(newest.map(|newest| newest.id.clone())), style),
             (some(newest.map(|newest| out.age(newest.time))), style),
+            (
+                proven.map_or("never".to_owned(), |proven| out.age(proven.proof.time)),
+                if proven.is_some() { style } else { FAINT },
+            ),
             (some(newest.map(|newest| size(newest.bytes))), style),
             (machine.archives.to_string(), style),
             (size(machine.stored_bytes), style),
             (some(commit.map(|commit| short(commit).to_owned())), style),
-            (remark, FAINT),
+            (remarks.join(", "), FAINT),
         ]);
     }
     if table.is_empty() {
@@ -57,17 +66,33 @@ pub(super) fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::machines::{Machine, Newest};
+    use crate::archive::manifest::Digest;
+    use crate::archive::proof::{Against, Proof};
+    use crate::ops::machines::{Machine, Newest, Proven};
     use crate::ops::seal::Signature;
     use chrono::DateTime;
 
     #[test]
     fn a_fleet_is_a_table() {
-        let machine = |name: &str, newest| Machine {
+        let machine = |name: &str, newest: Option<Newest>| Machine {
             target: "b2".into(),
             machine: name.into(),
             archives: 3,
             stored_bytes: 3 << 20,
+            proven: newest.is_some().then(|| Proven {
+                proof: Proof {
+                    machine: name.into(),
+                    id: "20261121T090000Z-3f6a90c1".parse().unwrap(),
+                    time: DateTime::from_timestamp(1_795_170_000, 0).unwrap(),
+                    data_sha256: Digest([1; 32]),
+                    entries: 3,
+                    bytes: 33,
+                    against: Against::Snapshot,
+                },
+                signature: Signature::Trusted {
+                    key: "SHA256:x".into(),
+                },
+            }),
             newest,
         };
         let newest = Newest {
@@ -83,9 +108,9 @@ mod tests {
         };
         assert_eq!(
             Screen::text(None, |out| human(&report, out)),
-            "machine  target  newest archive             age          content  archives   stored  config\n\
-             blitzar  b2      20261121T100000Z-3f6a90c1  2 hours ago  5.0 MiB         3  3.0 MiB  0123456789ab  unsigned\n\
-             kiosk    b2      -                          -                  -         3  3.0 MiB  -             nothing complete\n"
+            "machine  target  newest archive             age          proven     content  archives   stored  config\n\
+             blitzar  b2      20261121T100000Z-3f6a90c1  2 hours ago  1 day ago  5.0 MiB         3  3.0 MiB  0123456789ab  unsigned\n\
+             kiosk    b2      -                          -            never            -         3  3.0 MiB  -             nothing complete\n"
         );
     }
 }

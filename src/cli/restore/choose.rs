@@ -202,6 +202,7 @@ mod tests {
     #[test]
     fn the_lists_are_numbered() {
         let machine = |name: &str, newest| Machine {
+            proven: None,
             target: "usb".into(),
             machine: name.into(),
             archives: 3,

@@ -8,6 +8,7 @@ use crate::archive::machine::Config;
 use crate::archive::manifest::{Bytes, Parent};
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Result, chain};
+use crate::ops::drill::key::DrillKeys;
 use crate::target::Target;
 use crate::target::catalog::Catalog;
 
@@ -35,6 +36,7 @@ pub(super) struct Terms<'a> {
     /// How the next data object's name ends, and who can read it.
     pub(super) suffix: &'a str,
     pub(super) recipients: &'a [String],
+    pub(super) drill_keys: &'a DrillKeys,
     /// The stores that are archived.
     pub(super) stores: &'a [Bytes],
     pub(super) seal: Option<&'a Seal>,
@@ -171,7 +173,8 @@ fn check(
         ));
     }
     // Whoever is to read the next one must be able to read this one.
-    if label.suffix != terms.suffix || label.recipients != terms.recipients {
+    let continues = terms.drill_keys.continues(terms.recipients, label);
+    if label.suffix != terms.suffix || !continues {
         return Err("others are to read it than could read the last one".into());
     }
     let mut targets = targets.iter();

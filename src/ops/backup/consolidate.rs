@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::ops::archives::{self, Which};
+use crate::ops::drill::key::DrillKeys;
 use crate::ops::encryption::Encryption;
 use crate::ops::seal::{Seal, Signature};
 use crate::progress::{Progress, Unit};
@@ -62,6 +63,7 @@ pub fn consolidate(
     }
     refuse_older(&found.catalog, &found.label)?;
     let encryption = Encryption::of(cx, &settings)?;
+    let mut drill_keys = DrillKeys::of(cx, &settings)?;
     let mut report = Consolidated {
         target: found.name.clone(),
         machine: found.label.machine.clone(),
@@ -89,6 +91,13 @@ pub fn consolidate(
         id: new.to_string(),
         parent: None,
         ..archive.machine().clone()
+    };
+    // The machine's next archive is to build on it; nobody else's has that key. Those of older
+    // chains stay until a full archive is everywhere.
+    let is_own = archives::machine_name(cx, &settings).is_ok_and(|name| name == machine.machine);
+    let encryption = match is_own {
+        true => encryption.and(drill_keys.next(None)?)?,
+        false => encryption,
     };
     let label = Label {
         id: new,

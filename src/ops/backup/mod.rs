@@ -6,24 +6,27 @@ mod commit;
 mod consolidate;
 mod fan;
 mod make;
+mod origin;
 mod publish;
 mod report;
 mod sources;
+mod system;
 mod turn;
 
 pub(crate) use commit::look as commit;
 pub use consolidate::{Consolidated, consolidate};
+pub(crate) use origin::{Frozen, Origin};
 pub use report::{Published, Report, Shortcoming, Source};
 pub(crate) use sources::is_of_archive;
 pub use turn::run;
 pub(crate) use turn::write_metrics;
 
 use super::archives::{Which, machine_name};
+use super::drill::key::DrillKeys;
 use super::encryption::Encryption;
 use super::seal::{Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
-use crate::archive::manifest::Bytes;
 use crate::archive::{Error, FORMAT};
 use crate::config;
 use crate::context::Context;
@@ -41,7 +44,6 @@ use chrono::SecondsFormat;
 use make::make;
 use publish::publish;
 use sources::Sources;
-use std::collections::BTreeMap;
 
 /// What is asked of a backup.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +76,7 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     }
     let seal = Seal::of(cx, &settings)?;
     let encryption = Encryption::of(cx, &settings)?;
+    let mut drill_keys = DrillKeys::of(cx, &settings)?;
     let trust = Trust::of(cx, &settings, &Which::default());
     let look = |config: &ConfigRepo| commit::look(&cx.rooted(&config.repo), &config.repo);
     let config = settings.config.as_ref().map(look);
@@ -165,9 +168,9 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             .map(|root| crate::engine::name(root).to_owned()),
         stores: Vec::new(),
         config: config.clone(),
-        nixos: sources::nixos(cx),
-        users: sources::names(cx, "/etc/passwd"),
-        groups: sources::names(cx, "/etc/group"),
+        nixos: system::nixos(cx),
+        users: system::names(cx, "/etc/passwd"),
+        groups: system::names(cx, "/etc/group"),
     };
 
     let cache = Cache::of(&cx.rooted(&sources.0[0].path));
@@ -175,6 +178,7 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         most: settings.archive.full_every.into(),
         suffix: encryption.suffix(),
         recipients: encryption.recipients(),
+        drill_keys: &drill_keys,
         stores: &sources.names(),
         seal: seal.as_ref(),
         trust: trust.as_ref(),
@@ -205,6 +209,9 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     };
 
     keeping(cache.prepare(), &mut report);
+    let drill_key = drill_keys.next(choice.as_ref().map(|choice| &choice.label))?;
+    let encryption = encryption.and(drill_key.clone())?;
+    report.encrypted_to = encryption.recipients().to_vec();
     let last = choice.as_ref().map(|choice| &choice.label.id);
     sources.freeze(&id, last)?;
     let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
@@ -258,6 +265,15 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     }
     if label.is_complete {
         keeping(cache.keep(&label, &written.manifest), &mut report);
+    }
+    if label.position == 0
+        && !report.is_partial()
+        && let Err(error) = drill_keys.settle(drill_key.as_deref())
+    {
+        let why = crate::failure::message(&error);
+        report
+            .notes
+            .push(format!("older keys for drills stay: {why}"));
     }
     // The next run builds on what every target has.
     report.notes.extend(match report.is_partial() {
@@ -318,6 +334,3 @@ fn open(
     let catalog = Catalog::read(target.as_ref(), machine)?;
     Ok((target, catalog))
 }
-
-/// Names by number out of passwd(5) or group(5).
-type Names = BTreeMap<u32, Bytes>;

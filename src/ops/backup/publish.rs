@@ -62,7 +62,7 @@ pub(super) fn publish(
     seal: Option<&Seal>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let signature = seal.map(|seal| seal.sign(label)).transpose()?;
+    let signature = seal.map(|seal| seal.sign(&label.to_text())).transpose()?;
     let name = label.data_name();
     let source = target.get(&name)?;
     let mut read = |bytes| progress.advance(bytes);

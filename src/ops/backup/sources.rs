@@ -1,6 +1,5 @@
 //! The stores that are archived: surveyed, frozen where they can be, opened.
 
-use super::Names;
 use crate::archive::label::Id;
 use crate::archive::machine::Store;
 use crate::archive::manifest::{Bytes, Missing};
@@ -11,7 +10,6 @@ use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
 use crate::persist::{Anchors, PersistTree};
-use crate::program::Program;
 use crate::settings::Class;
 use anyhow::Context as _;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -20,7 +18,6 @@ use state_api::{Changes, SnapshotName, SnapshotStore, StoreFacts, View};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// How the snapshots begin that are made for an archive. That of the last one is kept.
 const SNAPSHOT: &str = "archive-";
@@ -48,6 +45,17 @@ impl Source {
     /// What the snapshot for an archive of this selection is called.
     fn name(&self, id: &Id) -> anyhow::Result<SnapshotName> {
         Ok(format!("{SNAPSHOT}{id}-{}", self.terms).parse()?)
+    }
+
+    /// The snapshot that the archive `id` was made from, if it still stands.
+    pub(super) fn snapshot_of(&self, id: &Id) -> Option<View> {
+        let name = self.name(id).ok()?;
+        self.engine.open(&name).ok()
+    }
+
+    /// What of it is archived.
+    pub(super) fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// Mounts inside it that should be archived and of which a snapshot has nothing.
@@ -291,36 +299,6 @@ fn exclude(patterns: &[String]) -> anyhow::Result<GlobSet> {
     Ok(set.build()?)
 }
 
-/// Names by number, out of passwd(5) or group(5) of the machine. The first of a number counts.
-pub(super) fn names(cx: &Context, file: &str) -> Names {
-    parse_names(&std::fs::read(cx.rooted(file)).unwrap_or_default())
-}
-
-fn parse_names(text: &[u8]) -> Names {
-    let mut names = Names::new();
-    for line in text.split(|b| *b == b'\n') {
-        let mut fields = line.split(|b| *b == b':');
-        let (name, id) = (fields.next(), fields.nth(1));
-        let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
-        if let (Some(name), Some(id)) = (name.filter(|name| !name.is_empty()), id) {
-            names.entry(id).or_insert_with(|| Bytes(name.to_vec()));
-        }
-    }
-    names
-}
-
-/// What the running NixOS says it is.
-pub(super) fn nixos(cx: &Context) -> Option<serde_json::Value> {
-    if cx.root_dir != Path::new("/") || Program::NixosVersion.find().is_none() {
-        return None;
-    }
-    let doing = "asking for the version of NixOS";
-    let said = Program::NixosVersion
-        .run(doing, ["--json"], Duration::from_secs(20))
-        .ok()?;
-    serde_json::from_slice(&said).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,15 +362,5 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 4);
-    }
-
-    #[test]
-    fn the_first_name_of_a_number_counts() {
-        let names = parse_names(b"root:x:0:0:::\ntoor:x:0:0\n\n:x:5:\nbad\nann:x:1000:\nx:y:z:\n");
-        let found: Vec<_> = names
-            .iter()
-            .map(|(id, name)| (*id, name.0.as_slice()))
-            .collect();
-        assert_eq!(found, [(0, &b"root"[..]), (1000, b"ann")]);
     }
 }

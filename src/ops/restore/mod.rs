@@ -240,7 +240,8 @@ fn tasks(
     Ok((tasks, used))
 }
 
-fn room(into: &Path, needed: u64, free: u64) -> anyhow::Result<()> {
+/// Refuses to begin what has no room.
+pub(super) fn room(into: &Path, needed: u64, free: u64) -> anyhow::Result<()> {
     // What an interrupted run has staged is counted as free space only when it is gone; a disk
     // that is truly too small is found out while staging, and nothing is lost by that either.
     if needed <= free {
@@ -295,7 +296,7 @@ fn stage(
 }
 
 /// Extracts into `stage` and compares with the manifest, where nothing else can be written.
-fn staged(
+pub(super) fn staged(
     job: &Job<'_>,
     stage: &OwnedFd,
     progress: &dyn Progress,
