@@ -50,7 +50,7 @@ pub struct Args {
 pub struct Disk {
     /// The engine of root: btrfs, zfs, tmpfs or overlay.
     #[arg(long, value_name = "ENGINE", hide_possible_values = true)]
-    pub(super) backend: Engine,
+    backend: Option<Engine>,
     /// The filesystem of the store below a tmpfs or an overlay: ext4, xfs or btrfs; by default
     /// ext4.
     #[arg(long, value_name = "FILESYSTEM", hide_possible_values = true)]
@@ -100,20 +100,24 @@ impl Disk {
         stores: Vec<PathBuf>,
         into: &Path,
         is_nixos: bool,
-    ) -> Options {
+    ) -> anyhow::Result<Options> {
+        let backend = self.backend.ok_or_else(|| {
+            Failure::usage("nothing says what root is to live on")
+                .hint("--backend btrfs, zfs, tmpfs or overlay")
+        })?;
         let mut volumes = self.volume.clone();
         let nix = PathBuf::from("/nix");
         if is_nixos && !volumes.contains(&nix) {
             volumes.insert(0, nix);
         }
-        let is_pool = !on.is_absolute() && self.backend == Engine::Zfs && !on.starts_with(".");
+        let is_pool = !on.is_absolute() && backend == Engine::Zfs && !on.starts_with(".");
         let on = match is_pool {
             true => on.to_owned(),
             false => std::path::absolute(on).unwrap_or_else(|_| on.to_owned()),
         };
-        Options {
+        Ok(Options {
             wanted: Wanted {
-                backend: match self.backend {
+                backend: match backend {
                     Engine::Btrfs => Backend::Btrfs,
                     Engine::Zfs => Backend::Zfs,
                     Engine::Tmpfs => Backend::Tmpfs,
@@ -140,7 +144,17 @@ impl Disk {
             passphrase: None,
             erase: self.erase.clone(),
             uuid: None,
-        }
+        })
+    }
+
+    /// Whether anything of it was said.
+    pub(super) fn is_given(&self) -> bool {
+        self.backend.is_some()
+            || self.store_on.is_some()
+            || !self.volume.is_empty()
+            || self.pool.is_some()
+            || self.encrypt.is_some()
+            || self.erase.is_some()
     }
 
     /// The passphrase, if one is needed: out of the file, or asked for twice.
@@ -175,7 +189,9 @@ impl Disk {
 /// Those of [`provision`], or it was not confirmed.
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let stores = vec![args.store.clone()];
-    let mut options = args.disk.options(&args.on, stores, &args.into, args.nixos);
+    let mut options = args
+        .disk
+        .options(&args.on, stores, &args.into, args.nixos)?;
     options.name = args.name;
     let plan = provision::run(&globals.context(true)?, &options)?;
     if args.dry_run || plan.plan.is_empty() {

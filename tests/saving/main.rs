@@ -4,10 +4,12 @@
 mod asked;
 mod bad;
 mod chains;
+mod drift;
 mod drill;
 #[cfg(feature = "offsite")]
 mod drill_keys;
 mod filesystems;
+mod fresh;
 #[path = "../archive/hostile.rs"]
 mod hostile;
 mod interrupted;

@@ -67,10 +67,10 @@ pub struct Args {
     forget_replaced: bool,
     /// Lay out this disk first, or in this pool, and restore a whole machine onto it; --into is the
     /// directory that it is mounted at then, by default /mnt.
-    #[arg(long, value_name = "DEVICE|POOL", requires = "backend", conflicts_with_all = ["path", "store"])]
+    #[arg(long, value_name = "DEVICE|POOL", conflicts_with_all = ["path", "store"])]
     provision: Option<PathBuf>,
     #[command(flatten)]
-    disk: Option<laid_out::Disk>,
+    disk: laid_out::Disk,
     /// Clone the machine's configuration from here, at the commit that belongs to the archive,
     /// instead of from the remote that was recorded.
     #[arg(long, value_name = "URL")]
@@ -125,12 +125,14 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         config_from: args.config_from,
         run_install: args.run_install,
     };
-    match (args.provision, args.disk) {
-        (Some(on), Some(disk)) => onto_disk(globals, options, &on, &disk, &rest, args.dry_run),
-        (None, Some(_)) => Err(Failure::usage("a disk is described, and none is named")
-            .hint("--provision DEVICE names it")
-            .into()),
-        (_, None) => into_place(globals, options, &rest, args.dry_run),
+    match args.provision {
+        Some(on) => onto_disk(globals, options, &on, &args.disk, &rest, args.dry_run),
+        None if args.disk.is_given() => {
+            Err(Failure::usage("a disk is described, and none is named")
+                .hint("--provision DEVICE names it")
+                .into())
+        }
+        None => into_place(globals, options, &rest, args.dry_run),
     }
 }
 
@@ -178,6 +180,12 @@ fn vouched(globals: &Globals, options: &mut Options, plan: &Report) -> anyhow::R
         }
         signature => signature.demand(&plan.id, options.allow_unsigned),
     }
+}
+
+/// The archive that was shown, even if a newer one comes, or a store with a configuration appears.
+fn pin(options: &mut Options, plan: &Report) {
+    options.which.machine = Some(plan.machine.clone());
+    options.archive = Some(plan.id.clone());
 }
 
 fn not_confirmed() -> anyhow::Error {
@@ -230,7 +238,7 @@ fn into_place(
         if !globals.confirm(&question)? {
             return Err(not_confirmed());
         }
-        options.archive = Some(plan.id); // the one that was shown, even if a newer one came
+        pin(&mut options, &plan);
     }
     let cx = globals.context(dry_run)?;
     let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
@@ -276,7 +284,7 @@ fn onto_disk(
         .iter()
         .map(|store| store.store.clone())
         .collect();
-    let mut wanted = disk.options(on, stores, &into, is_nixos);
+    let mut wanted = disk.options(on, stores, &into, is_nixos)?;
     wanted.name = Some(restore.machine.clone());
     let plan = provision::run(&look, &wanted)?;
     if let Some(bytes) = plan.bytes {
@@ -305,7 +313,7 @@ fn onto_disk(
     }
     wanted.passphrase = disk.passphrase(globals)?;
     wanted.uuid = whole.provision.and_then(|plan| plan.uuid); // what was shown is what is written
-    options.archive = Some(whole.restore.id);
+    pin(&mut options, &whole.restore);
     let cx = globals.context(false)?;
     let laid_out = provision::run(&cx, &wanted)?;
     let restore = restore::run(&cx, &options, globals.progress().as_ref())?;

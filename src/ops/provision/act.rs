@@ -133,7 +133,8 @@ impl Provisioner<'_> {
         let uuid = &self.note.uuid;
         let (program, options): (_, &[&str]) = match filesystem {
             Filesystem::Btrfs => (Program::MkfsBtrfs, &["-q", "-f", "-U", uuid]),
-            Filesystem::Ext4 => (Program::MkfsExt4, &["-q", "-F", "-U", uuid]),
+            // Small disks would get small blocks, into which no large attributes fit.
+            Filesystem::Ext4 => (Program::MkfsExt4, &["-q", "-F", "-b", "4096", "-U", uuid]),
             // Its own name for a UUID at the beginning: `-m uuid=`.
             Filesystem::Xfs => (
                 Program::MkfsXfs,

@@ -50,10 +50,17 @@ pub(super) fn look(pool: &str) -> Result<Option<Pool>> {
 }
 
 impl Pool {
-    /// Whether it is on this device.
+    /// Whether it is on this device; on a disk it makes a partition for itself.
     pub(super) fn is_on(&self, device: &Path) -> bool {
         let device = device.to_string_lossy();
-        self.devices.split_whitespace().any(|word| word == device)
+        self.devices.split_whitespace().any(|word| {
+            let part = word.strip_prefix(&*device);
+            part.is_some_and(|part| {
+                part.trim_start_matches('p')
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+            })
+        })
     }
 }
 

@@ -91,12 +91,11 @@ impl Checkout {
 /// over the new root yet, and root is erased.
 fn destination(into: &Path, archived: &Machine, config: &Config) -> PathBuf {
     let repo = &config.repo.0;
-    let holds = |entry: &[u8]| {
-        repo == entry
-            || repo
-                .strip_prefix(entry)
-                .is_some_and(|rest| rest.starts_with(b"/"))
+    // Entries are written as the archive's members are: from the root on, without a slash.
+    let plain = |path: &[u8]| {
+        PathBuf::from("/").join(OsStr::from_bytes(path.strip_prefix(b"./").unwrap_or(path)))
     };
+    let holds = |entry: &[u8]| plain(repo).starts_with(plain(entry));
     let entry_of = archived
         .stores
         .iter()

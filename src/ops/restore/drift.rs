@@ -63,7 +63,8 @@ fn checked_out(cx: &Context, repo: &std::path::Path, commit: &str) -> Option<Str
             short(commit)
         )),
         Err(error) => Some(format!(
-            "{belongs}; what is checked out here is not known: {error}"
+            "{belongs}; what is checked out here is not known: {}",
+            crate::failure::plain_errnos(&error.to_string())
         )),
     }
 }
