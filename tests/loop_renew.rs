@@ -6,6 +6,7 @@ use state_linux::mount::Guard;
 use state_linux::mountinfo;
 use state_testing::disk::{Disk, subvolume};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -334,6 +335,42 @@ fn loop_a_renewal_that_is_killed_leaves_nothing_that_runs_and_is_cleared_away() 
         }
         assert_eq!(machine.volumes(), ["root", "root-blank"], "{signal}");
     }
+}
+
+/// On a terminal of its own. A shell takes that for itself, and does not see whose it was.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_somebody_is_asked_at_the_end_of_a_shell() {
+    let machine = Machine::new();
+    for (typed, status, is_renewed) in [
+        ("echo one >/usr/new\nexit\ny\n", 0, true),
+        ("echo two >/usr/new\nexit 3\nn\n", 3, false),
+    ] {
+        let before = machine.blanks();
+        let shell = machine.command(&["blank", "shell"]);
+        let words: Vec<_> = [shell.get_program()]
+            .into_iter()
+            .chain(shell.get_args())
+            .collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        let mut script = Command::new("script")
+            .args(["-qec", &words.join(" "), "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        script
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(typed.as_bytes())
+            .unwrap();
+        let ended = script.wait_with_output().unwrap();
+        assert_eq!(code(&ended), status, "{ended:?}");
+        assert_eq!(machine.blanks() != before, is_renewed, "{ended:?}");
+    }
+    assert_eq!(machine.read("root-blank/usr/new"), "one\n");
 }
 
 #[test]

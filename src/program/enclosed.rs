@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A command that was interrupted from a terminal ends soon.
+/// A command that was sent an interruption as well ends soon.
 const SOON: Duration = Duration::from_millis(500);
 /// How long it may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,8 +50,10 @@ impl Enclosed<'_> {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
             command.stdout(Stdio::from(stderr));
         }
-        let mut child = enclosed::start(&mut command, self.root).map_err(failed)?;
+        let terminal = enclosed::Terminal::ours();
+        let mut child = enclosed::start(&mut command, self.root, &terminal).map_err(failed)?;
         let status = wait(&mut child, interrupt).map_err(failed)?;
+        terminal.take_back().map_err(failed)?;
         if interrupt.is_set() {
             return Err(Error::Interrupted);
         }
@@ -59,8 +61,8 @@ impl Enclosed<'_> {
     }
 }
 
-/// Waits for the end. An interruption from a terminal has reached the command as well; one that we
-/// alone were sent is passed on. What does not end by itself is killed with all that is below it.
+/// Waits for the end. An interruption that we were sent may have reached the command as well, or is
+/// passed on. What does not end by itself is killed with all that is below it.
 fn wait(child: &mut Child, interrupt: &dyn Interrupt) -> io::Result<ExitStatus> {
     let mut interrupted = None;
     let mut was_told = false;
