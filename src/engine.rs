@@ -1,5 +1,6 @@
 //! The one place that names every engine.
 
+use crate::captured::Craftsman;
 use crate::context::Context;
 use crate::machine::Machine;
 use crate::settings::{self, PastRoots};
@@ -11,6 +12,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where a store has the past roots of a root in memory.
+const PAST_ROOTS: &str = ".state/past-roots";
+
 /// Root's engine, as the configuration says.
 #[derive(Debug)]
 pub enum Root {
@@ -19,7 +23,7 @@ pub enum Root {
     /// A dataset.
     Zfs(state_zfs::Zfs<state_zfs::Live>),
     /// Memory.
-    Tmpfs(state_tmpfs::Tmpfs),
+    Tmpfs(state_tmpfs::Tmpfs<state_tmpfs::Live>),
     /// Layers above an installed system.
     Overlay(state_overlay::Overlay<state_overlay::Live>),
 }
@@ -67,14 +71,22 @@ pub fn name(root: &settings::Root) -> &'static str {
     }
 }
 
-/// How long past roots are kept; `None` where the engine keeps none.
-pub fn past_roots(root: &settings::Root) -> Option<PastRoots> {
+/// How long past roots are kept.
+pub fn past_roots(root: &settings::Root) -> PastRoots {
     match root {
         settings::Root::Btrfs { past_roots, .. }
         | settings::Root::Zfs { past_roots, .. }
-        | settings::Root::Overlay { past_roots, .. } => Some(*past_roots),
-        settings::Root::Tmpfs { .. } => None,
+        | settings::Root::Overlay { past_roots, .. }
+        | settings::Root::Tmpfs { past_roots, .. } => *past_roots,
     }
+}
+
+/// The store that holds the past roots of a root in memory; `None`: all of them may be lost.
+pub fn home(stores: &BTreeMap<PathBuf, settings::Store>) -> Option<&Path> {
+    let mut kept = stores
+        .iter()
+        .filter(|(_, store)| store.class != settings::Class::Cache);
+    kept.next().map(|(path, _)| path.as_path())
 }
 
 /// Opens root's engine. `stores` are those of the persist tree, which must not be part of root.
@@ -101,11 +113,31 @@ pub fn root(
             }
             Ok(Root::Btrfs(engine))
         }
-        settings::Root::Tmpfs { size } => Ok(Root::Tmpfs(state_tmpfs::Tmpfs::new(
-            &cx.root_dir,
-            size.clone(),
-            stores.keys().cloned().collect(),
-        ))),
+        settings::Root::Tmpfs {
+            size,
+            device,
+            blank,
+            ..
+        } => {
+            let fills = device.is_some() && is_initrd(cx);
+            let past_roots = |store| cx.rooted(store).join(PAST_ROOTS);
+            let places = state_tmpfs::Places {
+                at: match fills {
+                    true => cx.rooted("/sysroot"),
+                    false => cx.root_dir.clone(),
+                },
+                size: size.clone(),
+                stores: stores.keys().cloned().collect(),
+                past_roots: home(stores).map(past_roots),
+                blank: device.clone().map(|device| (device, blank.clone())),
+            };
+            let kernel = state_tmpfs::Live::new(places, Box::new(Craftsman));
+            let engine = state_tmpfs::Tmpfs::new(kernel);
+            Ok(Root::Tmpfs(match fills {
+                true => engine.to_be_filled(),
+                false => engine,
+            }))
+        }
         settings::Root::Overlay {
             device, directory, ..
         } => {

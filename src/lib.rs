@@ -6,6 +6,7 @@ pub mod archive;
 pub mod ask;
 pub mod boot;
 pub mod bring;
+pub mod captured;
 pub mod cli;
 pub mod cmdline;
 pub mod config;

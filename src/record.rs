@@ -62,6 +62,9 @@ pub enum Outcome {
     Skipped,
     /// There was nothing to erase (tmpfs), and what was checked is right.
     Checked,
+    /// Root in memory was filled from blank; whether the rest of the machine fits it has to be
+    /// checked when it is there.
+    Filled,
     /// Refused; nothing was changed.
     Refused,
     /// Failed; what was done is in the record, nothing was deleted.
@@ -109,6 +112,7 @@ impl Record {
             && self.steps_done == 0
             && let Ok(Some(earlier)) = read(run_dir)
             && earlier.boot_id == self.boot_id
+            && earlier.outcome != Outcome::Filled
         {
             return Ok(());
         }
@@ -134,6 +138,19 @@ impl Record {
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         File::open(dir)?.sync_all()
+    }
+
+    /// Why this boot's root is not what it should be, and the cure.
+    pub fn why_not(&self) -> (String, Option<String>) {
+        match (&self.failure, self.outcome) {
+            (Some(failure), _) => (failure.error.clone(), failure.hint.clone()),
+            (None, Outcome::Skipped) => ("the kernel command line said state.skip".into(), None),
+            (None, Outcome::Filled) => (
+                "root was filled from blank, and nothing has looked since whether the stores are mounted".into(),
+                Some("`state-reset.service` has to run after the stores are mounted: `state init --install-boot`".into()),
+            ),
+            (None, _) => ("the record does not say why".into(), None),
+        }
     }
 
     /// A duration as the record has it.

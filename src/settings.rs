@@ -7,17 +7,17 @@ mod archive;
 mod drill;
 pub mod node;
 mod persist;
-mod rate;
 pub mod read;
 pub mod reference;
 mod root;
+mod size;
 mod table;
 
 pub use archive::{Archive, Hooks};
 pub use drill::{Age, Drill};
 pub use persist::{Class, Entry, EntryTable, IfMissing, Method, Store, UserEntries};
-pub use rate::Rate;
-pub use root::{OnFailure, PastRoots, Root};
+pub use root::{Capture, OnFailure, PastRoots, Root};
+pub use size::{Rate, Size};
 pub use table::{Key, Keys};
 
 use node::{Node, Problem, Value};

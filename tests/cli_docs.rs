@@ -2,8 +2,7 @@
 //! example is a configuration that is accepted. With `BLESS=1` the reference is written anew.
 
 use state::config;
-use state::settings::{node, reference};
-use std::collections::BTreeSet;
+use state::settings::reference;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,23 +90,4 @@ fn every_key_has_an_example_that_is_accepted() {
 #[test]
 fn the_whole_example_is_accepted() {
     config::parse_text(Path::new("example"), reference::EXAMPLE).unwrap();
-}
-
-/// Every key that the design gives to later versions is refused by name, not as a mistake.
-#[test]
-fn no_key_is_both_known_and_announced() {
-    let known: BTreeSet<String> = reference::sections()
-        .into_iter()
-        .flat_map(|s| s.keys)
-        .map(|key| key.name)
-        .collect();
-    assert!(!known.contains("capture"));
-    let text = "[root]\nbackend = \"tmpfs\"\ncapture = {}\n";
-    let (table, problems) = node::parse(0, text);
-    assert_eq!(problems, []);
-    let told = state::settings::read(table, Default::default()).unwrap_err();
-    assert_eq!(
-        told.to_string(),
-        "`capture` in [root] is not in this version yet"
-    );
 }

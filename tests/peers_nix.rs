@@ -102,6 +102,11 @@ fn peers_the_reset_waits_for_the_root_device_and_for_resume() {
         r#"({ lib, ... }: { services.state.root = lib.mkForce { backend = "tmpfs"; }; })"#,
     );
     assert!(tmpfs["initrd"]["state-reset"].is_null());
+    let capture = &tmpfs["services"]["state-capture"]["serviceConfig"];
+    let exec = capture["ExecStop"].as_str().unwrap();
+    assert!(exec.ends_with("/bin/state roots capture"), "{exec}");
+    assert_eq!(capture["TimeoutStopSec"], "60s");
+    assert!(example_with("")["services"]["state-capture"].is_null());
     // A record is written all the same, or `state status` would miss it at every boot.
     let exec = &tmpfs["services"]["state-reset"]["serviceConfig"]["ExecStart"];
     assert!(

@@ -147,6 +147,14 @@ let
         ;
       past-roots =
         if r.pastRoots == null then null else { inherit (r.pastRoots) last days; };
+      capture =
+        if r.capture == null then
+          null
+        else
+          {
+            max-bytes = r.capture.maxBytes;
+            time-limit = r.capture.timeLimit;
+          };
       on-failure = r.onFailure;
     };
 
@@ -194,6 +202,14 @@ let
         RandomizedDelaySec = "3d";
       };
   erases = cfg.root != null && cfg.root.backend != "tmpfs";
+  # A root in memory ends with the power; what it held is put away before that, in the first of these.
+  keptPaths = builtins.filter (path: cfg.persistence.${path}.class != "cache") storePaths;
+  captures =
+    cfg.root != null
+    && cfg.root.backend == "tmpfs"
+    && (cfg.root.pastRoots == null || cfg.root.pastRoots.last > 0)
+    && keptPaths != [ ];
+  timeLimit = if cfg.root.capture == null then 20 else cfg.root.capture.timeLimit;
   command = "${cfg.package}/bin/state";
   stores = attrNames: map (path: "/sysroot${path}") attrNames;
   # The files that are saved whenever they have changed.
@@ -250,6 +266,20 @@ in
                 };
               };
             }) "How long past roots are kept.";
+            capture = optional (types.submodule {
+              options = {
+                maxBytes = mkOption {
+                  type = types.str;
+                  default = "512 MiB";
+                  description = "The most that the files in a captured root may hold together.";
+                };
+                timeLimit = mkOption {
+                  type = types.ints.positive;
+                  default = 20;
+                  description = "So many seconds it may take.";
+                };
+              };
+            }) "tmpfs: the bounds of what is captured when the machine goes down.";
             onFailure = optional (types.enum [
               "boot-unwiped"
               "emergency"
@@ -442,7 +472,31 @@ in
         };
       };
     })
-    (mkIf erases {
+    (mkIf captures {
+      # What starts before others is stopped after them: nothing changes a file after it was captured.
+      systemd.services.state-capture = {
+        description = "Keep what the next boot would lose as a past root";
+        documentation = [ "man:state(1)" ];
+        wantedBy = [ "sysinit.target" ];
+        after = [ "state-mount.service" ];
+        before = [
+          "sysinit.target"
+          "shutdown.target"
+        ];
+        conflicts = [ "shutdown.target" ];
+        unitConfig = {
+          DefaultDependencies = false;
+          RequiresMountsFor = [ (builtins.head keptPaths) ];
+        };
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStop = "${command} roots capture";
+          TimeoutStopSec = "${toString (timeLimit + 40)}s";
+        };
+      };
+    })
+    (mkIf (erases || captures) {
       systemd.services.state-gc = {
         description = "Delete the past roots that no rule keeps";
         documentation = [ "man:state(1)" ];

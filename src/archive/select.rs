@@ -25,6 +25,8 @@ pub struct Selection {
     declared: BTreeSet<PathBuf>,
     elsewhere: BTreeSet<PathBuf>,
     exclude: GlobSet,
+    /// Whether what is below a declared path has to be declared itself.
+    is_exact: bool,
 }
 
 /// Where a store has what is merged with the configuration: beside its copy.
@@ -46,6 +48,7 @@ impl Selection {
             declared: paths(here),
             elsewhere: paths(elsewhere),
             exclude,
+            is_exact: false,
         }
     }
 
@@ -55,6 +58,17 @@ impl Selection {
             declared: [PathBuf::new()].into(),
             elsewhere: BTreeSet::new(),
             exclude: GlobSet::empty(),
+            is_exact: false,
+        }
+    }
+
+    /// A selection of these paths and of nothing else: of a directory among them, only what is
+    /// among them too.
+    pub fn exactly(paths: BTreeSet<PathBuf>) -> Self {
+        Self {
+            declared: paths,
+            is_exact: true,
+            ..Self::all()
         }
     }
 
@@ -71,6 +85,14 @@ impl Selection {
         // Ours, and what mkfs makes at the top of ext4.
         if path.starts_with(".state") || path == Path::new("lost+found") {
             return Choice::Leave;
+        }
+        if self.is_exact {
+            let mut below = self.declared.range(path.to_owned()..);
+            return match below.next() {
+                Some(next) if next == path => Choice::Take,
+                Some(next) if next.starts_with(path) => Choice::Lead,
+                _ => Choice::Leave,
+            };
         }
         let holder = path.ancestors().find_map(|above| {
             let here = self.declared.contains(above).then_some(true);
@@ -142,5 +164,16 @@ mod tests {
             assert_eq!(selection.choose(Path::new(path)), choice, "{path}");
         }
         assert_eq!(Selection::all().choose(Path::new("x")), Choice::Take);
+        let exact = Selection::exactly(["a".into(), "b/c".into()].into());
+        for (path, choice) in [
+            ("a", Choice::Take),
+            ("a/x", Choice::Leave),
+            ("b", Choice::Lead),
+            ("b/c", Choice::Take),
+            ("b/d", Choice::Leave),
+            ("c", Choice::Leave),
+        ] {
+            assert_eq!(exact.choose(Path::new(path)), choice, "{path}");
+        }
     }
 }

@@ -44,7 +44,9 @@ pub fn initrd(settings: &Settings, tree: &PersistTree, configuration: &str) -> C
     };
     add(CONFIGURATION, configuration.to_owned());
     add(BOOT_CONF, boot_conf(settings, tree));
-    contents.units(UNITS, unit::initrd(settings.root.as_ref(), tree));
+    let root = settings.root.as_ref();
+    contents.units(UNITS, unit::initrd(root, tree));
+    contents.units(SYSTEM_UNITS, unit::sysroot(root).into_iter().collect());
     contents
 }
 
@@ -94,9 +96,12 @@ fn boot_conf(settings: &Settings, tree: &PersistTree) -> String {
         .into_iter()
         .map(|store| store.to_string_lossy().into_owned())
         .collect();
-    // The filesystems that an upper layer can lie on.
+    // The filesystems that an upper layer, or blank, can lie on, and those of images.
     let modules = match &settings.root {
         Some(Root::Overlay { .. }) => "overlay ext4 xfs btrfs f2fs",
+        Some(Root::Tmpfs {
+            device: Some(_), ..
+        }) => "ext4 xfs btrfs f2fs loop erofs squashfs",
         _ => "",
     };
     format!(

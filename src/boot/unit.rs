@@ -2,7 +2,7 @@
 
 use super::text::{escape_path, fill, word, words};
 use crate::persist::PersistTree;
-use crate::settings::{OnFailure, Root};
+use crate::settings::{Class, OnFailure, Root};
 use std::path::Path;
 
 /// A unit: its name and its text.
@@ -11,6 +11,9 @@ pub type Unit = (&'static str, String);
 const RESET: &str = include_str!("../../contrib/systemd/state-reset.service");
 const RESET_OVERLAY: &str = include_str!("../../contrib/systemd/state-reset-overlay.service");
 const RESET_TMPFS: &str = include_str!("../../contrib/systemd/state-reset-tmpfs.service");
+const FILL: &str = include_str!("../../contrib/systemd/state-fill.service");
+const SYSROOT_MOUNT: &str = include_str!("../../contrib/systemd/sysroot.mount");
+const CAPTURE: &str = include_str!("../../contrib/systemd/state-capture.service");
 const MOUNT_EARLY: &str = include_str!("../../contrib/systemd/state-mount-early.service");
 const MOUNT: &str = include_str!("../../contrib/systemd/state-mount.service");
 const WATCH: &str = include_str!("../../contrib/systemd/state-watch.service");
@@ -33,11 +36,16 @@ const ZFS_IMPORTED: &str = "zfs-env-bootfs.service zfs-import.target";
 pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
     let mut units = Vec::new();
     if let Some(root) = root
-        && erases_in_the_initrd(root)
+        && acts_in_the_initrd(root)
     {
-        let (text, stops) = match root {
-            Root::Overlay { .. } => (RESET_OVERLAY, "initrd-root-fs.target"),
-            _ => (RESET, "sysroot.mount"),
+        let (name, text, stops) = match root {
+            Root::Overlay { .. } => (
+                "state-reset.service",
+                RESET_OVERLAY,
+                "initrd-root-fs.target",
+            ),
+            Root::Tmpfs { .. } => ("state-fill.service", FILL, "initrd-root-fs.target"),
+            _ => ("state-reset.service", RESET, "sysroot.mount"),
         };
         let (import, imported) = match root {
             Root::Zfs { .. } => (ZFS_IMPORT, ZFS_IMPORTED),
@@ -54,7 +62,7 @@ pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
             ("@IMPORTED@", imported),
             ("@REQUIRED_BY@", required_by),
         ];
-        units.push(("state-reset.service", fill(text, &blanks)));
+        units.push((name, fill(text, &blanks)));
     }
     let stores = early_stores(tree);
     if !stores.is_empty() {
@@ -63,6 +71,25 @@ pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
         units.push(("state-mount-early.service", fill(MOUNT_EARLY, &blanks)));
     }
     units
+}
+
+/// What mounts root in the initrd, where root is one that we fill. It goes where an administrator's
+/// units are: before what systemd makes of the kernel command line.
+pub fn sysroot(root: Option<&Root>) -> Option<Unit> {
+    let Some(Root::Tmpfs {
+        size,
+        device: Some(_),
+        ..
+    }) = root
+    else {
+        return None;
+    };
+    let size = size
+        .as_ref()
+        .map(|size| format!(",size={}", size.replace('%', "%%")));
+    let options = format!("mode=0755{}", size.unwrap_or_default());
+    let text = fill(SYSROOT_MOUNT, &[("@OPTIONS@", &options)]);
+    Some(("sysroot.mount", text))
 }
 
 /// The units of the system itself. `program` is where this program is there.
@@ -79,14 +106,36 @@ pub fn system(root: Option<&Root>, tree: &PersistTree, program: &Path) -> Vec<Un
     }
     match root {
         None => {}
-        // No past roots; and nothing that had to be done before it was mounted.
+        // What had to be done before it was mounted has been; what it needs later is looked at.
         Some(Root::Tmpfs { .. }) => texts.push(("state-reset.service", RESET_TMPFS)),
-        Some(_) => texts.extend([("state-gc.service", GC), ("state-gc.timer", GC_TIMER)]),
+        Some(_) => {}
+    }
+    if root.is_some() {
+        texts.extend([("state-gc.service", GC), ("state-gc.timer", GC_TIMER)]);
+    }
+    let mut capture = None;
+    if let Some(Root::Tmpfs {
+        past_roots,
+        capture: bounds,
+        ..
+    }) = root
+        && past_roots.last > 0
+        && let Some(home) = tree.stores().find(|(_, class)| *class != Class::Cache)
+    {
+        let home = word(home.0);
+        // Writing what there is to the disk comes on top.
+        let timeout = format!("{}s", bounds.time_limit.saturating_add(40));
+        let blanks = [
+            ("@PROGRAM@", program.as_str()),
+            ("@HOME@", &home),
+            ("@TIMEOUT@", &timeout),
+        ];
+        capture = Some(("state-capture.service", fill(CAPTURE, &blanks)));
     }
     let filled = texts
         .into_iter()
         .map(|(name, text)| (name, fill(text, &blanks)));
-    filled.collect()
+    filled.chain(capture).collect()
 }
 
 /// The stores that early entries are in.
@@ -107,21 +156,29 @@ pub fn on_failure(root: &Root) -> OnFailure {
         Root::Btrfs { on_failure, .. }
         | Root::Zfs { on_failure, .. }
         | Root::Overlay { on_failure, .. } => *on_failure,
+        // There is no root but the one that is filled.
+        Root::Tmpfs {
+            device: Some(_), ..
+        } => OnFailure::Emergency,
         Root::Tmpfs { .. } => OnFailure::default(),
     }
 }
 
-/// Memory is empty at every boot: nothing is done before it is mounted.
-fn erases_in_the_initrd(root: &Root) -> bool {
-    !matches!(root, Root::Tmpfs { .. })
+/// Whether something is done in the initrd: memory that nobody fills is empty at every boot.
+fn acts_in_the_initrd(root: &Root) -> bool {
+    !matches!(root, Root::Tmpfs { device: None, .. })
 }
 
-/// The unit of the device that root is on; empty where it is not on one that has a name.
+/// The unit of the device that root is on, or blank; empty where it is not on one that has a name.
 fn device(root: &Root) -> String {
     match root {
         Root::Btrfs { device, .. } | Root::Overlay { device, .. } => {
             format!("{}.device", escape_path(device))
         }
+        Root::Tmpfs {
+            device: Some(device),
+            ..
+        } => format!("{}.device", escape_path(device)),
         Root::Zfs { .. } | Root::Tmpfs { .. } => String::new(),
     }
 }
@@ -319,9 +376,14 @@ WantedBy=timers.target
                 "state-mount-early.service",
                 "state-mount.service",
                 "state-check.service",
-                "state-reset.service"
+                "state-reset.service",
+                "state-gc.service",
+                "state-gc.timer",
+                "state-capture.service"
             ]
         );
+        let none = tmpfs.replace("\n[persist", "\npast-roots = { last = 0 }\n[persist");
+        assert!(!names(&none).contains(&"state-capture.service"));
         let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
         assert_eq!(names(zfs)[0], "state-reset.service");
     }
@@ -349,6 +411,43 @@ WantedBy=timers.target
                 "Before=shutdown.target",
             ]
         );
+    }
+
+    #[test]
+    fn a_root_that_is_filled_is_mounted_as_it_must_be_and_never_started_half() {
+        let text = "\
+[root]
+backend = \"tmpfs\"
+device = \"/dev/vdb\"
+size = \"25%\"
+capture = { time-limit = 5 }
+[persist.\"/a\"]
+class = \"cache\"
+[persist.\"/my store\"]
+files = [\"/etc/machine-id\"]
+";
+        let units = units(text);
+        let (name, reset) = &units[0];
+        assert_eq!(
+            *name, "state-fill.service",
+            "systemd takes it for the system's own otherwise"
+        );
+        assert!(
+            reset.contains("\nRequires=dev-vdb.device sysroot.mount\n"),
+            "{reset}"
+        );
+        assert_eq!(enabled_by(reset), ["initrd-root-fs.target.requires"]);
+        let (name, capture) = units.last().unwrap();
+        assert_eq!(*name, "state-capture.service");
+        for line in ["RequiresMountsFor=\"/my store\"", "TimeoutStopSec=45s"] {
+            assert!(capture.lines().any(|l| l == line), "{line}: {capture}");
+        }
+        let settings: Settings = text.parse().unwrap();
+        let (name, mount) = sysroot(settings.root.as_ref()).unwrap();
+        assert_eq!(name, "sysroot.mount");
+        assert!(mount.contains("\nOptions=mode=0755,size=25%%\n"), "{mount}");
+        let empty: Settings = "[root]\nbackend = \"tmpfs\"\n".parse().unwrap();
+        assert_eq!(sysroot(empty.root.as_ref()), None);
     }
 
     /// Every comment's line is one that systemd reads as a comment, and no blank is left.

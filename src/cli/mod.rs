@@ -8,6 +8,7 @@ pub mod backup;
 pub mod blank;
 #[cfg(feature = "interactive")]
 mod browse;
+pub mod capture;
 pub mod completions;
 pub mod demo;
 pub mod diff;

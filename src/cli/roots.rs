@@ -3,7 +3,7 @@
 use super::diff::WhatToShow;
 use super::output::{BAD, FAINT, GOOD, Screen};
 use super::table::{Column, Table};
-use super::{Exit, Globals, recover, size, steps};
+use super::{Exit, Globals, capture, recover, size, steps};
 use crate::ops::diff;
 use crate::ops::roots::{self, Collected, Gc, List, Listed, Pinned};
 use crate::retention::Reason;
@@ -39,6 +39,7 @@ enum Verb {
         what: WhatToShow,
     },
     Recover(recover::Args),
+    Capture(capture::Args),
     /// Keep a past root whatever the rules say
     Pin(Pin),
     /// Let the rules decide about a past root again
@@ -81,6 +82,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             return what.show(globals, &report);
         }
         Verb::Recover(args) => return recover::run(globals, args),
+        Verb::Capture(args) => return capture::run(globals, args),
         Verb::Pin(args) => return pin(args, true),
         Verb::Unpin(args) => return pin(args, false),
         Verb::Gc { dry_run } => {

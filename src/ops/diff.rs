@@ -134,7 +134,9 @@ fn report<B: RootBackend>(
         places,
         learned: learn::load(cx, settings),
     };
-    let mut report = compare(cx, &trees, &filter, options)?;
+    // What a past root does not hold may have been as in blank.
+    let is_part = past.is_some() && !on.capabilities().whole_past_roots;
+    let mut report = compare(cx, &trees, &filter, is_part, options)?;
     report.past_root = past_root;
     report.blank = facts.blank.map(|blank| blank.name);
     Ok(report)
@@ -198,6 +200,7 @@ fn compare(
     cx: &Context,
     trees: &Trees<'_>,
     filter: &Filter,
+    is_part: bool,
     options: &Options,
 ) -> anyhow::Result<Report> {
     let wanted = match &options.path {
@@ -213,6 +216,9 @@ fn compare(
     found
         .changes
         .retain(|change| change.path.starts_with(&wanted));
+    if is_part {
+        found.changes.retain(|change| change.what != What::Deleted);
+    }
     if found.changes.is_empty() {
         there_must_be_something(&wanted, trees)?;
     }

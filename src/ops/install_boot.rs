@@ -92,6 +92,9 @@ pub fn install(
     let maker = find_maker(cx, maker)?;
     let only_dracut = match settings.root {
         Some(Root::Overlay { .. }) => Some("an overlay root"),
+        Some(Root::Tmpfs {
+            device: Some(_), ..
+        }) => Some("a root in memory that is filled"),
         // The others' import the pool and mount root in one go, with no place in between.
         Some(Root::Zfs { .. }) => Some("a ZFS root"),
         _ => None,

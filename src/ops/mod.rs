@@ -4,6 +4,7 @@ pub mod act;
 pub mod archives;
 pub mod backup;
 pub mod blank;
+pub mod capture;
 pub(crate) mod chain;
 pub mod demo;
 pub mod diff;

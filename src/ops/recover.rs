@@ -92,7 +92,7 @@ fn recover<B: RootBackend>(cx: &Context, on: &B, options: &Options) -> anyhow::R
         );
     }
     for from in candidates {
-        let view = on.open(&Source::Past(from.clone()));
+        let view = on.open_part(&Source::Past(from.clone()), path);
         let view = view.with_context(|| format!("opening past root {from}"))?;
         match view::find(&view, path).map_err(|error| looking(&options.path, error))? {
             Found::Here(..) => return bring_back(cx, &view, from, options),

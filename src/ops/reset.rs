@@ -4,6 +4,7 @@
 //! comes of it. See `docs/boot.md`.
 
 use super::act::{self, Act};
+use super::look;
 use crate::boot::unit;
 use crate::cmdline::Words;
 use crate::context::Context;
@@ -61,7 +62,12 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
         let root = settings.root.as_ref().ok_or_else(no_root)?;
         draft.record.backend = Some(engine::name(root).to_owned());
         let mut engine = engine::root(cx, root, &settings.persist)?;
-        let report = engine::on_root!(&mut engine, on => reset(cx, on, root, draft));
+        let mut report = engine::on_root!(&mut engine, on => reset(cx, on, root, draft));
+        if let (engine::Root::Tmpfs(on), Ok(report)) = (&engine, &mut report) {
+            let lost = on.kernel().lost().iter();
+            let lost = lost.map(|what| format!("memory cannot hold of blank: {what}"));
+            report.warnings.extend(lost);
+        }
         let boots_on = unit::on_failure(root) == OnFailure::BootUnwiped;
         if engine::is_initrd(cx) && !cx.dry_run && (report.is_ok() || boots_on) {
             stack(&engine, report)
@@ -162,6 +168,14 @@ impl Draft {
         self.record.steps_done = act::count_done(acts);
     }
 
+    /// What an earlier run of this boot did belongs to it.
+    fn continues(&mut self, earlier: &Record) {
+        self.record.source.clone_from(&earlier.source);
+        self.record.blank.clone_from(&earlier.blank);
+        self.record.plan.clone_from(&earlier.plan);
+        self.record.steps_done = earlier.steps_done;
+    }
+
     fn took_us(&self) -> u64 {
         Record::micros(self.begun.elapsed())
     }
@@ -198,6 +212,9 @@ fn reset<B: RootBackend>(
     draft: &mut Draft,
 ) -> anyhow::Result<Report> {
     let words = words(cx)?;
+    // What the initrd did for a root in memory is judged now that the machine is complete.
+    let filled = look::record(cx).ok().flatten();
+    let filled = filled.filter(|record| record.outcome == Outcome::Filled);
     let survey = backend.survey().context("looking at root")?;
     let facts = backend.facts(&survey);
     draft.seen(&facts);
@@ -211,6 +228,9 @@ fn reset<B: RootBackend>(
         _ => None,
     };
     let plan = backend.plan_reset(&survey, &reset).with_context(doing)?;
+    if let (true, Some(filled)) = (plan.is_nothing(), &filled) {
+        draft.continues(filled);
+    }
     let acts = if cx.dry_run {
         act::planned(&plan)
     } else {
@@ -223,15 +243,19 @@ fn reset<B: RootBackend>(
         executed: !cx.dry_run,
         backend: B::NAME,
         outcome: if !backend.capabilities().erases {
-            Outcome::Checked
+            match (plan.is_nothing(), &filled) {
+                (false, _) => Outcome::Filled,
+                (true, None) => Outcome::Checked,
+                (true, Some(_)) => Outcome::Reset,
+            }
         } else if reset.source.is_none() {
             Outcome::Skipped
         } else {
             Outcome::Reset
         },
-        past_root: past_root.filter(|_| !plan.is_nothing()),
+        past_root: past_root.filter(|_| !plan.is_nothing() && backend.capabilities().erases),
         root: facts.root,
-        source: reset.source,
+        source: draft.record.source.clone(),
         blank: facts.blank,
         plan: acts,
         mounted_at: None,
@@ -290,7 +314,7 @@ fn wanted(
             Some(Source::Past(past.name.clone()))
         }
     };
-    let gives_up = engine::past_roots(root).is_some_and(|keep| keep.last == 0);
+    let gives_up = engine::past_roots(root).last == 0;
     let retire = if gives_up {
         Retire::GiveUp
     } else {

@@ -48,7 +48,7 @@ pub fn list(cx: &Context) -> anyhow::Result<List> {
 fn list_on<B: RootBackend>(cx: &Context, on: &B, root: &settings::Root) -> anyhow::Result<List> {
     let survey = on.survey().context("looking at root")?;
     let facts = on.facts(&survey);
-    let policy = engine::past_roots(root).unwrap_or_default();
+    let policy = engine::past_roots(root);
     let verdicts = retention::past_roots(&facts.past_roots, policy, cx.now);
     let listed = verdicts
         .into_iter()
@@ -188,7 +188,7 @@ pub fn gc(cx: &Context) -> anyhow::Result<Gc> {
 }
 
 fn gc_on<B: RootBackend>(cx: &Context, on: &mut B, root: &settings::Root) -> anyhow::Result<Gc> {
-    let policy = engine::past_roots(root).unwrap_or_default();
+    let policy = engine::past_roots(root);
     let survey = on.survey().context("looking at root")?;
     let verdicts = retention::past_roots(&on.facts(&survey).past_roots, policy, cx.now);
     let mut past_roots = Vec::new();

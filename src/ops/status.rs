@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::failure::message;
 use crate::machine::Machine;
 use crate::paths;
-use crate::record::{Outcome, Record};
+use crate::record::Record;
 use crate::settings::Class;
 use crate::target;
 use anyhow::Context as _;
@@ -191,13 +191,10 @@ fn reset(record: &anyhow::Result<Option<Record>>) -> Reset {
             Some("`state doctor` looks for the reason".into()),
         ),
         Ok(Some(record)) if record.outcome.is_success() => Reset::Done,
-        Ok(Some(record)) => match (&record.failure, record.outcome) {
-            (Some(failure), _) => not_done(failure.error.clone(), failure.hint.clone()),
-            (None, Outcome::Skipped) => {
-                not_done("the kernel command line said state.skip".into(), None)
-            }
-            (None, _) => not_done("the record does not say why".into(), None),
-        },
+        Ok(Some(record)) => {
+            let (why, hint) = record.why_not();
+            not_done(why, hint)
+        }
     }
 }
 

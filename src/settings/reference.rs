@@ -1,8 +1,8 @@
 //! The reference of every key, made of the types.
 
 use super::{
-    Archive, ConfigRepo, Diff, Drill, EntryTable, Hooks, Keep, Key, Keys, Machine, Metrics,
-    PastRoots, Root, Settings, Snapshots, Store, Target, UserEntries,
+    Archive, Capture, ConfigRepo, Diff, Drill, EntryTable, Hooks, Keep, Key, Keys, Machine,
+    Metrics, PastRoots, Root, Settings, Snapshots, Store, Target, UserEntries,
 };
 use std::fmt::Write as _;
 
@@ -71,6 +71,14 @@ pub fn sections() -> Vec<Section> {
              behind the newest.",
             ["[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\npast-roots = { ", ", ", " }\n"],
             PastRoots::keys(),
+        ),
+        section(
+            "`capture`",
+            "A root in memory ends with the power. When the machine goes down in order, what the \
+             next boot would lose (what `state diff` shows then) becomes a past root: an archive in \
+             the first store that is no cache.",
+            ["[root]\nbackend = \"tmpfs\"\ncapture = { ", ", ", " }\n"],
+            Capture::keys(),
         ),
         section(
             "`[persist.\"PATH\"]`",

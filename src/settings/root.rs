@@ -1,5 +1,6 @@
 //! `[root]`: the volume that is erased.
 
+use super::Size;
 use super::table::{defaults, table, tagged, words};
 use std::path::PathBuf;
 
@@ -37,8 +38,18 @@ tagged! {
             /// Its size limit as tmpfs(5) writes it: a share of the memory, or a number of bytes
             /// with k, m or g.
             size: Option<String> = (None) "the kernel's: half of the memory", example "\"25%\"";
+            /// The device of the filesystem that holds blank (ext4, xfs, btrfs or f2fs), by a name
+            /// that does not change: root is filled from blank in the initrd.
+            device: Option<PathBuf> = (None) "nobody fills root but the system itself, as on NixOS", example "\"/dev/disk/by-uuid/8f1d2c3b-4a59-4c6d-9e7f-0a1b2c3d4e5f\"";
+            /// The blank's path from that filesystem's top: a directory, or an image of a
+            /// filesystem (squashfs, erofs, ext4, xfs, btrfs).
+            blank: PathBuf = ("state/blank".into()), example "\"images/root.squashfs\"";
+            /// How long past roots are kept. `last = 0`: nothing is captured.
+            past_roots: PastRoots = (PastRoots::default()), example "{ last = 10, days = 90 }";
+            /// What of root is captured as a past root when the machine goes down.
+            capture: Capture = (Capture::default()), example "{ max-bytes = \"2 GiB\", time-limit = 60 }";
         }
-        later ["capture", "past-roots"]
+        later []
         /// An installed system that is never written, below a layer that is erased.
         Overlay "overlay" {
             /// The device of the filesystem that holds what is written: not the installed system's.
@@ -55,6 +66,19 @@ tagged! {
     later []
 }
 
+impl Root {
+    /// A root in memory of this size that the system fills by itself, with all defaults.
+    pub fn in_memory(size: Option<String>) -> Self {
+        Self::Tmpfs {
+            size,
+            device: None,
+            blank: "state/blank".into(),
+            past_roots: PastRoots::default(),
+            capture: Capture::default(),
+        }
+    }
+}
+
 table! {
     /// `past-roots`: a past root is kept while either rule holds it.
     pub struct PastRoots {
@@ -63,6 +87,18 @@ table! {
         last: u32 = (5), example "10";
         /// Those younger than so many days are kept.
         days: u32 = (30), example "90";
+    }
+    later []
+}
+
+table! {
+    /// `capture`: the bounds of what is captured of a root in memory.
+    pub struct Capture {
+        /// The most that the files in it may hold together. The smallest come first; what is left
+        /// out is named.
+        max_bytes: Size = (Size(512 << 20)), example "\"2 GiB\"";
+        /// So many seconds it may take. Then what was captured by then is kept.
+        time_limit: u32 = (20), example "60";
     }
     later []
 }
@@ -78,7 +114,7 @@ words! {
     later []
 }
 
-defaults! { PastRoots }
+defaults! { PastRoots, Capture }
 
 impl Copy for PastRoots {}
 impl Eq for PastRoots {}

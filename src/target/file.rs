@@ -292,10 +292,26 @@ impl Drop for FileUpload<'_> {
     }
 }
 
-struct FileSource {
+/// A file whose bytes are read.
+#[derive(Debug)]
+pub struct FileSource {
     name: String,
     length: u64,
     open: File,
+}
+
+impl FileSource {
+    /// What `open` holds now; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn new(name: impl Into<String>, open: File) -> io::Result<Self> {
+        Ok(Self {
+            name: name.into(),
+            length: open.metadata()?.len(),
+            open,
+        })
+    }
 }
 
 impl Source for FileSource {

@@ -13,7 +13,7 @@ pub mod place;
 mod s3;
 mod sftp;
 
-pub use file::FileTarget;
+pub use file::{FileSource, FileTarget};
 #[cfg(feature = "offsite")]
 pub use s3::S3Target;
 pub use sftp::SftpTarget;

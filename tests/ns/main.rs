@@ -1,6 +1,7 @@
 //! The persist tree put in place by the real program with real mounts, in namespaces.
 
 mod blank;
+mod capture;
 mod copies;
 mod diff;
 mod harness;

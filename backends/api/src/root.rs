@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a root engine can do. Asked before planning, so that nothing fails half-way for want of
 /// an ability.
@@ -15,6 +15,8 @@ pub struct RootCapabilities {
     pub erases: bool,
     /// Retired roots can be kept.
     pub past_roots: bool,
+    /// A past root holds all of root (false for tmpfs: what differed from blank).
+    pub whole_past_roots: bool,
     /// There is a blank that can be looked at.
     pub blank: bool,
     /// The present root can become the blank.
@@ -239,6 +241,15 @@ pub trait RootBackend: Apply {
     /// # Errors
     /// It is missing or cannot be read.
     fn open(&self, source: &Source) -> Result<View>;
+
+    /// Opens as much of blank or a past root as is needed to look at `part` (relative to its top)
+    /// and what is below it.
+    ///
+    /// # Errors
+    /// As [`RootBackend::open`].
+    fn open_part(&self, source: &Source, _part: &Path) -> Result<View> {
+        self.open(source)
+    }
 
     /// Where `new` (the present root, if there is no name) may differ from `old`, without reading
     /// either; `None`: this engine cannot tell in this case, and both have to be read. What was

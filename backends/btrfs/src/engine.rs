@@ -183,6 +183,7 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
         RootCapabilities {
             erases: true,
             past_roots: true,
+            whole_past_roots: true,
             blank: true,
             takes_blank: true,
             renews_blank: true,

@@ -16,6 +16,7 @@ pub mod priority;
 pub mod signal;
 pub mod stat;
 pub mod swap;
+pub mod system;
 pub mod tree;
 pub mod users;
 pub mod watch;

@@ -13,7 +13,7 @@ use rustix::mount::{
     open_tree,
 };
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -93,6 +93,58 @@ fn explained(errno: Errno, context: &OwnedFd) -> io::Error {
     let kind = io::Error::from(errno).kind();
     let messages = messages.join("; ");
     io::Error::new(kind, Explained { errno, messages })
+}
+
+/// Mounts what is on `device`, detached: whichever of `filesystems` it is, likeliest first.
+/// `read_only` keeps the kernel from writing to it as well (a journal is not replayed).
+///
+/// # Errors
+/// What the kernel says: `ENOENT` without the device, `ENODEV` if it holds none of these.
+pub fn of_device(device: &Path, filesystems: &[&str], read_only: bool) -> io::Result<OwnedFd> {
+    if !device.exists() {
+        return Err(Errno::NOENT.into());
+    }
+    let mut options = vec![("source", Some(device.as_os_str()))];
+    if read_only {
+        options.push(("ro", None));
+    }
+    let mut last = Errno::NODEV.into();
+    // The kernel tells the whole console of each that it is not.
+    let told = magic(device)?;
+    let likely = filesystems.iter().filter(|name| told.contains(name));
+    for filesystem in likely {
+        match detached(filesystem, &options, Attributes::MOUNT_ATTR_NOATIME) {
+            Ok(mount) => return Ok(mount),
+            // Not this one's; or this kernel has none of it.
+            Err(error)
+                if matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::INVAL | Errno::NODEV)
+                ) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Filesystems by the signs in their superblocks: the offset, and the bytes that stand there.
+const MAGIC: [(&str, usize, &[u8]); 6] = [
+    ("btrfs", 0x1_0040, b"_BHRfS_M"),
+    ("erofs", 0x400, &[0xE2, 0xE1, 0xF5, 0xE0]),
+    ("ext4", 0x438, &[0x53, 0xEF]),
+    ("f2fs", 0x400, &[0x10, 0x20, 0xF5, 0xF2]),
+    ("squashfs", 0, b"hsqs"),
+    ("xfs", 0, b"XFSB"),
+];
+
+/// What a device may hold, by its first bytes.
+fn magic(device: &Path) -> io::Result<Vec<&'static str>> {
+    let mut first = Vec::new();
+    io::Read::take(std::fs::File::open(device)?, 0x1_0048).read_to_end(&mut first)?;
+    let has = |(_, at, sign): &&(&str, usize, &[u8])| {
+        first.get(*at..).is_some_and(|rest| rest.starts_with(sign))
+    };
+    Ok(MAGIC.iter().filter(has).map(|(name, ..)| *name).collect())
 }
 
 /// A detached tmpfs. `options` as in tmpfs(5); give `mode`, or everybody may write to it.

@@ -73,6 +73,7 @@ impl<K: Kernel> RootBackend for Overlay<K> {
         RootCapabilities {
             erases: true,
             past_roots: true,
+            whole_past_roots: true,
             blank: true,
             takes_blank: false,
             renews_blank: false,

@@ -1,282 +1,266 @@
-//! How the root in memory is mounted, and what is wrong with it. Judging is pure.
+//! What a look found: pure data, and what follows from it.
 
+use crate::layout::{self, BLANK, STAGED};
+use crate::{Mounted, Node, Tree};
 use serde::Serialize;
-use state_api::Refusal;
-use state_linux::mountinfo::Mount;
-use std::path::{Path, PathBuf};
+use state_api::{Blank, Leftover, PastRoot, PastRootName, Refusal, RootFacts};
+use std::path::PathBuf;
 
-/// What was seen of the root.
+/// A captured root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundPast {
+    /// Its name.
+    pub name: PastRootName,
+    /// Its number: the younger of two has the greater one.
+    pub sequence: u64,
+    /// Whether a mark pins it.
+    pub is_pinned: bool,
+}
+
+/// When this is: what is right then differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// In the initrd: root is there and has to be filled.
+    Filling,
+    /// Root is complete, and the stores are mounted.
+    Living,
+}
+
+/// What there is to fill root from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlankSeen {
+    /// Where it is, for people.
+    pub name: String,
+    /// What stands under its name.
+    pub node: Node,
+    /// The same as something to fill root from.
+    pub tree: Option<Tree>,
+    /// A complete new blank that has not got its name yet.
+    pub staged: Node,
+    /// The same as something to fill root from.
+    pub staged_tree: Option<Tree>,
+    /// The one before it.
+    pub previous: Node,
+    /// What is being deleted.
+    pub discarded: Node,
+    /// A new blank that was not finished.
+    pub building: Node,
+}
+
+/// Everything that a plan is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Survey {
-    /// Where it was looked for.
-    pub at: PathBuf,
-    /// The type of the filesystem mounted there; `None`: nothing is mounted there (yet).
-    pub filesystem: Option<String>,
-    /// The permission bits of its top directory.
-    pub mode: u32,
-    /// The limit of its size that it was mounted with; `None` is the kernel's own, half of memory.
-    pub size_bytes: Option<u64>,
-    /// The limit that was declared, as tmpfs(5) writes it.
-    pub declared_size: Option<String>,
-    /// The stores, and what each is part of.
-    pub stores: Vec<StoreSeen>,
+    /// When it was looked at.
+    pub moment: Moment,
+    /// Root as it is mounted.
+    pub mounted: Mounted,
+    /// Whether nothing is in root yet; asked only where it has to be filled.
+    pub is_empty: bool,
+    /// What there is to fill root from; `None`: nobody fills it, or the system does.
+    pub blank: Option<BlankSeen>,
+    /// The directory of past roots.
+    pub past_roots_dir: Node,
+    /// The directory of what nobody wants.
+    pub scratch_dir: Node,
+    /// What is in it.
+    pub scratch: Vec<PathBuf>,
+    /// The past roots, oldest first.
+    pub past_roots: Vec<FoundPast>,
+    /// Other names in the directory of past roots.
+    pub taken: Vec<String>,
 }
 
-/// What was seen of a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StoreSeen {
-    /// Where it is on the machine.
-    pub path: PathBuf,
-    /// The type of the filesystem that holds it; `None`: the root itself, it is not mounted.
-    pub filesystem: Option<String>,
-}
+impl BlankSeen {
+    /// What root is filled from: the blank, or a new one that an interrupted run did not give its
+    /// name.
+    pub(crate) fn usable(&self) -> Option<&Tree> {
+        match self.node {
+            Node::Missing => self.staged_tree.as_ref(),
+            _ => self.tree.as_ref(),
+        }
+    }
 
-/// Something to mend that loses nothing by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Advice {
-    /// The bare fact.
-    pub fact: String,
-    /// The cure.
-    pub cure: String,
+    fn refusals(&self, root_exists: bool) -> Option<Refusal> {
+        match (&self.node, self.usable()) {
+            (_, Some(_)) => None,
+            (Node::Missing, None) => Some(Refusal::NoBlank {
+                blank: self.name.clone(),
+                root_exists,
+            }),
+            (_, None) => Some(Refusal::NotWhatItClaims {
+                name: self.name.clone(),
+                expected: "a directory with a system in it, or an image of one".into(),
+            }),
+        }
+    }
 }
 
 impl Survey {
-    /// Reads off the list of mounts what concerns the root at `root`, whose top has this mode.
-    pub fn new(
-        root: &Path,
-        declared_size: Option<&str>,
-        stores: &[PathBuf],
-        mounts: &[Mount],
-        mode: u32,
-    ) -> Self {
-        // Of several mounts at one place the last is the one that is seen.
-        let at = |path: &Path| mounts.iter().rev().find(|mount| mount.at == path);
-        let name = |mount: &Mount| mount.filesystem.to_string_lossy().into_owned();
-        let is_no_initramfs = |mount: &&Mount| mount.filesystem != "rootfs";
-        let mounted = at(root).filter(is_no_initramfs);
-        let store = |path: &PathBuf| {
-            let below = root.join(path.strip_prefix("/").unwrap_or(path));
-            let holder = below
-                .ancestors()
-                .take_while(|above| above.starts_with(root) && *above != root)
-                .find_map(at);
-            StoreSeen {
-                path: path.clone(),
-                filesystem: holder.map(name),
-            }
+    pub(crate) fn past(&self, name: &PastRootName) -> Option<&FoundPast> {
+        self.past_roots.iter().find(|past| past.name == *name)
+    }
+
+    /// Whether a past root, or something else in their directory, has this name.
+    pub fn is_taken(&self, name: &PastRootName) -> bool {
+        self.past(name).is_some() || self.taken.iter().any(|taken| taken == name.as_str())
+    }
+
+    /// The number of the next root that is captured.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let all = self.past_roots.iter().map(|past| past.sequence + 1);
+        all.max().unwrap_or(1)
+    }
+
+    /// Where a past root goes that nobody wants.
+    pub(crate) fn free_scratch(&self, sequence: u64) -> PathBuf {
+        (sequence..)
+            .map(layout::scratch)
+            .find(|at| !self.scratch.contains(at))
+            .expect("one of so many numbers is free")
+    }
+
+    /// Everything that speaks against root as it is, worst first.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        let mut all = match self.moment {
+            Moment::Filling => self.cannot_be_filled(),
+            Moment::Living => self.mounted.refusals(),
         };
-        Self {
-            at: root.to_owned(),
-            filesystem: mounted.map(name),
-            mode,
-            size_bytes: mounted.and_then(|mount| bytes(mount.filesystem_option("size")?.to_str()?)),
-            declared_size: declared_size.map(str::to_owned),
-            stores: stores.iter().map(store).collect(),
+        if let Some(blank) = &self.blank {
+            all.extend(blank.refusals(self.mounted.is_tmpfs()));
         }
+        all
     }
 
-    /// Whether the root is there, and is in memory.
-    pub fn is_tmpfs(&self) -> bool {
-        self.filesystem.as_deref() == Some("tmpfs")
-    }
-
-    /// What makes this root unfit, worst first. A root that is not mounted yet is no fault: in the
-    /// initrd it comes later.
-    pub fn refusals(&self) -> Vec<Refusal> {
-        let Some(filesystem) = &self.filesystem else {
-            return Vec::new();
-        };
-        let at = self.at.display();
-        if !self.is_tmpfs() {
+    fn cannot_be_filled(&self) -> Vec<Refusal> {
+        let at = self.mounted.at.display();
+        if !self.mounted.is_tmpfs() {
             return vec![Refusal::Unsafe {
-                fact: format!("{at} is on {filesystem}, not a tmpfs: nothing forgets it"),
-                cure: "mount a tmpfs as root, or declare the engine that root is on".into(),
+                fact: format!("no tmpfs is mounted at {at}"),
+                cure: "the initrd's sysroot.mount has to mount one: make the initrd anew".into(),
             }];
         }
-        let unmounted = self
-            .stores
-            .iter()
-            .filter(|store| store.filesystem.is_none());
-        let mut refusals: Vec<_> = unmounted
-            .map(|store| Refusal::Unsafe {
-                fact: format!("the store {} is not mounted", store.path.display()),
-                cure: "mount it before anything is put in place from it: what is written there \
-                       now is lost at the next boot"
-                    .into(),
-            })
-            .collect();
-        if self.mode != 0o755 {
-            refusals.push(Refusal::Unsafe {
-                fact: format!("{at} has mode {:04o}: sshd refuses logins", self.mode),
-                cure: "mount the root with the option mode=0755".into(),
-            });
-        }
-        refusals
-    }
-
-    /// What should be mended.
-    pub fn advice(&self) -> Vec<Advice> {
-        if !self.is_tmpfs() {
-            return Vec::new();
-        }
-        let in_memory = (self.stores.iter())
-            .filter(|store| store.filesystem.as_deref() == Some("tmpfs"))
-            .map(|store| Advice {
-                fact: format!("the store {} is in memory too", store.path.display()),
-                cure: "mount it from a disk: what is in it now is lost at the next boot".into(),
-            });
-        in_memory.chain(self.size_advice()).collect()
-    }
-
-    fn size_advice(&self) -> Option<Advice> {
-        let at = self.at.display();
-        let declared = self.declared_size.as_deref();
-        let cure = |size: &str| format!("mount the root with the option size={size}");
-        match (self.size_bytes, declared) {
-            (None, _) => Some(Advice {
-                fact: format!("{at} has no size of its own: it may fill half of memory"),
-                cure: cure(declared.unwrap_or("25%")),
-            }),
-            // A share of memory cannot be compared with what the kernel made of it.
-            (Some(is), Some(declared)) => (bytes(declared)? != is).then(|| Advice {
-                fact: format!("{at} is limited to {is} bytes, and declared as {declared}"),
-                cure: cure(declared),
-            }),
-            (Some(_), None) => None,
-        }
-    }
-}
-
-/// A size as tmpfs(5) writes it: digits with `k`, `m` or `g`. Not a percentage.
-fn bytes(size: &str) -> Option<u64> {
-    let (digits, unit) = match size.as_bytes().last()?.to_ascii_lowercase() {
-        b'k' => (&size[..size.len() - 1], 1 << 10),
-        b'm' => (&size[..size.len() - 1], 1 << 20),
-        b'g' => (&size[..size.len() - 1], 1 << 30),
-        _ => (size, 1),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use state_linux::mountinfo;
-
-    const RIGHT: &str = "\
-21 1 0:20 / / rw,relatime shared:1 - tmpfs none rw,size=2097152k,mode=755
-22 21 0:21 / /proc rw - proc proc rw
-30 21 254:1 / /persist\\040of\\040me rw - ext4 /dev/vda1 rw
-31 21 254:1 /var/lib/x /var/lib/x rw - ext4 /dev/vda1 rw
-";
-
-    fn survey(text: &str, stores: &[&str], size: Option<&str>, mode: u32) -> Survey {
-        let mounts = mountinfo::parse(text.as_bytes()).unwrap();
-        let stores: Vec<_> = stores.iter().map(PathBuf::from).collect();
-        Survey::new(Path::new("/"), size, &stores, &mounts, mode)
-    }
-
-    fn facts(survey: &Survey) -> Vec<String> {
-        survey.refusals().iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_root_as_it_must_be() {
-        let survey = survey(RIGHT, &["/persist of me/deep"], Some("2g"), 0o755);
-        let expected = Survey {
-            at: "/".into(),
-            filesystem: Some("tmpfs".into()),
-            mode: 0o755,
-            size_bytes: Some(2 << 30),
-            declared_size: Some("2g".into()),
-            stores: vec![StoreSeen {
-                path: "/persist of me/deep".into(),
-                filesystem: Some("ext4".into()),
+        match self.is_empty {
+            true => self.mounted.wrong_mode().into_iter().collect(),
+            false => vec![Refusal::Unsafe {
+                fact: format!(
+                    "{at} already holds something: an earlier run did not get to its end"
+                ),
+                cure: format!(
+                    "`umount {at} && systemctl start sysroot.mount` begins with an empty one"
+                ),
             }],
-        };
-        assert_eq!(survey, expected);
-        assert_eq!(facts(&survey), Vec::<String>::new());
-        assert_eq!(survey.advice(), []);
-    }
-
-    #[test]
-    fn what_makes_a_root_unfit() {
-        let two_roots = RIGHT.to_owned() + "40 21 254:1 / / rw - ext4 /dev/vda1 rw\n";
-        for (text, store, mode, expected) in [
-            (
-                two_roots.as_str(),
-                "/persist of me",
-                0o755,
-                vec!["/ is on ext4, not a tmpfs: nothing forgets it"],
-            ),
-            (
-                RIGHT,
-                "/persist of me",
-                0o1777,
-                vec!["/ has mode 1777: sshd refuses logins"],
-            ),
-            (
-                RIGHT,
-                "/persist",
-                0o700,
-                vec![
-                    "the store /persist is not mounted",
-                    "/ has mode 0700: sshd refuses logins",
-                ],
-            ),
-            // In the initrd: only its own root is there.
-            (
-                "1 1 0:2 / / rw - rootfs rootfs rw\n",
-                "/persist",
-                0o755,
-                vec![],
-            ),
-            (
-                "22 1 0:21 / /proc rw - proc proc rw\n",
-                "/persist",
-                0o755,
-                vec![],
-            ),
-        ] {
-            assert_eq!(
-                facts(&survey(text, &[store], None, mode)),
-                expected,
-                "{text}"
-            );
         }
     }
 
-    #[test]
-    fn what_should_be_mended() {
-        let in_memory = RIGHT.to_owned() + "41 21 0:33 / /mem rw - tmpfs none rw\n";
-        let expected = Advice {
-            fact: "the store /mem is in memory too".into(),
-            cure: "mount it from a disk: what is in it now is lost at the next boot".into(),
-        };
-        assert_eq!(
-            survey(&in_memory, &["/mem"], None, 0o755).advice(),
-            [expected]
-        );
-        let unlimited = "21 1 0:20 / / rw - tmpfs none rw,mode=755\n";
-        let fact = |text, size| {
-            let advice = survey(text, &[], size, 0o755).advice();
-            advice
-                .first()
-                .map(|advice| format!("{}; {}", advice.fact, advice.cure))
-        };
-        let unbounded = "/ has no size of its own: it may fill half of memory; mount the root with \
-                         the option size=25%";
-        let other = "/ is limited to 2147483648 bytes, and declared as 512m; mount the root with \
-                     the option size=512m";
-        for (text, size, expected) in [
-            (RIGHT, None, None),
-            (RIGHT, Some("25%"), None),
-            (RIGHT, Some("2097152k"), None),
-            (RIGHT, Some("512m"), Some(other)),
-            (unlimited, None, Some(unbounded)),
-            (unlimited, Some("25%"), Some(unbounded)),
-        ] {
-            assert_eq!(fact(text, size).as_deref(), expected, "{text} {size:?}");
+    pub(crate) fn facts(&self) -> RootFacts {
+        let mounted = &self.mounted;
+        RootFacts {
+            root: match mounted.is_tmpfs() {
+                true => format!("the tmpfs at {}", mounted.at.display()),
+                false => format!("root at {}", mounted.at.display()),
+            },
+            exists: mounted.is_tmpfs(),
+            mounted_at: mounted
+                .is_tmpfs()
+                .then(|| mounted.at.clone())
+                .into_iter()
+                .collect(),
+            blank: self.blank.as_ref().and_then(|blank| {
+                let tree = blank.usable()?;
+                Some(Blank {
+                    name: blank.name.clone(),
+                    identity: tree.identity.clone(),
+                    taken_at: tree.made_at,
+                })
+            }),
+            previous_blank: None,
+            past_roots: self
+                .past_roots
+                .iter()
+                .map(|past| PastRoot {
+                    name: past.name.clone(),
+                    rotated_at: past.name.rotated_at(),
+                    sequence: past.sequence,
+                    is_pinned: past.is_pinned,
+                    needed_by: Vec::new(),
+                })
+                .collect(),
+            leftovers: self.leftovers(),
+            refusals: self.refusals(),
         }
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        let Some(blank) = &self.blank else {
+            return Vec::new();
+        };
+        let name = STAGED.to_owned();
+        match (&blank.staged, &blank.node) {
+            (Node::Missing, _) => Vec::new(),
+            // Nothing else has the system in it.
+            (_, Node::Missing) => vec![Leftover::Outgoing { name }],
+            _ => vec![Leftover::Staged { name }],
+        }
+    }
+
+    /// The names of things of ours that are something else.
+    pub(crate) fn not_what_they_claim(&self) -> Option<Refusal> {
+        let directories = [
+            (layout::PAST_ROOTS.to_owned(), &self.past_roots_dir),
+            (
+                layout::scratch_dir().display().to_string(),
+                &self.scratch_dir,
+            ),
+        ];
+        let mut wrong = directories
+            .into_iter()
+            .filter(|(_, node)| !matches!(node, Node::Missing | Node::Directory));
+        wrong.next().map(|(name, _)| Refusal::NotWhatItClaims {
+            name,
+            expected: "an ordinary directory".into(),
+        })
+    }
+
+    pub(crate) fn blank_is_image(&self) -> bool {
+        let blank = self.blank.as_ref();
+        blank.is_some_and(|blank| blank.node == Node::File)
+    }
+
+    /// What nobody wants of the blanks.
+    pub(crate) fn idle_blanks(&self) -> Vec<&'static str> {
+        let Some(blank) = &self.blank else {
+            return Vec::new();
+        };
+        let has_blank = blank.node != Node::Missing && blank.node != Node::Other;
+        [
+            (layout::BUILDING, blank.building != Node::Missing),
+            (layout::DISCARDED, blank.discarded != Node::Missing),
+            // Beside a blank it is a copy that nobody has started from.
+            (STAGED, has_blank && blank.staged != Node::Missing),
+        ]
+        .into_iter()
+        .filter(|(_, is_there)| *is_there)
+        .map(|(name, _)| name)
+        .collect()
+    }
+
+    /// Whether a new blank waits for its name.
+    pub(crate) fn is_renaming(&self) -> bool {
+        let blank = self.blank.as_ref();
+        blank.is_some_and(|blank| blank.node == Node::Missing && blank.staged == Node::Directory)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let Some(blank) = &self.blank else {
+            return false;
+        };
+        let node = match name {
+            BLANK => &blank.node,
+            STAGED => &blank.staged,
+            layout::PREVIOUS => &blank.previous,
+            _ => &blank.discarded,
+        };
+        *node != Node::Missing
     }
 }

@@ -281,6 +281,7 @@ impl<K: Kernel> RootBackend for Zfs<K> {
         RootCapabilities {
             erases: true,
             past_roots: true,
+            whole_past_roots: true,
             blank: true,
             takes_blank: true,
             renews_blank: false,

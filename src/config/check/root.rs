@@ -73,7 +73,30 @@ impl Check<'_> {
                     );
                 }
             }
-            Root::Tmpfs { size } => {
+            Root::Tmpfs {
+                size,
+                device,
+                blank,
+                capture,
+                ..
+            } => {
+                if let Some(device) = device {
+                    self.device(&top, device);
+                }
+                if let Err(why) = paths::normal_below(blank) {
+                    self.wrong(
+                        &top.key("blank"),
+                        format!("`blank` {why}"),
+                        "it is a path from the filesystem's top, without a leading slash: state/blank",
+                    );
+                }
+                if capture.time_limit == 0 {
+                    self.wrong(
+                        &top.key("capture").key("time-limit"),
+                        "`time-limit` leaves no time for anything",
+                        "`past-roots = { last = 0 }` captures nothing",
+                    );
+                }
                 if size.as_deref().is_some_and(|size| !is_tmpfs_size(size)) {
                     self.wrong(
                         &top.key("size"),

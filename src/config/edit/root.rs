@@ -26,7 +26,17 @@ fn places(root: &Root) -> Vec<(&'static str, Option<String>)> {
             ("dataset", Some(dataset.clone())),
             ("blank", Some(blank.clone())),
         ],
-        Root::Tmpfs { size, .. } => vec![("backend", Some("tmpfs".into())), ("size", size.clone())],
+        Root::Tmpfs {
+            size,
+            device,
+            blank,
+            ..
+        } => vec![
+            ("backend", Some("tmpfs".into())),
+            ("size", size.clone()),
+            ("device", device.as_deref().and_then(text)),
+            ("blank", device.as_deref().and_then(|_| text(blank))),
+        ],
         Root::Overlay {
             device, directory, ..
         } => vec![
@@ -38,18 +48,15 @@ fn places(root: &Root) -> Vec<(&'static str, Option<String>)> {
 }
 
 /// The keys that say where root is, of any engine.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 7] = [
     "backend",
     "device",
     "subvolume",
     "blank",
     "dataset",
     "size",
-    "capture",
     "directory",
 ];
-/// What only engines with past roots have.
-const POLICY: [&str; 2] = ["past-roots", "on-failure"];
 
 /// `text` with a `[root]` that names another place. Of the old one stays what is policy.
 ///
@@ -63,7 +70,11 @@ pub fn set_root(text: &str, root: &Root) -> Result<String, Error> {
     let Some(table) = table.as_table_like_mut() else {
         return Err(Error::one("`root` is not what it should be", None));
     };
-    let has_policy = !matches!(root, Root::Tmpfs { .. });
+    // Policy that only the others have.
+    let idle = match root {
+        Root::Tmpfs { .. } => "on-failure",
+        _ => "capture",
+    };
     let places = places(root);
     for key in PLACES {
         if !places
@@ -73,9 +84,7 @@ pub fn set_root(text: &str, root: &Root) -> Result<String, Error> {
             table.remove(key);
         }
     }
-    if !has_policy {
-        POLICY.iter().for_each(|key| drop(table.remove(key)));
-    }
+    table.remove(idle);
     for (key, value) in places {
         let Some(value) = value else { continue };
         match table.get_mut(key).and_then(Item::as_value_mut) {
@@ -154,13 +163,12 @@ files = [\"/etc/machine-id\"] # kept
             back.contains("# a few\ndataset = \"tank/root\"\nblank = \"blank\"\n\n[persist"),
             "{back}"
         );
-        // A root in memory keeps no past roots.
-        let memory = Root::Tmpfs {
-            size: Some("50%".into()),
-        };
+        let memory = Root::in_memory(Some("50%".into()));
         let there = set_root(OLD, &memory).unwrap();
         assert!(
-            there.contains("[root]\nbackend = \"tmpfs\" # the engine\nsize = \"50%\"\n\n[persist"),
+            there.contains(
+                "[root]\nbackend = \"tmpfs\" # the engine\npast-roots = { last = 2, days = 3 } # a few\nsize = \"50%\"\n\n[persist"
+            ),
             "{there}"
         );
         let made = set_root("", &memory).unwrap();

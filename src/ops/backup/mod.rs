@@ -10,7 +10,7 @@ mod origin;
 mod publish;
 mod report;
 mod sources;
-mod system;
+pub(super) mod system;
 mod turn;
 
 pub(crate) use commit::look as commit;

@@ -11,7 +11,7 @@ use std::time::Duration;
 type Names = BTreeMap<u32, Bytes>;
 
 /// Names by number, out of passwd(5) or group(5) of the machine. The first of a number counts.
-pub(super) fn names(cx: &Context, file: &str) -> Names {
+pub(in crate::ops) fn names(cx: &Context, file: &str) -> Names {
     parse_names(&std::fs::read(cx.rooted(file)).unwrap_or_default())
 }
 
@@ -29,7 +29,7 @@ fn parse_names(text: &[u8]) -> Names {
 }
 
 /// What the running NixOS says it is.
-pub(super) fn nixos(cx: &Context) -> Option<serde_json::Value> {
+pub(in crate::ops) fn nixos(cx: &Context) -> Option<serde_json::Value> {
     if cx.root_dir != Path::new("/") || Program::NixosVersion.find().is_none() {
         return None;
     }

@@ -90,9 +90,7 @@ impl<'a> Machine<'a> {
                 past_roots,
                 on_failure,
             },
-            Backend::Tmpfs => Root::Tmpfs {
-                size: Some("50%".into()),
-            },
+            Backend::Tmpfs => Root::in_memory(Some("50%".into())),
         }
     }
 

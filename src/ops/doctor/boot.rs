@@ -18,10 +18,7 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         ],
         Ok(Some(record)) if record.outcome.is_success() => Vec::new(),
         Ok(Some(record)) => {
-            let (fact, cure) = match &record.failure {
-                Some(failure) => (failure.error.clone(), failure.hint.clone()),
-                None => ("the kernel command line said state.skip".into(), None),
-            };
+            let (fact, cure) = record.why_not();
             let mut finding = bad(format!("root was not reset at this boot: {fact}"));
             finding.cure = cure;
             vec![finding]

@@ -180,12 +180,22 @@ fn root(proposal: &Proposal, lines: &mut Vec<String>) {
             lines.push(format!("directory = {}", path(directory)));
             past_roots(lines);
         }
-        Ok(Root::Tmpfs { size }) => {
+        Ok(Root::Tmpfs {
+            size,
+            device,
+            blank,
+            ..
+        }) => {
             lines.push("[root]".into());
             lines.push("backend = \"tmpfs\"".into());
             if let Some(size) = size {
                 lines.push(format!("size = {}", quoted(size.as_str())));
             }
+            if let Some(device) = device {
+                lines.push(format!("device = {} # where blank is", path(device)));
+                lines.push(format!("blank = {}", path(blank)));
+            }
+            past_roots(lines);
         }
     }
     lines.push(String::new());

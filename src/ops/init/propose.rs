@@ -68,7 +68,7 @@ pub(super) fn propose(
 ) -> anyhow::Result<Proposal> {
     let mut found = vec![who(machine)];
     let mut todo = Vec::new();
-    let root = root(machine, look, &mut found, &mut todo);
+    let mut root = root(machine, look, &mut found, &mut todo);
     let (store, store_is_mounted) = match store {
         Some(store) => {
             let store = named_store(store)?;
@@ -77,6 +77,15 @@ pub(super) fn propose(
         }
         None => store_of(machine, look),
     };
+    // Elsewhere than on NixOS somebody has to fill a root in memory.
+    if let (Ok(Root::Tmpfs { device: place, .. }), Some(mount), true, false) = (
+        &mut root,
+        machine.mount_of(&store),
+        store_is_mounted,
+        machine.distribution.is_nixos,
+    ) {
+        *place = Some(device(machine, mount, look));
+    }
     found.push(match machine.mount_of(&store) {
         Some(mount) if store_is_mounted => format!(
             "{} {} {}: the store",
@@ -262,8 +271,8 @@ fn root(
             past_roots,
             on_failure,
         }),
-        Some("tmpfs") => Ok(Root::Tmpfs {
-            size: machine
+        Some("tmpfs") => Ok(Root::in_memory(
+            machine
                 .fstab
                 .iter()
                 .find(|line| line.at == Path::new("/"))
@@ -273,9 +282,10 @@ fn root(
                         .find_map(|option| option.strip_prefix("size="))
                 })
                 .map(str::to_owned),
-        }),
+        )),
         other => Err(format!(
-            "{} cannot be erased by this version",
+            "{} knows no blank. `backend = \"overlay\"` leaves what is installed as it is and erases what \
+             is written above it; `backend = \"tmpfs\"` copies it into memory. See docs/boot.md",
             other.unwrap_or("its filesystem")
         )),
     }
@@ -291,10 +301,7 @@ fn device(machine: &Machine, mount: &Mount, look: &dyn Look) -> PathBuf {
         .map(|name| Path::new(BY_UUID).join(name))
         .find(|link| look.names_one_device(link, source));
     let in_fstab = || {
-        let line = machine
-            .fstab
-            .iter()
-            .find(|line| line.at == Path::new("/"))?;
+        let line = machine.fstab.iter().find(|line| line.at == mount.at)?;
         let named = line.source.to_str()?;
         match named.split_once('=') {
             Some(("UUID", uuid)) => Some(Path::new(BY_UUID).join(uuid.trim_matches('"'))),
@@ -315,7 +322,14 @@ fn advise(machine: &Machine, root: &Result<Root, String>, todo: &mut Vec<Todo>) 
             cure: cure.to_owned(),
         });
     };
-    let erases = matches!(root, Ok(Root::Btrfs { .. } | Root::Zfs { .. }));
+    let is_filled = matches!(
+        root,
+        Ok(Root::Tmpfs {
+            device: Some(_),
+            ..
+        })
+    );
+    let erases = is_filled || matches!(root, Ok(Root::Btrfs { .. } | Root::Zfs { .. }));
     let nix_lies_in_root = || match (machine.root(), machine.mount_of(Path::new("/nix"))) {
         (Some(root), Some(nix)) => Machine::is_same_volume(root, nix),
         _ => false,

@@ -233,9 +233,7 @@ impl Layout {
                 past_roots,
                 on_failure,
             },
-            Backend::Tmpfs => Root::Tmpfs {
-                size: Some(MEMORY.into()),
-            },
+            Backend::Tmpfs => Root::in_memory(Some(MEMORY.into())),
             Backend::Overlay => Root::Overlay {
                 device,
                 directory: LAYERS.into(),

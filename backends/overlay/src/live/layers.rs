@@ -62,7 +62,7 @@ impl Live {
             mount::attach(lower, CWD, &stack.lower)?;
         }
         if !is_mounted(&stack.upper)? {
-            let upper = super::detached(&self.device).map_err(io::Error::other)?;
+            let upper = mount::of_device(&self.device, &super::FILESYSTEMS, false)?;
             mount::attach(upper, CWD, &stack.upper)?;
         }
         let layers = self.layers(Path::new(ROOT), &stack.upper, &stack.lower)?;
@@ -141,7 +141,7 @@ impl Live {
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
                 namespace::own_mounts()?;
-                let upper = super::detached(&self.device).map_err(io::Error::other)?;
+                let upper = mount::of_device(&self.device, &super::FILESYSTEMS, false)?;
                 mount::attach(upper, CWD, aside)?;
                 let layers: Vec<&Path> = layers.iter().map(PathBuf::as_path).collect();
                 mount::overlay(&layers, None)

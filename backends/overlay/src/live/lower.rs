@@ -2,27 +2,14 @@
 
 use super::Live;
 use crate::Lower;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use state_api::Identity;
 use state_linux::mountinfo::{self, Mount};
-use state_linux::stat::Stat;
-use std::fmt::Write as _;
+use state_linux::system;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-/// Where distributions keep their init, relative to root.
-const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
-/// Directories that an installation, a removal or an upgrade of programs changes.
-const TELLTALES: [&str; 6] = [
-    "",
-    "etc",
-    "usr/bin",
-    "var/lib/dpkg",
-    "var/lib/rpm",
-    "var/lib/pacman/local",
-];
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -52,22 +39,9 @@ impl Live {
             return Ok(None);
         };
         let dir = openat(CWD, &path, DIRECTORY, Mode::empty())?;
-        let mut identity = String::new();
-        for telltale in TELLTALES {
-            if let Ok(stat) = Stat::of(&dir, telltale) {
-                let (inode, changed) = (stat.id.inode, stat.changed);
-                let dash = if identity.is_empty() { "" } else { "-" };
-                write!(
-                    identity,
-                    "{dash}{inode:x}.{:x}.{:x}",
-                    changed.seconds, changed.nanoseconds
-                )
-                .map_err(io::Error::other)?;
-            }
-        }
-        if !identity.contains('-') {
-            return Ok(None); // a top with nothing of a system in it
-        }
+        let Some(identity) = system::identity(&dir) else {
+            return Ok(None);
+        };
         let here = mounts
             .iter()
             .rev()
@@ -82,19 +56,7 @@ impl Live {
             },
             identity: Identity(identity),
             is_writable: same.clone().any(|mount| !mount.is_read_only()),
-            has_init: has_init(&dir)?,
+            has_init: system::has_init(&dir)?,
         }))
     }
-}
-
-fn has_init(dir: &OwnedFd) -> io::Result<bool> {
-    for path in INITS {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match openat2(dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            Ok(_) => return Ok(true),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(false)
 }

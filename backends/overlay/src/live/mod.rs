@@ -8,7 +8,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use state_api::{Changes, Error, Outcome, Result, View};
 use state_linux::metadata::Place;
-use state_linux::mount::{self, Attributes};
+use state_linux::mount;
 use state_linux::mountinfo::{self, Mount};
 use state_linux::stat::Stat;
 use state_linux::{swap, tree};
@@ -72,7 +72,8 @@ impl Live {
     /// filesystem that can carry one.
     pub fn open(device: &Path, directory: &Path, at: &Path, run: &Path) -> Result<Self> {
         let directory = plain(directory).map_err(state_api::Refusal::BadName)?;
-        let mount = detached(device)?;
+        let mount = mount::of_device(device, &FILESYSTEMS, false)
+            .map_err(|error| Error::os(format!("mounting {}", device.display()), error))?;
         let top = mount::open_top(&mount)
             .map_err(|error| Error::os(format!("opening {}", device.display()), error))?;
         Ok(Self {
@@ -202,29 +203,6 @@ impl StripSuffix for Path {
     fn strip_suffix_dir(&self, name: &str) -> Option<&Path> {
         (self.file_name()? == name).then(|| self.parent()).flatten()
     }
-}
-
-/// A private mount of the filesystem on a device.
-fn detached(device: &Path) -> Result<OwnedFd> {
-    let doing = || format!("mounting {}", device.display());
-    if !device.exists() {
-        return Err(Error::os(doing(), Errno::NOENT));
-    }
-    let source = ("source", Some(device.as_os_str()));
-    let mut last = Error::os(doing(), Errno::NODEV);
-    for filesystem in FILESYSTEMS {
-        match mount::detached(filesystem, &[source], Attributes::MOUNT_ATTR_NOATIME) {
-            Ok(mount) => return Ok(mount),
-            // Not this one's; or this kernel has none of it.
-            Err(error)
-                if matches!(
-                    Errno::from_io_error(&error),
-                    Some(Errno::INVAL | Errno::NODEV)
-                ) => {}
-            Err(error) => last = Error::os(doing(), error),
-        }
-    }
-    Err(last)
 }
 
 fn read_origin(dir: impl AsFd) -> io::Result<Option<Origin>> {
