@@ -311,3 +311,23 @@ fn a_machine_without_a_key_builds_on_what_it_cannot_read() {
         (None, Some(why))
     );
 }
+
+#[test]
+fn what_no_key_opens_is_told_and_the_others_are_verified() {
+    let machine = encrypting(&[ANN[1]]);
+    let first = machine.backup().unwrap().id.unwrap();
+    machine.configure(&format!("[archive]\nencrypt-to = [\"{}\"]\n", BOB[1]));
+    let second = machine.backup().unwrap().id.unwrap();
+    let which = archives::Which {
+        keyring: keyring(&machine, &["bob"]),
+        ..Default::default()
+    };
+    let cx = machine.context(&Never);
+    let verified = archives::verify(&cx, &which, None, true, &Silent).unwrap();
+    let found: Vec<_> = (verified.archives.iter())
+        .map(|verdict| (&verdict.archive.id, verdict.locked.is_some()))
+        .collect();
+    assert_eq!(found, [(&first, true), (&second, false)]);
+    let mut verdicts = verified.archives.iter();
+    assert!(verdicts.all(|verdict| verdict.damage.is_none()));
+}

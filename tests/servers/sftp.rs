@@ -164,3 +164,49 @@ fn servers_sftp_gone_or_told_to_stop_in_the_middle() {
     let left = files(&sshd.objects());
     assert!(left.len() == 1 && left[0].ends_with(".partial"), "{left:?}");
 }
+
+#[test]
+#[ignore = "needs sshd and root"]
+fn servers_sftp_a_connection_that_breaks_off_is_made_again() {
+    // The server itself notes how much was written to each file.
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let sshd = Sshd::start(&format!(
+        "ForceCommand /usr/lib/openssh/sftp-server -e -l INFO 2>>{}",
+        log.path().display()
+    ));
+    let slow = format!(
+        "{}bandwidth = \"2 MiB/s\"\n",
+        sshd.target("key", "known_hosts")
+    );
+    let client = Client::new("blitzar", 12 * MIB, &slow);
+    let mut command = client.command(&["backup"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let size = || {
+        let names = files(&sshd.objects());
+        let partial = names.iter().find(|name| name.ends_with(".partial"));
+        let at = partial.map(|name| sshd.objects().join(name));
+        at.and_then(|at| fs::metadata(at).ok())
+            .map_or(0, |m| m.len())
+    };
+    let begun = Instant::now();
+    for least in [2 * MIB as u64, 6 * MIB as u64] {
+        while size() < least {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it stands still");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        sshd.hang_up();
+    }
+    ran(child.wait_with_output().unwrap()).expect(0, &["\"is_published\":true"]);
+    client.run(&["archives", "verify"]).expect(0, &[]);
+    // It went on where it was: no more was written after the last break than was left.
+    let log = fs::read_to_string(log.path()).unwrap();
+    let of_data = |line: &&str| line.contains(".tar.zst.partial\" bytes read 0");
+    let line = log.lines().rfind(of_data).unwrap();
+    let words = line.split("written ").nth(1).unwrap();
+    let last: usize = words.split(' ').next().unwrap().parse().unwrap();
+    assert!(last > MIB && last < 8 * MIB, "{last}: {log}");
+}

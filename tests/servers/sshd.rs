@@ -94,6 +94,17 @@ impl Sshd {
         descendants(self.server.id(), &mut children);
         self.server.kill().unwrap();
         self.server.wait().unwrap();
+        Self::end(children);
+    }
+
+    /// Breaks off the conversations it has; it takes new ones.
+    pub(crate) fn hang_up(&self) {
+        let mut children = Vec::new();
+        descendants(self.server.id(), &mut children);
+        Self::end(children);
+    }
+
+    fn end(children: Vec<u32>) {
         for pid in children {
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
             // It may have ended with its parent.

@@ -12,6 +12,7 @@ use std::io::{self, Write as _};
 pub(super) fn exit(report: &Verified) -> Exit {
     let is_refused =
         |verdict: &Verdict| matches!(verdict.archive.signature, Signature::Refused { .. });
+    let is_locked = |verdict: &Verdict| verdict.locked.is_some();
     let mut archives = report.archives.iter();
     if archives.any(|verdict| verdict.damage.is_some())
         || report.unreadable.iter().any(|label| !label.is_newer)
@@ -19,7 +20,7 @@ pub(super) fn exit(report: &Verified) -> Exit {
         Exit::Verification
     } else if !report.unreadable.is_empty() {
         Exit::Refused
-    } else if report.archives.iter().any(is_refused) {
+    } else if report.archives.iter().any(is_refused) || report.archives.iter().any(is_locked) {
         Exit::Key
     } else {
         Exit::Done
@@ -40,6 +41,10 @@ pub(super) fn human(verified: &Verified, out: &mut Screen<'_>) -> io::Result<()>
                 "{BAD}refused{BAD:#}  {at}: its signature: {}",
                 one_line(why)
             )?;
+            continue;
+        }
+        if let Some(why) = &verdict.locked {
+            writeln!(out, "{WARN}locked{WARN:#}   {at}: {}", one_line(why))?;
             continue;
         }
         match &verdict.damage {
@@ -79,10 +84,17 @@ mod tests {
                 Verdict {
                     archive: listed("20261121T100000Z-3f6a90c1", true),
                     damage: None,
+                    locked: None,
+                },
+                Verdict {
+                    archive: listed("20261121T100000Z-3f6a90c2", true),
+                    damage: None,
+                    locked: Some("no key opens it".into()),
                 },
                 Verdict {
                     archive: listed("20261121T100001Z-3f6a90c1", true),
                     damage: Some("./etc/machine-id: its content has digest 01…, not 02…".into()),
+                    locked: None,
                 },
             ],
             unreadable: vec![Unreadable {
@@ -98,6 +110,7 @@ mod tests {
         assert_eq!(
             Screen::text(None, |out| human(&verified, out)),
             "whole    20261121T100000Z-3f6a90c1 at usb: 287 entries\n\
+             locked   20261121T100000Z-3f6a90c2 at usb: no key opens it\n\
              damaged  20261121T100001Z-3f6a90c1 at usb: ./etc/machine-id: its content has digest \
              01…, not 02…\n\
              unread   blitzar/x.txt has format 2; this version of state reads format 1, at usb\n"

@@ -44,6 +44,8 @@ pub struct Verdict {
     pub archive: Listed,
     /// What is wrong with it.
     pub damage: Option<String>,
+    /// Why nobody knows: no key opens it. Only where all archives are meant; else it is a failure.
+    pub locked: Option<String>,
 }
 
 /// Reads archives to their last byte and compares everything with everything else. `id` names
@@ -104,6 +106,7 @@ pub fn verify(
                 verified.archives.push(Verdict {
                     archive: Listed::of(&name, &catalog, label, signature),
                     damage: None,
+                    locked: None,
                 });
                 continue; // what somebody else made is not read
             }
@@ -128,6 +131,15 @@ pub fn verify(
                 Err(Ok(error @ (Error::Damaged { .. } | Error::Missing { .. }))) => {
                     Some(error.told())
                 }
+                // Those that are older or newer may have been made for other keys.
+                Err(Ok(error @ Error::Key { .. })) if all => {
+                    verified.archives.push(Verdict {
+                        archive: Listed::of(&name, &catalog, label, signature),
+                        damage: None,
+                        locked: Some(error.told()),
+                    });
+                    continue;
+                }
                 Err(Ok(error)) => return Err(error.into()),
                 Err(Err(error)) => return Err(error),
             };
@@ -141,6 +153,7 @@ pub fn verify(
             verified.archives.push(Verdict {
                 archive: Listed::of(&name, &catalog, label, signature),
                 damage,
+                locked: None,
             });
         }
         let noted = Ledger::change(cx, &settings, |ledger| {

@@ -50,6 +50,19 @@ impl Cache {
 
     /// Keeps the manifest of a new archive, and no other.
     pub(super) fn keep(&self, label: &Label, frames: &Frames) -> io::Result<()> {
+        self.add(label, frames)?;
+        let file = self.file(label);
+        for other in fs::read_dir(&self.0)? {
+            let other = other?.path();
+            if other != file && other.to_string_lossy().ends_with(END) {
+                fs::remove_file(other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the manifest of a new archive beside the others: not every target has it.
+    pub(super) fn add(&self, label: &Label, frames: &Frames) -> io::Result<()> {
         self.prepare()?;
         let file = self.file(label);
         let draft = self.0.join("draft");
@@ -62,14 +75,7 @@ impl Cache {
             .try_for_each(|frame| open.write_all(frame))?;
         open.sync_all()?;
         fs::rename(&draft, &file)?;
-        File::open(&self.0)?.sync_all()?;
-        for other in fs::read_dir(&self.0)? {
-            let other = other?.path();
-            if other != file && other.to_string_lossy().ends_with(END) {
-                fs::remove_file(other)?;
-            }
-        }
-        Ok(())
+        File::open(&self.0)?.sync_all()
     }
 
     /// Whether the manifest of `label`'s archive was kept.

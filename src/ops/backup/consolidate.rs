@@ -141,7 +141,7 @@ pub fn consolidate(
         let store = cx.rooted(Path::new(OsStr::from_bytes(&first.path.0)));
         let cache = Cache::of(&store);
         if cache.has(&found.label)
-            && let Err(error) = cache.keep(&label, &written.manifest)
+            && let Err(error) = cache.add(&label, &written.manifest)
         {
             let why = crate::failure::plain_errnos(&error.to_string());
             report.notes.push(format!("keeping the manifest: {why}"));

@@ -19,7 +19,7 @@ use session::Session;
 use source::SftpSource;
 use state_api::Outcome;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use upload::SftpUpload;
 
@@ -36,7 +36,24 @@ const NEW: u32 = 2 | 8 | 32;
 pub struct SftpTarget {
     url: String,
     directory: String,
+    /// What a broken connection is made again from.
+    door: Door,
     session: Mutex<Session>,
+}
+
+/// How to get in.
+#[derive(Debug)]
+struct Door {
+    place: Sftp,
+    key: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+}
+
+impl Door {
+    fn open(&self, url: &str) -> Result<Session> {
+        let (key, known_hosts) = (self.key.as_deref(), self.known_hosts.as_deref());
+        Session::open(url, &self.place, key, known_hosts)
+    }
 }
 
 impl fmt::Debug for SftpTarget {
@@ -58,10 +75,16 @@ impl SftpTarget {
         key: Option<&Path>,
         known_hosts: Option<&Path>,
     ) -> Result<Self> {
-        let session = Session::open(url, place, key, known_hosts)?;
+        let door = Door {
+            place: place.clone(),
+            key: key.map(Path::to_owned),
+            known_hosts: known_hosts.map(Path::to_owned),
+        };
+        let session = door.open(url)?;
         let target = Self {
             url: url.to_owned(),
             directory: place.directory.clone(),
+            door,
             session: Mutex::new(session),
         };
         match target.stat("")? {
@@ -86,6 +109,13 @@ impl SftpTarget {
         self.session
             .lock()
             .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Connects anew. What was open is so no longer.
+    fn reconnect(&self) -> Result<()> {
+        let session = self.door.open(&self.url)?;
+        *self.session() = session;
+        Ok(())
     }
 
     fn path(&self, name: &str) -> String {

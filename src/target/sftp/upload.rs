@@ -2,10 +2,24 @@
 
 use super::packet::{OK, Reply, Request};
 use super::{PIECE, SftpTarget, WINDOW};
-use crate::archive::Result;
+use crate::archive::{Error, Result};
 use crate::target::Upload;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::time::Duration;
+
+/// How many seconds are waited before each attempt to connect anew.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// To write what is there.
+const WRITE: u32 = 2;
+
+/// A part of an object on its way.
+struct Piece {
+    /// The number of its request.
+    id: u32,
+    at: u64,
+    bytes: Vec<u8>,
+}
 
 /// An object being written, under a hidden name.
 pub(super) struct SftpUpload<'t> {
@@ -15,7 +29,8 @@ pub(super) struct SftpUpload<'t> {
     partial: Option<String>,
     handle: Option<Vec<u8>>,
     at: u64,
-    under_way: VecDeque<u32>,
+    /// What was sent and is not known to have arrived, in order.
+    under_way: VecDeque<Piece>,
 }
 
 impl<'t> SftpUpload<'t> {
@@ -39,31 +54,83 @@ impl<'t> SftpUpload<'t> {
     /// Waits until at most `left` writes are under way.
     fn settle(&mut self, left: usize) -> Result<()> {
         while self.under_way.len() > left {
-            let id = self.under_way.pop_front().expect("there is one");
-            let reply = self.target.session().answer(id)?;
-            if !matches!(reply, Reply::Status(OK, _)) {
-                return Err(self
-                    .target
-                    .write_failure(&format!("writing {}", self.name), &reply));
+            let id = self.under_way.front().expect("there is one").id;
+            let answered = self.target.session().answer(id);
+            match answered {
+                Ok(Reply::Status(OK, _)) => drop(self.under_way.pop_front()),
+                Ok(reply) => {
+                    let doing = format!("writing {}", self.name);
+                    return Err(self.target.write_failure(&doing, &reply));
+                }
+                Err(lost) => self.go_on(lost)?,
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, piece: &[u8]) -> Result<()> {
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.settle(WINDOW - 1)?;
+        let mut piece = Piece {
+            id: 0,
+            at: self.at,
+            bytes: bytes.to_vec(),
+        };
+        self.at += bytes.len() as u64;
+        let sent = self.ask(&mut piece);
+        self.under_way.push_back(piece);
+        sent.or_else(|lost| self.go_on(lost))
+    }
+
+    fn ask(&self, piece: &mut Piece) -> Result<()> {
         let handle = self
             .handle
             .as_ref()
             .expect("it is open until it is finished");
         let request = Request::new(Request::WRITE)
             .string(handle)
-            .long(self.at)
-            .string(piece);
-        let id = self.target.session().ask(request)?;
-        self.under_way.push_back(id);
-        self.at += piece.len() as u64;
+            .long(piece.at)
+            .string(&piece.bytes);
+        piece.id = self.target.session().ask(request)?;
         Ok(())
+    }
+
+    /// The connection was lost: makes another one, and sends what is not known to have arrived.
+    fn go_on(&mut self, lost: Error) -> Result<()> {
+        for pause in PAUSES {
+            std::thread::sleep(Duration::from_secs(pause));
+            match self.resume() {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(lost), // the server has lost what it said it had
+                Err(_) => {}
+            }
+        }
+        Err(lost)
+    }
+
+    fn resume(&mut self) -> Result<bool> {
+        self.target.reconnect()?;
+        let partial = self
+            .partial
+            .as_ref()
+            .expect("it is there until it is finished");
+        let arrived = self.target.stat(partial)?.and_then(|there| there.size);
+        let begin = self.under_way.front().map_or(self.at, |piece| piece.at);
+        if arrived.is_none_or(|arrived| arrived < begin) {
+            return Ok(false);
+        }
+        let doing = format!("opening {partial} again");
+        let open = Request::new(Request::OPEN)
+            .string(self.target.path(partial))
+            .number(WRITE)
+            .number(0);
+        self.handle = self.target.session().handle(&doing, open)?;
+        if self.handle.is_none() {
+            return Ok(false);
+        }
+        let mut pieces = std::mem::take(&mut self.under_way);
+        let sent = pieces.iter_mut().try_for_each(|piece| self.ask(piece));
+        self.under_way = pieces;
+        sent.map(|()| true)
     }
 
     fn publish(&mut self) -> Result<()> {
