@@ -28,6 +28,7 @@ mod progress;
 mod prompt;
 pub mod provision;
 pub mod recover;
+pub mod recovery_sheet;
 mod renew;
 pub mod reset;
 pub mod restore;
@@ -92,6 +93,7 @@ verbs! {
     Restore => restore,
     Undo => undo,
     Provision => provision,
+    RecoverySheet => recovery_sheet,
     Drill => drill,
     Demo => demo,
     Completions => completions,

@@ -26,6 +26,7 @@ pub mod provision;
 pub mod prune;
 pub mod rebuild;
 pub mod recover;
+pub mod recovery_sheet;
 pub mod renew;
 pub mod reset;
 pub mod restore;

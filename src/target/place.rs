@@ -175,7 +175,7 @@ impl S3 {
 }
 
 /// A URL without the password that somebody wrote into it all the same.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };

@@ -21,6 +21,7 @@ mod recipients;
 mod same;
 #[cfg(feature = "offsite")]
 mod sealed;
+mod sheet;
 #[cfg(feature = "offsite")]
 mod signed;
 mod turns;

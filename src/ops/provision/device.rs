@@ -137,6 +137,22 @@ impl Device {
             || fs::canonicalize(&mount.source).is_ok_and(|source| source == self.path)
     }
 
+    /// Its partitions, and what each holds, in words.
+    pub(super) fn partitions(&self) -> Vec<String> {
+        let name = self.path.file_name().unwrap_or_default();
+        let class = Path::new("/sys/class/block").join(name);
+        let entries = fs::read_dir(class).into_iter().flatten().flatten();
+        let parts = entries.filter(|entry| entry.path().join("partition").exists());
+        let mut parts: Vec<_> = parts.map(|entry| entry.file_name()).collect();
+        parts.sort();
+        let held = |part: &std::ffi::OsString| {
+            let device = Self::open(&Path::new("/dev").join(part)).ok()?;
+            let content = device.content().ok()?;
+            (content != Content::Empty).then(|| format!("{}: {content}", part.display()))
+        };
+        parts.iter().filter_map(held).collect()
+    }
+
     /// Who holds it, as far as files of the kernel tell.
     fn holder(&self) -> Option<String> {
         let name = self.path.file_name()?;

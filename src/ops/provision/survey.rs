@@ -258,7 +258,8 @@ impl Asked<'_> {
             (None, _) => Ok(()),
             _ if is_ours => Ok(()),
             (Some(word), Some(given)) if word == *given => {
-                found.seen.gives_up = Some((device.path.clone(), word, content.to_string()));
+                let what = in_words(&content, device.partitions());
+                found.seen.gives_up = Some((device.path.clone(), word, what));
                 Ok(())
             }
             _ => self.refuse_content(device, &content, &BTreeSet::new()),
@@ -272,31 +273,18 @@ impl Asked<'_> {
         inside: &BTreeSet<PathBuf>,
     ) -> anyhow::Result<()> {
         let word = content.word().unwrap_or_default();
-        let names: Vec<_> = inside
-            .iter()
-            .take(5)
-            .map(|path| Shown(path).to_string())
-            .collect();
-        let with = match names.is_empty() {
-            true => String::new(),
-            false => format!(
-                ", with {}{}",
-                names.join(", "),
-                if inside.len() > 5 { " …" } else { "" }
-            ),
-        };
+        let names = inside.iter().map(|path| Shown(path).to_string());
+        let what = in_words(content, names.chain(device.partitions()).collect());
         let (named, given) = (Shown(&device.named), &self.options.erase);
         let other = match given {
             Some(given) => format!(", not {given}"),
             None => String::new(),
         };
-        Err(
-            Failure::refused(format!("{named} holds {content}{with}{other}"))
-                .hint(format!(
-                    "if that may be lost for ever, say so: --erase {word}"
-                ))
-                .into(),
-        )
+        Err(Failure::refused(format!("{named} holds {what}{other}"))
+            .hint(format!(
+                "if that may be lost for ever, say so: --erase {word}"
+            ))
+            .into())
     }
 
     /// A device that is mounted: by an earlier run, where this one would mount it.
@@ -386,6 +374,16 @@ impl Asked<'_> {
             is_open,
         });
         Ok(())
+    }
+}
+
+/// What a device holds, with the first names of what lies in it.
+fn in_words(content: &Content, names: Vec<String>) -> String {
+    const MOST: usize = 5;
+    let more = if names.len() > MOST { " …" } else { "" };
+    match &names[..names.len().min(MOST)] {
+        [] => content.to_string(),
+        names => format!("{content}, with {}{more}", names.join(", ")),
     }
 }
 
