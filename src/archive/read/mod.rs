@@ -18,13 +18,14 @@ pub use verify::{Stop, digest};
 
 use super::label::Label;
 use super::machine::{self, Machine};
-use super::manifest::{Digest, Head, Index, Parent, Record, records_where as parse};
+use super::manifest::{BLOCK_BYTES, Digest, Head, Index, Parent, Record, records_where as parse};
 use super::member::{BLOCK, Kind, padded};
 use super::write::MANIFEST;
 use super::{Bad, Error, Result};
 use chain::Ancestor;
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
@@ -84,7 +85,15 @@ struct Parts {
     machine: Machine,
     head: Head,
     index: Index,
+    /// The blocks of the manifest that were read last: for one path the same few are looked at
+    /// several times.
+    texts: Mutex<VecDeque<(usize, Arc<[u8]>)>>,
 }
+
+/// How many blocks are kept, and how long they may be: none but those with very many attributes
+/// is longer.
+const KEPT_BLOCKS: usize = 8;
+const KEPT_BYTES: usize = 2 * BLOCK_BYTES;
 
 impl<'s> Archive<'s> {
     /// Opens the archive that `label` is the label of. What it holds itself can be read then; for
@@ -120,6 +129,7 @@ impl<'s> Archive<'s> {
                 machine,
                 head,
                 index,
+                texts: Mutex::default(),
             }),
             ancestors: Arc::default(),
         })
@@ -159,14 +169,8 @@ impl<'s> Archive<'s> {
     /// # Errors
     /// It is not what the index says.
     fn block_where(&self, n: usize, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Record>> {
+        let text = self.block_text(n)?;
         let block = &self.parts.index.blocks[n];
-        let mut reader = self.reader();
-        reader.seek(block.offset)?;
-        let text = reader.bytes(block.length as usize)?;
-        if Digest::of(&text) != block.sha256 {
-            let first = String::from_utf8_lossy(&block.first.0);
-            return Err(self.damaged(format!("the manifest's block at {first} is altered")));
-        }
         let (mut lines, mut is_first_wanted) = (0, true);
         let records = parse(&text, n == 0, &mut |line| {
             lines += 1;
@@ -187,6 +191,31 @@ impl<'s> Archive<'s> {
             records.remove(0);
         }
         Ok(records)
+    }
+
+    /// The lines of one block, which are those that the index vouches for.
+    fn block_text(&self, n: usize) -> Result<Arc<[u8]>> {
+        let texts = || {
+            let texts = self.parts.texts.lock();
+            texts.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((_, text)) = texts().iter().find(|(kept, _)| *kept == n) {
+            return Ok(Arc::clone(text));
+        }
+        let block = &self.parts.index.blocks[n];
+        let mut reader = self.reader();
+        reader.seek(block.offset)?;
+        let text: Arc<[u8]> = reader.bytes(block.length as usize)?.into();
+        if Digest::of(&text) != block.sha256 {
+            let first = String::from_utf8_lossy(&block.first.0);
+            return Err(self.damaged(format!("the manifest's block at {first} is altered")));
+        }
+        if text.len() <= KEPT_BYTES {
+            let mut texts = texts();
+            texts.truncate(KEPT_BLOCKS - 1);
+            texts.push_front((n, Arc::clone(&text)));
+        }
+        Ok(text)
     }
 
     /// All records in order, and whether each has a member of its own in the tar.
