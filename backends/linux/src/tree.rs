@@ -48,6 +48,7 @@ pub struct Walk<'v> {
     grafts: BTreeMap<&'v Path, BorrowedFd<'v>>,
     unreached: BTreeSet<&'v Path>,
     start: Option<BorrowedFd<'v>>,
+    is_frozen: bool,
     stack: Vec<Frame>,
     /// The directory yielded last: it is entered when the next entry is asked for.
     enter: Option<Entry>,
@@ -65,6 +66,7 @@ impl<'v> Walk<'v> {
             unreached: grafts.keys().copied().collect(),
             grafts,
             start: Some(view.dir.as_fd()),
+            is_frozen: view.is_frozen,
             stack: Vec::new(),
             enter: None,
             places: None,
@@ -91,6 +93,7 @@ impl<'v> Walk<'v> {
                     path: PathBuf::new(),
                     stat: Stat::of_open(&dir)?,
                     boundary: None,
+                    is_frozen: self.is_frozen,
                     at: At::Top(Arc::new(dir)),
                 })
             })
@@ -196,6 +199,7 @@ impl<'v> Walk<'v> {
                 path,
                 stat,
                 boundary: None,
+                is_frozen: self.is_frozen,
                 at: At::Top(Arc::new(top)),
             });
         }
@@ -213,6 +217,7 @@ impl<'v> Walk<'v> {
             path,
             stat,
             boundary,
+            is_frozen: self.is_frozen,
             at: At::Child(Arc::clone(dir), name),
         })
     }

@@ -16,8 +16,10 @@ use std::thread;
 
 /// How many read ahead: more gained nothing.
 const READERS: usize = 14;
-/// How many files wait for them: each keeps its directory open.
-pub(super) const WAITING: usize = 128;
+/// How many files one of them takes at once: waking it costs as much as opening some.
+pub(super) const TOGETHER: usize = 8;
+/// How many times that wait for them: each file keeps its directory open.
+pub(super) const WAITING: usize = 8;
 /// After so many files in a row that were in memory, the others are taken to be there, too.
 const PATIENCE: u32 = 500;
 
@@ -66,21 +68,23 @@ impl Ahead {
 
 impl Pool<'_> {
     /// Brings into memory what comes out of the queue. The threads begin with the first of it.
-    pub(super) fn read_ahead(&self, queue: Receiver<Entry>) {
+    pub(super) fn read_ahead(&self, queue: Receiver<Vec<Entry>>) {
         let Ok(first) = queue.recv() else { return };
         let queue = Mutex::new(queue);
         let fetch = || loop {
-            let entry = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(entry) = entry else { return };
-            if !self.is_stopped() {
-                self.ahead.fetch(&entry);
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(entries) = next else { return };
+            for entry in entries {
+                if !self.is_stopped() {
+                    self.ahead.fetch(&entry);
+                }
             }
         };
         thread::scope(|scope| {
             for _ in 1..READERS {
                 scope.spawn(fetch);
             }
-            self.ahead.fetch(&first);
+            first.iter().for_each(|entry| self.ahead.fetch(entry));
             fetch();
         });
     }

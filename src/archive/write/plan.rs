@@ -3,6 +3,7 @@
 //! Where a unit ends depends on what `stat` says alone, so on the input and on nothing else.
 
 use super::Input;
+use super::ahead::TOGETHER;
 use super::kept::Keeping;
 use super::large::Large;
 use super::notes::Notes;
@@ -50,7 +51,9 @@ pub(super) struct Plan<'w, 'p> {
     bytes: u64,
     descriptors: usize,
     /// The directory of the last item.
-    directory: Option<PathBuf>,
+    directory: Option<Vec<u8>>,
+    /// What is to be read ahead together.
+    coming: Vec<Entry>,
     /// The last entry: whether it is a directory, and its path.
     last: Option<(bool, Vec<u8>)>,
     /// The first path of every inode with several names.
@@ -67,7 +70,7 @@ struct Ends {
     order: SyncSender<Receiver<Result<Made>>>,
     work: Sender<Job>,
     /// Files that are not in memory.
-    ahead: SyncSender<Entry>,
+    ahead: SyncSender<Vec<Entry>>,
 }
 
 /// Nobody takes any more: the run was stopped.
@@ -92,6 +95,7 @@ impl<'w, 'p> Plan<'w, 'p> {
             bytes: 0,
             descriptors: 0,
             directory: None,
+            coming: Vec::new(),
             last: None,
             links: HashMap::new(),
             sparse_bytes: 0,
@@ -103,7 +107,7 @@ impl<'w, 'p> Plan<'w, 'p> {
         mut self,
         order: SyncSender<Receiver<Result<Made>>>,
         work: Sender<Job>,
-        ahead: SyncSender<Entry>,
+        ahead: SyncSender<Vec<Entry>>,
     ) -> Walked {
         let ends = Ends { order, work, ahead };
         // An error means that the run is over, and why is known where it was stopped.
@@ -301,9 +305,10 @@ impl<'w, 'p> Plan<'w, 'p> {
             return Ok(());
         }
         let bytes = HEADERS + padded(size);
-        let parent = item.entry.path.parent().map(PathBuf::from);
-        let descriptors =
-            usize::from(parent != self.directory) + usize::from(matches!(item.way, Way::Opened(_)));
+        let slash = item.path.iter().rposition(|b| *b == b'/');
+        let parent = &item.path[..slash.unwrap_or(0)];
+        let descriptors = usize::from(self.directory.as_deref() != Some(parent))
+            + usize::from(matches!(item.way, Way::Opened(_)));
         let is_full =
             self.bytes + bytes > UNIT_BYTES || self.descriptors + descriptors > UNIT_DESCRIPTORS;
         // What shares a member stays beside it.
@@ -313,15 +318,27 @@ impl<'w, 'p> Plan<'w, 'p> {
         if self.items.is_empty() {
             self.directory = None;
         }
-        self.descriptors +=
-            usize::from(parent != self.directory) + usize::from(matches!(item.way, Way::Opened(_)));
-        self.directory = parent;
+        if self.directory.as_deref() != Some(parent) {
+            self.descriptors += 1;
+            self.directory = Some(parent.to_vec());
+        }
+        self.descriptors += usize::from(matches!(item.way, Way::Opened(_)));
         self.bytes += bytes;
         if size > 0 && self.pool.ahead.is_cold() {
-            ends.ahead.send(item.entry.clone()).map_err(|_| Stopped)?;
+            self.coming.push(item.entry.clone());
+            if self.coming.len() >= TOGETHER {
+                self.send_ahead(ends)?;
+            }
         }
         self.items.push(Piece::Entry(item));
         Ok(())
+    }
+
+    fn send_ahead(&mut self, ends: &Ends) -> Result<(), Stopped> {
+        match std::mem::take(&mut self.coming) {
+            none if none.is_empty() => Ok(()),
+            coming => ends.ahead.send(coming).map_err(|_| Stopped),
+        }
     }
 
     /// Ends the unit that grows.
@@ -329,6 +346,7 @@ impl<'w, 'p> Plan<'w, 'p> {
         let items = std::mem::take(&mut self.items);
         let descriptors = std::mem::take(&mut self.descriptors);
         self.bytes = 0;
+        self.send_ahead(ends)?;
         match items.is_empty() {
             true => Ok(()),
             false => self.send(Unit::Entries(items), descriptors, ends),

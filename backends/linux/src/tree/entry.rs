@@ -27,6 +27,8 @@ pub struct Entry {
     pub stat: Stat,
     /// Why the walk does not go into this directory although it exists.
     pub boundary: Option<Boundary>,
+    /// Whether it cannot change any more: asking twice gives the same.
+    pub(super) is_frozen: bool,
     pub(super) at: At,
 }
 
@@ -105,6 +107,9 @@ impl Entry {
             Err(Errno::PERM) => open(flags)?, // O_NOATIME is the owner's and root's alone
             other => other?,
         };
+        if self.is_frozen {
+            return Ok(fd);
+        }
         let now = Stat::of_open(&fd)?;
         if now.id != self.stat.id || now.kind != self.stat.kind {
             return Err(io::Error::other("it was replaced while being read"));
@@ -143,6 +148,7 @@ impl Entry {
     /// Asks again: whether it changed while it was read.
     pub fn stat_again(&self) -> io::Result<Stat> {
         match &self.at {
+            _ if self.is_frozen => Ok(self.stat),
             At::Child(dir, name) => Stat::of(dir, name),
             At::Top(dir) => Stat::of_open(dir),
         }
