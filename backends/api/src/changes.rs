@@ -23,6 +23,9 @@ pub struct Changes {
     /// Relative to the tops; empty for the tops. `PathBuf`s order by components: what is below a
     /// directory follows it at once.
     places: BTreeMap<PathBuf, Extent>,
+    /// How many of them are named as wholes: there mostly are few or none, and nothing then has
+    /// to be asked of what lies above a path.
+    wholes: usize,
 }
 
 impl Changes {
@@ -40,8 +43,11 @@ impl Changes {
 
     /// Names a place.
     pub fn add(&mut self, path: PathBuf, extent: Extent) {
-        let known = self.places.entry(path).or_insert(extent);
-        *known = extent.max(*known);
+        let known = self.places.entry(path).or_insert(Extent::Alone);
+        if extent > *known {
+            *known = extent;
+            self.wholes += 1;
+        }
     }
 
     /// Names the places of trees that continue these two at `at`.
@@ -62,9 +68,11 @@ impl Changes {
                 .ok()
                 .map(|path| (path.to_owned(), extent))
         };
-        Self {
-            places: self.places.into_iter().filter_map(inside).collect(),
+        let mut changes = Self::none();
+        for (path, extent) in self.places.into_iter().filter_map(inside) {
+            changes.add(path, extent);
         }
+        changes
     }
 
     /// The places in component-wise byte order, none inside another that is named as a whole.
@@ -87,7 +95,9 @@ impl Changes {
         let mut above = path.ancestors().skip(1);
         match self.places.get(path) {
             Some(Extent::Whole) => Some(Extent::Whole),
-            _ if above.any(|above| self.places.get(above) == Some(&Extent::Whole)) => {
+            _ if self.wholes > 0
+                && above.any(|above| self.places.get(above) == Some(&Extent::Whole)) =>
+            {
                 Some(Extent::Whole)
             }
             own => own.copied(),

@@ -14,6 +14,7 @@ mod end;
 mod entry;
 mod kept;
 mod large;
+mod leads;
 mod notes;
 mod plan;
 mod pool;

@@ -5,6 +5,7 @@
 
 use super::Input;
 use super::entry::time;
+use super::leads;
 use super::notes::Notes;
 use super::walk::{Stored, next};
 use crate::archive::base::{Base, Older};
@@ -14,6 +15,7 @@ use crate::archive::{NAME_MAX, PATH_MAX, Result};
 use state_api::{Changes, Extent, Interrupt};
 use state_linux::stat::{FileId, Kind};
 use state_linux::tree::Entry;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
@@ -57,7 +59,7 @@ pub struct Since {
 
 impl Since {
     /// Compares the stores with what the last archive has of them. `places` says of each store
-    /// where it may differ; without it everything is looked at.
+    /// where it may differ from what that was made of; without it everything is looked at.
     ///
     /// # Errors
     /// The older manifest cannot be read, or the run was interrupted. What of a store cannot be
@@ -68,23 +70,45 @@ impl Since {
         places: Option<&[Changes]>,
         interrupt: &dyn Interrupt,
     ) -> Result<Self> {
-        let is_gone = |record: &Record| match (places, inputs.get(record.store)) {
-            (Some(places), Some(input)) => {
-                let path = Path::new(OsStr::from_bytes(&record.path));
-                let choice = input.selection.choose(path);
-                let is_wanted = matches!(choice, Choice::Take | Choice::Lead);
-                !is_wanted || places[record.store].covers(path).is_some()
-            }
-            _ => true,
+        if let Some(places) = places
+            && let Some(mut since) = Self::look_at(inputs, before, places, interrupt)?
+        {
+            leads::look(inputs, &mut since);
+            return Ok(since);
+        }
+        let is_gone = |_: &Record| true;
+        let mut look = Look::new((before.older)()?, before.begun, &is_gone);
+        look.run(inputs, None, interrupt)?;
+        Ok(look.since)
+    }
+
+    /// Looks at these places only. `None`: an inode has names elsewhere, too.
+    fn look_at(
+        inputs: &[Input<'_>],
+        before: &Before<'_>,
+        places: &[Changes],
+        interrupt: &dyn Interrupt,
+    ) -> Result<Option<Self>> {
+        let unseen = RefCell::new(Unseen::default());
+        let is_gone = |record: &Record| {
+            let path = Path::new(OsStr::from_bytes(&record.path));
+            let is_gone = match (places.get(record.store), inputs.get(record.store)) {
+                (Some(places), Some(input)) => {
+                    let choice = input.selection.choose(path);
+                    let is_wanted = matches!(choice, Choice::Take | Choice::Lead);
+                    !is_wanted || places.covers(path).is_some()
+                }
+                _ => true,
+            };
+            unseen.borrow_mut().note(record, is_gone);
+            is_gone
         };
-        let look = Look {
-            base: Base::new((before.older)()?, &is_gone),
-            begun: before.begun,
-            firsts: HashMap::new(),
-            here: (Vec::new(), Vec::new()),
-            since: Self::default(),
-        };
-        look.run(inputs, places, interrupt)
+        let mut look = Look::new((before.older)()?, before.begun, &is_gone);
+        look.replaced = Some(&unseen);
+        look.run(inputs, Some(places), interrupt)?;
+        let is_whole = look.seen.values().all(|(seen, links)| seen >= links);
+        let since = look.since;
+        Ok((is_whole && unseen.borrow().is_consistent()).then_some(since))
     }
 
     /// Whether anything is another than it was.
@@ -98,18 +122,55 @@ struct Look<'l> {
     begun: i64,
     /// The first path of every inode with several names, and whether it is kept.
     firsts: HashMap<(usize, FileId), (Vec<u8>, bool)>,
+    /// How many names of an inode with several were come to, and how many it has.
+    seen: HashMap<(usize, FileId), (u32, u32)>,
     /// The path at work, and the stores that have something there.
     here: (Vec<u8>, Vec<usize>),
+    /// Where records are noted that something else has taken the place of.
+    replaced: Option<&'l RefCell<Unseen>>,
     since: Since,
 }
 
-impl Look<'_> {
+/// What the older manifest says of inodes with several names, of names that the walk did not come
+/// to: whether some are gone, and whether some are kept.
+///
+/// A directory that is renamed does not touch what is in it: names of one inode inside and outside
+/// of it cannot be known from the places alone.
+#[derive(Default)]
+struct Unseen(HashMap<(usize, u64), (bool, bool)>);
+
+impl Unseen {
+    fn note(&mut self, record: &Record, is_gone: bool) {
+        if record.has_links {
+            let (gone, kept) = self.0.entry((record.store, record.inode)).or_default();
+            *(if is_gone { gone } else { kept }) = true;
+        }
+    }
+
+    fn is_consistent(&self) -> bool {
+        self.0.values().all(|names| *names != (true, true))
+    }
+}
+
+impl<'l> Look<'l> {
+    fn new(older: Older<'l>, begun: i64, is_gone: &'l dyn Fn(&Record) -> bool) -> Self {
+        Self {
+            base: Base::new(older, is_gone),
+            begun,
+            firsts: HashMap::new(),
+            seen: HashMap::new(),
+            here: (Vec::new(), Vec::new()),
+            replaced: None,
+            since: Since::default(),
+        }
+    }
+
     fn run(
-        mut self,
+        &mut self,
         inputs: &[Input<'_>],
         places: Option<&[Changes]>,
         interrupt: &dyn Interrupt,
-    ) -> Result<Since> {
+    ) -> Result<()> {
         let mut stores: Vec<_> = (inputs.iter().enumerate())
             .map(|(n, input)| Stored::new(input, places.map(|places| &places[n])))
             .collect();
@@ -136,7 +197,7 @@ impl Look<'_> {
             self.since.absent.extend(std::mem::take(&mut stored.absent));
             self.since.orphans.append(&mut stored.orphans);
         }
-        Ok(self.since)
+        Ok(())
     }
 
     /// Looks at one entry; says whether it can be in an archive.
@@ -162,12 +223,18 @@ impl Look<'_> {
         self.base.go(path, is_directory)?;
         self.gone();
         let record = self.base.here(store);
+        if let (Some(replaced), Some(record)) = (self.replaced, record)
+            && record.inode != entry.stat.id.inode
+        {
+            replaced.borrow_mut().note(record, true);
+        }
         let is_kept = entry.boundary.is_none()
             && record.is_some_and(|record| {
                 self.is_same(entry, record) && self.fits(store, entry, record)
             });
         if entry.stat.links > 1 && !is_directory {
             let inode = (store, entry.stat.id);
+            self.seen.entry(inode).or_insert((0, entry.stat.links)).0 += 1;
             match self.firsts.get(&inode) {
                 None => {
                     self.firsts.insert(inode, (path.to_vec(), is_kept));

@@ -1,6 +1,7 @@
 //! Which archive the next one builds on, and what it says of the tree.
 
 use super::cache::{Cache, Manifest};
+use super::sources::Sources;
 use super::{Seal, Signature, Trust};
 use crate::archive::base::Older;
 use crate::archive::label::{DATA, Label};
@@ -11,6 +12,10 @@ use crate::archive::{Result, chain};
 use crate::ops::drill::key::DrillKeys;
 use crate::target::Target;
 use crate::target::catalog::Catalog;
+use state_api::{Changes, Extent};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// How many of the newest archives are looked at.
 const MOST_TRIED: usize = 4;
@@ -94,6 +99,32 @@ impl<'t> Choice<'t> {
             true => Ok(Some(choice)),
             false => Err("other stores are archived than before".into()),
         }
+    }
+
+    /// Where the stores may differ from what is in it, if the filesystem can tell.
+    ///
+    /// # Errors
+    /// Its manifest cannot be read.
+    pub(super) fn places(&self, sources: &Sources) -> Result<Option<Vec<Changes>>> {
+        let Some(mut places) = sources.places(&self.label.id) else {
+            return Ok(None);
+        };
+        // Sockets and the like are in no manifest: each archive names them anew.
+        let left_out = match &self.manifest {
+            Place::Kept(manifest) => manifest.left_out.clone(),
+            Place::There(source) => {
+                let archive = Archive::open(source.as_ref(), &self.label)?;
+                archive.index().left_out.clone()
+            }
+        };
+        for missing in left_out {
+            let path = missing.path.0.strip_prefix(b"./").unwrap_or_default();
+            let path = Path::new(OsStr::from_bytes(path));
+            for places in &mut places {
+                places.add(path.to_owned(), Extent::Alone);
+            }
+        }
+        Ok(Some(places))
     }
 
     fn stores(&self) -> Result<Vec<Bytes>> {

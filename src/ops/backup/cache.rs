@@ -5,7 +5,7 @@
 
 use crate::archive::base::Older;
 use crate::archive::label::Label;
-use crate::archive::manifest::{Bytes, Digest, Head, records};
+use crate::archive::manifest::{Bytes, Digest, Head, Index, Missing, records};
 use crate::archive::write::Frames;
 use crate::archive::{Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -28,6 +28,7 @@ pub(super) struct Cache(PathBuf);
 pub(super) struct Manifest {
     file: PathBuf,
     pub(super) stores: Vec<Bytes>,
+    pub(super) left_out: Vec<Missing>,
 }
 
 impl Cache {
@@ -90,17 +91,22 @@ impl Cache {
         let mut text = open(&file).ok()?;
         let head = line(&mut text).ok()?;
         hash.update(&head);
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match text.read(&mut buffer).ok()? {
-                0 => break,
-                n => hash.update(&buffer[..n]),
-            }
+        // The last line is the index.
+        let mut last = Vec::new();
+        while !text.fill_buf().ok()?.is_empty() {
+            last.clear();
+            read_line(&mut text, &mut last).ok()?;
+            hash.update(&last);
+        }
+        if Digest::from(hash) != label.manifest_sha256 {
+            return None;
         }
         let head = Head::from_line(std::str::from_utf8(&head).ok()?).ok()?;
-        (Digest::from(hash) == label.manifest_sha256).then_some(Manifest {
+        let (index, _) = Index::from_frame(&last).ok()?;
+        Some(Manifest {
             file,
             stores: head.stores,
+            left_out: index.left_out,
         })
     }
 }
@@ -137,9 +143,14 @@ fn open(file: &Path) -> io::Result<impl BufRead + Send + use<>> {
 
 fn line(text: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    text.take(MOST_LINE).read_until(b'\n', &mut line)?;
+    read_line(text, &mut line)?;
+    Ok(line)
+}
+
+fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
+    text.take(MOST_LINE).read_until(b'\n', line)?;
     match line.ends_with(b"\n") {
-        true => Ok(line),
+        true => Ok(()),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

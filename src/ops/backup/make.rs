@@ -52,9 +52,11 @@ pub(super) fn make(
         begun: choice.label.time.timestamp(),
         older: &older,
     });
+    let places = choice.map(|choice| choice.places(sources)).transpose()?;
     let since = before.as_ref().map(|before| {
         progress.begin("looking for changes", Unit::Bytes, None);
-        let since = Since::look(&inputs, before, None, cx.interrupt);
+        let places = places.as_ref().and_then(Option::as_deref);
+        let since = Since::look(&inputs, before, places, cx.interrupt);
         progress.end();
         since
     });

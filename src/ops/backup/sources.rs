@@ -73,7 +73,7 @@ impl Source {
         // Without that snapshot, or if it is not to be compared with, the tree is walked.
         match told {
             Some(Ok(Some(changes))) => {
-                self.hidden().next().is_none() && !touches(&self.selection, &changes)
+                self.hidden().next().is_none() && reached(&self.selection, &changes).is_empty()
             }
             _ => false,
         }
@@ -81,6 +81,16 @@ impl Source {
 }
 
 impl Source {
+    /// Where what was frozen for this run may differ from the archive `last`, as far as the
+    /// filesystem can tell.
+    fn places(&self, last: &Id) -> Option<Changes> {
+        let (old, new) = (self.name(last).ok()?, self.snapshot.as_ref()?);
+        // Without the older snapshot, or if it is not to be compared with, the tree is walked.
+        let told = self.engine.changes(&old, Some(new)).ok()??;
+        let is_hiding = self.hidden().next().is_some();
+        (!is_hiding).then(|| reached(&self.selection, &told))
+    }
+
     fn thaw(&mut self) -> Option<String> {
         let name = self.snapshot.take()?;
         let error = self.engine.delete(&name).err()?;
@@ -116,14 +126,19 @@ impl Drop for Sources {
     }
 }
 
-/// Whether anything that is archived may differ, the directories that lead to it included.
-fn touches(selection: &Selection, changes: &Changes) -> bool {
+/// Those of the changes that a walk comes to: in what is archived, and in the directories that
+/// lead to it.
+fn reached(selection: &Selection, changes: &Changes) -> Changes {
     let is_reached = |path: &Path| {
         // No walk goes into a directory that is left out.
         let mut all = path.ancestors();
         all.all(|at| matches!(selection.choose(at), Choice::Take | Choice::Lead))
     };
-    changes.places().any(|(path, _)| is_reached(path))
+    let mut reached = Changes::none();
+    for (path, extent) in changes.places().filter(|(path, _)| is_reached(path)) {
+        reached.add(path.to_owned(), extent);
+    }
+    reached
 }
 
 /// A digest of all that decides, besides the tree itself, what of a store is archived. It stands in
@@ -239,6 +254,12 @@ impl Sources {
         Ok(())
     }
 
+    /// Where the frozen stores may differ from the archive `last`, whose snapshots are kept.
+    /// `None`: a filesystem does not tell, and everything has to be looked at.
+    pub(super) fn places(&self, last: &Id) -> Option<Vec<Changes>> {
+        self.0.iter().map(|source| source.places(last)).collect()
+    }
+
     /// Deletes the snapshots again; what stays, and why.
     pub(super) fn thaw(&mut self) -> Vec<String> {
         let sources = self.0.iter_mut();
@@ -300,67 +321,4 @@ fn exclude(patterns: &[String]) -> anyhow::Result<GlobSet> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use state_api::Extent;
-
-    /// The tree of these settings, and the selection of its store, with a pattern excluded.
-    fn selected(text: &str) -> (PersistTree, Selection, [String; 1]) {
-        let tree = PersistTree::resolve(&text.parse().unwrap(), &Default::default()).unwrap();
-        let patterns = ["**/cache".to_owned()];
-        let excluded = exclude(&patterns).unwrap();
-        let selection = Selection::of(&tree, Path::new("/persist"), excluded);
-        (tree, selection, patterns)
-    }
-
-    #[test]
-    fn only_places_that_a_walk_comes_to_count() {
-        let (_, selection, _) = selected("[persist.\"/persist\"]\ndirectories = [\"/srv/a\"]\n");
-        for (place, is_touched) in [
-            ("", true),
-            ("srv", true),
-            ("srv/a", true),
-            ("srv/a/x/y", true),
-            ("srv/a/cached", true),
-            ("srv/a/cache", false),
-            ("srv/a/cache/x", false),
-            ("srv/b", false),
-            ("srv/b/a", false),
-            ("etc/state", true),
-            ("etc/other", false),
-            ("etc/state/state.d/x.toml", true),
-            (".state", false),
-            (".state/ledger.json", false),
-        ] {
-            for extent in [Extent::Alone, Extent::Whole] {
-                let mut changes = Changes::none();
-                changes.add(place.into(), extent);
-                assert_eq!(touches(&selection, &changes), is_touched, "{place}");
-            }
-        }
-        assert!(!touches(&selection, &Changes::none()));
-        assert!(touches(&selection, &Changes::everything()));
-    }
-
-    #[test]
-    fn another_selection_has_other_terms() {
-        let text = "[persist.\"/persist\"]\ndirectories = [\"/srv/a\"]\n";
-        let (tree, _, patterns) = selected(text);
-        let store = Path::new("/persist");
-        let mut all = vec![
-            terms(&tree, store, &patterns),
-            terms(&tree, store, &[]),
-            terms(&tree, Path::new("/other"), &patterns),
-            terms(
-                &selected(&text.replace("/srv/a", "/srv/b")).0,
-                store,
-                &patterns,
-            ),
-        ];
-        assert_eq!(all[0], terms(&selected(text).0, store, &patterns));
-        assert!(all.iter().all(|one| one.len() == 16));
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), 4);
-    }
-}
+mod tests;
