@@ -88,8 +88,9 @@ GUEST
     check 'and it says so' says 'reset from rpool/local/root@blank' state status
     check 'blank is the same' says "$(cat /persist/blank-was)" zfs get -Hp -o value guid rpool/local/root@blank
     check 'the pool boots from root' says rpool/local/root zpool get -H -o value bootfs rpool
-    check 'keys and root are asked for after the reset' says state-reset.service \
-      systemctl show -p After zfs-env-bootfs.service
+    order=$(journalctl -b -o cat -u state-reset.service -u zfs-env-bootfs.service |
+      grep -oE '^(Finished state-reset|Starting zfs-env-bootfs)')
+    check 'the pool is asked for root after the reset' test "$order" = $'Finished state-reset\nStarting zfs-env-bootfs'
     check 'the diff of the past root names the clutter' says clutter state roots diff latest
     check 'and brings it back' ends 0 state roots recover /etc/clutter
     check 'it is back' grep -qx clutter /etc/clutter
@@ -108,10 +109,15 @@ GUEST
   root_words="root=zfs:rpool/local/root"
   boot 'ZFS: a past root' state.root=past/latest <<'GUEST'
     check 'what was thrown away is back' grep -qx clutter /etc/clutter
-    check 'what came after it is not there' test ! -s /etc/issue
+    check 'and what was deleted there is not' test ! -s /etc/issue
     check 'status is content' ends 0 state status
     check 'and says from what' says past state status
 GUEST
+}
+
+# No past roots are kept: root is rolled back.
+test_zfs_rollback() {
+  install_zfs_machine
   in_zfs_machine "$work/boot" "
     sed -i 's/^past-roots = .*/past-roots = { last = 0, days = 0 }/' /persist/etc/state/state.toml
     state init --install-boot=dracut
@@ -121,7 +127,7 @@ GUEST
     zfs snapshot rpool/local/root@of-somebody
     zfs list -H -o name -d 1 rpool/local/past-roots >/persist/past-roots-were
   "
-  boot 'ZFS: no past roots are kept' <<'GUEST'
+  boot 'ZFS, rolled back' <<'GUEST'
     check 'this boot was reset' ends 0 state status
     check 'root is rolled back' not test -e /etc/more
     check 'newer snapshots are gone' not zfs list rpool/local/root@of-somebody
