@@ -16,6 +16,18 @@ pub fn own_mounts() -> io::Result<()> {
     private()
 }
 
+/// The same for somebody who stays long: what is mounted and unmounted elsewhere is here too, or a
+/// disk that people want to take away would be in use as long as this thread lives.
+///
+/// # Errors
+/// This is not root.
+pub fn own_mounts_that_follow() -> io::Result<()> {
+    // SAFETY: as above.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    Ok(mount_change("/", flags)?)
+}
+
 /// The same for an ordinary user: in a user namespace of one user, who is root in it. Must be
 /// called while the process has one thread.
 ///

@@ -100,7 +100,7 @@ impl Guest {
         let at = cx.run_dir().join("blank");
         let prepare = || -> io::Result<Anchor> {
             fs::create_dir_all(&at)?;
-            namespace::own_mounts()?;
+            namespace::own_mounts_that_follow()?;
             mount::attach(draft, CWD, &at)?;
             Anchor::open(&at)
         };

@@ -9,27 +9,28 @@
 mod boot;
 mod copies;
 mod guest;
+mod job;
+mod report;
 mod undo;
 
+pub use report::Report;
 pub use undo::{Undo, undo};
 
 use crate::anchor::Anchor;
 use crate::context::Context;
 use crate::failure::{Failure, message};
 use crate::machine::Machine;
-use crate::ops::act::{self, Act};
-use crate::ops::mount::{self, Options as Placing, Status};
+use crate::ops::act;
+use crate::ops::mount;
 use crate::ops::reset::no_root;
 use crate::ops::snapshot::{self, Created};
-use crate::paths::{self, Shown};
+use crate::paths::Shown;
 use crate::persist::Blank as BlankTree;
-use crate::program::Enclosed;
 use crate::settings::{Class, Root, Settings};
 use crate::{config, engine};
 use anyhow::Context as _;
-use guest::Guest;
-use serde::Serialize;
-use state_api::{Blank, Error, Never, Renewal, RootBackend, Source};
+use job::{Job, Worked};
+use state_api::{Never, Renewal, RootBackend, Source};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -45,45 +46,6 @@ pub struct Options<'a> {
     pub is_aside: bool,
     /// Whether the draft becomes the blank, by the status that the command ended with.
     pub accept: &'a mut (dyn FnMut(u8) -> anyhow::Result<bool> + Send),
-}
-
-/// What a renewal did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
-    /// Whether it was carried out (false: a dry run).
-    pub executed: bool,
-    /// The root volume.
-    pub root: String,
-    /// The command, as text.
-    pub command: Vec<String>,
-    /// The snapshots of the stores, taken first.
-    pub snapshots: Vec<Created>,
-    /// The machine's filesystems that are in the draft as they are.
-    #[serde(serialize_with = "paths::serialize_all")]
-    pub shared: Vec<PathBuf>,
-    /// How the draft is made.
-    pub begin: Vec<Act>,
-    /// What the command ended with; `None` in a dry run.
-    pub status: Option<u8>,
-    /// Whether the draft became the blank.
-    pub renewed: bool,
-    /// How it became the blank, or was given up.
-    pub end: Vec<Act>,
-    /// The blank afterwards.
-    pub blank: Option<Blank>,
-    /// The one before it, kept for an undo.
-    pub previous: Option<Blank>,
-    /// The copied entries that the command changed, saved in their stores.
-    #[serde(serialize_with = "paths::serialize_all")]
-    pub saved: Vec<PathBuf>,
-    /// Stores that are not what their snapshots are, after a draft was given up.
-    #[serde(serialize_with = "paths::serialize_all")]
-    pub changed: Vec<PathBuf>,
-    /// Those that are; their snapshots were deleted.
-    #[serde(serialize_with = "paths::serialize_all")]
-    pub unchanged: Vec<PathBuf>,
-    /// What somebody should know beside that.
-    pub notes: Vec<String>,
 }
 
 /// Runs a command in a copy of blank.
@@ -119,13 +81,6 @@ fn refuse_unless_able<B: RootBackend>(on: &B, root: &Root) -> anyhow::Result<()>
         ),
     }
     .into())
-}
-
-/// What came of the command.
-struct Worked {
-    status: u8,
-    accepted: bool,
-    saved: Vec<PathBuf>,
 }
 
 struct Renewing<'a, B> {
@@ -362,130 +317,5 @@ impl<B: RootBackend> Renewing<'_, B> {
              take that kernel out of /boot before the next boot",
             stranger.kernel
         ))
-    }
-}
-
-impl Report {
-    /// What is to be done about stores that the command, or anything else, has changed.
-    pub fn tell_stores(&self) -> Option<String> {
-        let changed: Vec<String> = self
-            .changed
-            .iter()
-            .map(|at| Shown(at).to_string())
-            .collect();
-        let created = self
-            .snapshots
-            .iter()
-            .find(|created| self.changed.contains(&created.store))?;
-        let name = &created.snapshot.as_ref()?.name;
-        Some(format!(
-            "blank is what it was; {} changed meanwhile, by the command or by what else runs \
-             (`state snapshot diff {name}` shows it, `state snapshot rollback {name}` goes back)",
-            changed.join(" and ")
-        ))
-    }
-}
-
-/// What the thread is told.
-#[derive(Clone, Copy)]
-struct Job<'a> {
-    cx: &'a Context<'a>,
-    settings: &'a Settings,
-    boot_is_apart: bool,
-}
-
-impl Job<'_> {
-    fn run(
-        self,
-        draft: OwnedFd,
-        shared: &[PathBuf],
-        options: &mut Options<'_>,
-    ) -> anyhow::Result<Worked> {
-        let (cx, settings) = (self.cx, self.settings);
-        let mut guest = Guest::new(cx, draft, shared)?;
-        let inside = Context {
-            root_dir: guest.at.clone(),
-            config_file: cx.config_file.clone(),
-            boot_id: cx.boot_id.clone(),
-            ..*cx
-        };
-        let blank = BlankTree::new(|| mount::blank(cx, settings));
-        let tree = mount::tree(&inside, settings)?;
-        let none = (Placing::default(), Default::default());
-        let placed = mount::place_all(&inside, settings, &tree, &blank, none)
-            .context("putting the persist tree in place in the draft")?;
-        refuse_unplaced(&placed)?;
-        guest.lend()?;
-        let enclosed = Enclosed {
-            root: &guest.at,
-            env: &guest::ENVIRONMENT,
-            is_aside: options.is_aside,
-        };
-        let status = enclosed.run(&options.command, cx.interrupt)?;
-        let mut worked = Worked {
-            status,
-            accepted: false,
-            saved: Vec::new(),
-        };
-        if !(options.accept)(status)? {
-            return Ok(worked);
-        }
-        if self.boot_is_apart
-            && let Some(stranger) = boot::stranger(guest.root(), guest.root(), None)?
-        {
-            let fact = format!(
-                "/boot starts {} now, and the draft has no modules for it",
-                stranger.kernel
-            );
-            let cure = "install its modules with it, or take it out of /boot";
-            return Err(Failure::refused(fact).hint(cure).into());
-        }
-        guest.take_back()?;
-        let draft = copies::Machine {
-            cx: &inside,
-            settings,
-            tree: &tree,
-            blank: &blank,
-        };
-        let outside = mount::tree(cx, settings)?;
-        let machine = copies::Machine {
-            cx,
-            tree: &outside,
-            ..draft
-        };
-        let machine = (cx.root_dir == Path::new("/")).then_some(machine);
-        worked.saved = copies::hand_over(draft, machine)?;
-        worked.accepted = true;
-        Ok(worked)
-    }
-}
-
-/// Refuses to run a command beside data that it belongs to. People whom nobody knows yet may be
-/// what the command makes.
-fn refuse_unplaced(placed: &mount::Report) -> anyhow::Result<()> {
-    for entry in placed
-        .entries
-        .iter()
-        .filter(|entry| entry.path.is_absolute())
-    {
-        if let Status::Failed { error, hint } = &entry.status {
-            let fact = format!(
-                "{} cannot be put in place in the draft: {error}",
-                Shown(&entry.path)
-            );
-            return Err(Failure {
-                cure: hint.clone(),
-                ..Failure::refused(fact)
-            }
-            .into());
-        }
-    }
-    match &placed.trouble {
-        Some(trouble) => Err(Error::Malformed {
-            what: "the persist tree in the draft".into(),
-            why: trouble.clone(),
-        }
-        .into()),
-        None => Ok(()),
     }
 }

@@ -1,0 +1,100 @@
+//! `/boot`, as a filesystem of its own and inside root.
+
+use crate::machine::{Machine, code, stderr, stdout};
+use state_linux::mount::Guard;
+use std::fs;
+use std::path::Path;
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_boot_of_its_own_is_outside_blank_and_goes_with_modules() {
+    let machine = Machine::new();
+    let boot = machine.dir.path().join("boot");
+    fs::create_dir_all(&boot).unwrap();
+    fs::write(
+        machine.root("etc/fstab"),
+        "LABEL=boot /boot ext4 defaults 0 2\n",
+    )
+    .unwrap();
+    let absent = machine.run("true");
+    assert_eq!(
+        (code(&absent), stderr(&absent).as_str()),
+        (
+            4,
+            "error: /boot is not mounted\nhint: mount it: a kernel that is installed goes there\n"
+        )
+    );
+    let mode = [("mode", Some("0755".as_ref()))];
+    let tmpfs = state_linux::mount::tmpfs(&mode, state_linux::mount::Attributes::empty()).unwrap();
+    let _boot = Guard::attach(tmpfs, &machine.root("boot")).unwrap();
+    let install = |version: &str| {
+        format!("mkdir -p /usr/lib/modules/{version}; echo kernel >/boot/vmlinuz-{version}")
+    };
+    machine.install("/bin/mkdir");
+    machine.done(&["--yes", "blank", "take"]);
+    let ran = machine.run(&install("6.1.0-9"));
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    let ran = machine.run(&install("6.1.0-10"));
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    // The one before has no modules for what starts.
+    let undo = machine.state(&["blank", "undo"]);
+    assert_eq!(
+        (code(&undo), stderr(&undo).as_str()),
+        (
+            4,
+            "error: taking the last renewal of blank back: /boot starts 6.1.0-10, and \
+             root-blank-previous has no modules for it\n\
+             hint: it has those for 6.1.0-9: have the boot loader start that, and say so with `--kernel`\n"
+        )
+    );
+    let unknown = machine.state(&["blank", "undo", "--kernel", "5.10"]);
+    assert_eq!(code(&unknown), 2, "{unknown:?}");
+    machine.done(&["blank", "undo", "--kernel", "6.1.0-9"]);
+    machine.done(&["blank", "undo"]);
+    // A kernel without its modules is no renewal; one that a failure left is told.
+    for (script, status) in [
+        ("echo kernel >/boot/vmlinuz-6.1.0-11", 4),
+        ("echo kernel >/boot/vmlinuz-6.1.0-11; exit 5", 5),
+    ] {
+        let before = machine.blanks();
+        let ran = machine.run(script);
+        let told = stdout(&ran) + &stderr(&ran);
+        assert!(told.contains("/boot starts 6.1.0-11"), "{told}");
+        assert_eq!((code(&ran), machine.blanks()), (status, before));
+        fs::remove_file(machine.root("boot/vmlinuz-6.1.0-11")).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_boot_inside_root_follows_blank() {
+    let machine = Machine::new();
+    machine.install("/bin/mkdir");
+    fs::write(machine.root("boot/old"), "old").unwrap();
+    machine.done(&["--yes", "blank", "take"]);
+    fs::write(machine.root("boot/clutter"), "clutter").unwrap();
+    let ran = machine.run("mkdir /boot/grub; echo new >/boot/old; echo menu >/boot/grub/grub.cfg; echo k >/boot/vmlinuz-1");
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    // What starts next is read from the root that is there now.
+    let boot = |at: &Path| {
+        let mut all: Vec<(String, String)> = ["old", "clutter", "vmlinuz-1", "grub/grub.cfg"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), fs::read_to_string(at.join(name)).ok()?)))
+            .collect();
+        all.sort();
+        all
+    };
+    let renewed = [
+        ("grub/grub.cfg", "menu\n"),
+        ("old", "new\n"),
+        ("vmlinuz-1", "k\n"),
+    ];
+    let renewed = renewed.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(boot(&machine.root("boot")), renewed);
+    assert_eq!(boot(&machine.top("root-blank/boot")), renewed);
+    machine.done(&["blank", "undo"]);
+    assert_eq!(
+        boot(&machine.root("boot"))[1..],
+        [("old".to_owned(), "old".to_owned())]
+    );
+}
