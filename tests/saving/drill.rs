@@ -241,3 +241,37 @@ fn hostile_proofs_harm_nobody() {
     assert_eq!(proofs(&machine).len(), 1);
     assert_eq!(listed(&machine).1, [""; 0]);
 }
+
+#[test]
+fn a_proof_that_was_made_elsewhere_is_learned() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    // Somebody with the key to it, on a machine that knows nothing of this one.
+    let elsewhere = machine.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let mut cx = machine.context(&Never);
+    cx.root_dir = elsewhere.clone();
+    let options = Options {
+        which: archives::Which {
+            from: Some(format!("file://{}", machine.path("usb").display())),
+            machine: Some("blitzar".into()),
+            ..Default::default()
+        },
+        into: Some(elsewhere),
+        ..Default::default()
+    };
+    let done = drill::run(&cx, &options, &Silent).unwrap();
+    assert!(done.drills[0].is_published, "{done:?}");
+    assert_eq!(ledger(&machine)["drills"].as_array().unwrap().len(), 0);
+    // Nothing changed, and yet it is learned; where only others are believed it is not.
+    let signers = machine.path("root/signers");
+    fs::write(&signers, "# nobody\n").unwrap();
+    machine.configure("[archive]\ntrusted-signers = \"/signers\"\n");
+    machine.backup_next();
+    assert_eq!(ledger(&machine)["drills"].as_array().unwrap().len(), 0);
+    machine.configure("");
+    machine.backup_next();
+    let drills = ledger(&machine)["drills"].clone();
+    assert_eq!(drills[0]["target"], "usb");
+    assert_eq!(drills[0]["found"], serde_json::Value::Null);
+}

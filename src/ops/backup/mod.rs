@@ -23,6 +23,7 @@ pub(crate) use turn::write_metrics;
 
 use super::archives::{Which, machine_name};
 use super::drill::key::DrillKeys;
+use super::drill::learn;
 use super::encryption::Encryption;
 use super::seal::{Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
@@ -147,6 +148,11 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             Err(error) if names.len() == 1 => return Err(anyhow::Error::from(error)),
             Err(error) => report.targets[n].failed = Some(error.told()),
         }
+    }
+    if let Some(trust) = &trust {
+        let there = targets.iter().zip(&catalogs);
+        let there = there.map(|((n, target), catalog)| (names[*n], target.as_ref(), catalog));
+        learn_proofs(cx, &settings, &machine, there, &ledger, trust, &mut report);
     }
     let others: Vec<Id> = catalogs.iter().flat_map(Catalog::ids).collect();
     if others.iter().any(|id| id.time() > cx.now) {
@@ -296,6 +302,36 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     drop(lock);
     report.executed = true;
     Ok(report)
+}
+
+/// Notes the proofs that were made elsewhere. What cannot be read is no reason to do without an
+/// archive.
+fn learn_proofs<'t>(
+    cx: &Context,
+    settings: &Settings,
+    machine: &str,
+    targets: impl Iterator<Item = (&'t str, &'t dyn Target, &'t Catalog)>,
+    ledger: &Ledger,
+    trust: &Trust,
+    report: &mut Report,
+) {
+    let mut news = Vec::new();
+    for (name, target, catalog) in targets {
+        let (of, there) = ((name, machine), (target, catalog));
+        match learn::look(cx, settings, of, there, ledger, trust) {
+            Ok(proof) => news.extend(proof),
+            Err(error) => report.notes.push(error.told()),
+        }
+    }
+    if news.is_empty() {
+        return;
+    }
+    let noted = Ledger::change(cx, settings, |ledger| {
+        news.into_iter().for_each(|proof| ledger.drilled(proof));
+    });
+    if let Err(error) = noted {
+        report.notes.push(crate::failure::message(&error.into()));
+    }
 }
 
 /// Says so if the manifest cannot be kept: that is no reason to do without an archive.

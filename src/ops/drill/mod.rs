@@ -7,6 +7,7 @@
 
 mod compare;
 pub(super) mod key;
+pub(super) mod learn;
 pub(super) mod publish;
 mod report;
 mod scratch;
