@@ -276,13 +276,19 @@ impl Asked<'_> {
         let names = inside.iter().map(|path| Shown(path).to_string());
         let what = in_words(content, names.chain(device.partitions()).collect());
         let (named, given) = (Shown(&device.named), &self.options.erase);
+        let open = match content.filesystem("luks") {
+            Some(_) => format!(
+                "to use it as it is, `cryptsetup open {named} NAME` and name /dev/mapper/NAME; "
+            ),
+            None => String::new(),
+        };
         let other = match given {
             Some(given) => format!(", not {given}"),
             None => String::new(),
         };
         Err(Failure::refused(format!("{named} holds {what}{other}"))
             .hint(format!(
-                "if that may be lost for ever, say so: --erase {word}"
+                "{open}if that may be lost for ever, say so: --erase {word}"
             ))
             .into())
     }
