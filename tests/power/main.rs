@@ -2,6 +2,8 @@
 //! btrfs script beside `state`.
 
 mod btrfs;
+mod keep;
 mod machine;
 mod overlay;
 mod published;
+mod restore;

@@ -5,12 +5,11 @@ use state_api::{Never, Reset, Retire, RootBackend, Source, View, execute};
 use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes, Guard};
 use state_overlay::{Live, Overlay};
-use state_testing::disk::Disk;
+use state_testing::disk::{self, Disk};
 use state_testing::write_log;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const DIRECTORY: &str = "layers";
 
@@ -83,11 +82,7 @@ impl Machine {
     }
 
     fn mount(&self, device: &Path) -> Guard {
-        let at = self.dir.path().join("disk");
-        fs::create_dir_all(&at).unwrap();
-        let source = [("source", Some(device.as_os_str()))];
-        let disk = mount::detached(self.filesystem, &source, Attributes::empty()).unwrap();
-        Guard::attach(disk, &at).unwrap()
+        disk::mounted(self.filesystem, device, None, &self.dir.path().join("disk"))
     }
 
     fn found(&self, device: &Path) -> Found {
@@ -117,15 +112,10 @@ impl Machine {
 
 fn sweep(filesystem: &'static str) {
     let machine = Machine::new(filesystem);
-    let image = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
-    image.as_file().set_len(320 << 20).unwrap();
-    let mut mkfs = Command::new(format!("mkfs.{filesystem}"));
-    let made = mkfs.arg("-q").arg(image.path()).output();
-    let made = made.expect("this needs the filesystem's tools");
-    assert!(made.status.success(), "{made:?}");
+    let image = disk::image(filesystem, 320);
     let outgoing = {
-        let disk = Loop::attach(image.path(), false).expect("this needs loop devices");
-        let device = disk.path();
+        let attached = Loop::attach(image.path(), false).expect("this needs loop devices");
+        let device = attached.path();
         machine.reset(device, "20261120T113705Z-6d3f20c1");
         machine.live(device, |root| {
             fs::write(root.join("etc/conf"), "changed").unwrap();

@@ -3,12 +3,13 @@
 
 use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes, Guard};
-use state_linux::{btrfs, namespace};
+use state_linux::{btrfs, mountinfo, namespace};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
+use tempfile::NamedTempFile;
 
 /// A filesystem on a loop device.
 #[derive(Debug)]
@@ -52,12 +53,47 @@ impl Disk {
     /// # Panics
     /// It cannot be mounted there.
     pub fn mount(&self, subvolume: Option<&str>, at: &Path) -> Guard {
-        fs::create_dir_all(at).expect("a place to mount at");
-        let mut options = vec![("source", Some(self.device().as_os_str()))];
-        options.extend(subvolume.map(|path| ("subvol", Some(OsStr::new(path)))));
-        let mounted = mount::detached(self.filesystem, &options, Attributes::empty());
-        Guard::attach(mounted.expect("a filesystem"), at).expect("a mount")
+        mounted(self.filesystem, self.device(), subvolume, at)
     }
+}
+
+/// Mounts what is on a device; of a btrfs a subvolume by its path.
+///
+/// # Panics
+/// It cannot be mounted there.
+pub fn mounted(filesystem: &str, device: &Path, subvolume: Option<&str>, at: &Path) -> Guard {
+    fs::create_dir_all(at).expect("a place to mount at");
+    let mut options = vec![("source", Some(device.as_os_str()))];
+    options.extend(subvolume.map(|path| ("subvol", Some(OsStr::new(path)))));
+    let mounted = mount::detached(filesystem, &options, Attributes::empty());
+    Guard::attach(mounted.expect("a filesystem"), at).expect("a mount")
+}
+
+/// Unmounts whatever a test and its programs have mounted at and below a directory.
+///
+/// # Panics
+/// The kernel refuses.
+pub fn unmount_all(below: &Path) {
+    let mounts = mountinfo::read().expect("the mounts of this thread");
+    for each in mounts.iter().rev() {
+        if each.at.starts_with(below) {
+            mount::unmount_lazily(&each.at).expect("a mount of ours");
+        }
+    }
+}
+
+/// An image with a new filesystem of so many MiB.
+///
+/// # Panics
+/// This needs the filesystem's tools.
+pub fn image(filesystem: &str, mib: u64) -> NamedTempFile {
+    let image = tempfile::NamedTempFile::new_in("/var/tmp").expect("an image");
+    image.as_file().set_len(mib << 20).expect("a sparse image");
+    let mut mkfs = Command::new(format!("mkfs.{filesystem}"));
+    let made = mkfs.arg("-q").arg(image.path()).output();
+    let made = made.expect("this needs the filesystem's tools");
+    assert!(made.status.success(), "{made:?}");
+    image
 }
 
 /// Makes a btrfs subvolume.
