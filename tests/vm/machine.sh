@@ -3,20 +3,24 @@
 
 # --- installing -------------------------------------------------------------------------------------------------------
 
-# Runs a script inside the machine on DISK, in mounts and a /dev of its own that go away with it.
+# Runs a script inside the machine on DISK (DISK,DISK for a filesystem of several), in mounts and a /dev of its own that go away
+# with it.
 inside() { # DISK SCRIPT
   # shellcheck disable=SC2016 # for the inner shell
   unshare --mount --propagation private bash -euc '
-    disk=$1 script=$2 work=$3 uuid=$4 at=$3/at
+    IFS=, read -ra disks <<<"$1"
+    script=$2 work=$3 uuid=$4 at=$3/at devices=()
     mkdir -p "$at"
-    device=$(losetup --find --show "$disk")
-    trap "umount -R $at; losetup -d $device" EXIT
+    trap "umount -R $at; losetup -d \${devices[@]}" EXIT
+    for each in "${disks[@]}"; do devices+=("$(losetup --find --show "$each")"); done
+    [[ ${#devices[@]} == 1 ]] || btrfs device scan "${devices[@]}" >/dev/null
+    device=${devices[0]}
     mount -o subvol=root "$device" "$at"
     mount -o subvol=persist "$device" "$at/persist"
     for each in run tmp dev; do mount -t tmpfs -o mode=0755 "$each" "$at/$each"; done
     mount -t proc proc "$at/proc"
     mount -t sysfs -o ro sys "$at/sys"
-    cp -a /dev/{null,zero,full,random,urandom,tty} "$device" "$at/dev/"
+    cp -a /dev/{null,zero,full,random,urandom,tty} "${devices[@]}" "$at/dev/"
     ln -s /proc/self/fd "$at/dev/fd"
     mkdir -p "$at/dev/disk/by-uuid"
     ln -s "../../${device##*/}" "$at/dev/disk/by-uuid/$uuid"
@@ -44,6 +48,22 @@ install_machine() { # MAKER
   }
   [[ -s $work/boot/initrd ]] || die "$1 made no initrd"
   say "a machine with $1: installed in $((SECONDS - begun)) s"
+}
+
+# Makes $work/cut: the machine's kernel and its initrd, over which more lines for the unit that resets are laid.
+drop_in() { # LINE...
+  local drop_in=etc/systemd/system/state-reset.service.d over
+  over=$(printf ' %q' '[Service]' "$@")
+  inside "$work/disk" "
+    mkdir -p /tmp/out /tmp/over/$drop_in
+    cd /tmp/over
+    printf '%s\n' $over >$drop_in/cut.conf
+    find . | cpio -o --quiet -H newc >/tmp/out/over
+  "
+  mkdir -p "$work/cut"
+  cp "$work/boot/vmlinuz" "$work/boot/initrd" "$work/cut/"
+  truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive
+  cat "$work/boot/over" >>"$work/cut/initrd"
 }
 
 # --- booting ----------------------------------------------------------------------------------------------------------

@@ -16,23 +16,12 @@ cut_at() { # NUMBER...
     echo 'clutter 0' >/etc/clutter
     cat /etc/machine-id >/persist/machine-id-was
 GUEST
-  mkdir -p "$work/cut"
-  cp "$work/boot/vmlinuz" "$work/cut/"
   for each; do
     IFS='|' read -r what inject sign <<<"${cuts[each]}"
-    # A drop-in, laid over the initrd as another archive behind it.
-    inside "$work/disk" "
-      mkdir -p /tmp/out /tmp/over/etc/systemd/system/state-reset.service.d
-      cd /tmp/over
-      printf '%s\n' '[Service]' ExecStart= 'ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
-/usr/bin/state --config /etc/state/state.toml reset' >etc/systemd/system/state-reset.service.d/cut.conf
-      find . | cpio -o --quiet -H newc >/tmp/out/over
-    "
-    cp "$work/boot/initrd" "$work/cut/initrd"
-    truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive
-    cat "$work/boot/over" >>"$work/cut/initrd"
+    drop_in ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
+/usr/bin/state --config /etc/state/state.toml reset"
     status=0
-    "$vm_dir/run" --boot "$work/cut" --attach "$work/disk" --timeout 300 --serial "$work/serial" --kill-after-serial "$sign" \
+    "$vm_dir/run" --boot "$work/cut" --attach "$work/disk" --timeout 600 --serial "$work/serial" --kill-after-serial "$sign" \
       --append "root=UUID=$uuid rootflags=subvol=root" -- true >"$work/out" 2>"$work/err" || status=$?
     [[ $status == 137 ]] || {
       echo "cut: $what: FAILED: status $status, wanted 137"

@@ -11,7 +11,7 @@ test_emergency() {
     umount /tmp/top
   ' >"$work/install.log" 2>&1 || { cat "$work/install.log" >&2 && die "the machine could not be changed"; }
   local status=0
-  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" --timeout 300 --serial "$work/serial" \
+  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" --timeout 600 --serial "$work/serial" \
     --append "root=UUID=$uuid rootflags=subvol=root rd.emergency=poweroff rd.shell=0" -- true >"$work/out" 2>"$work/err" ||
     status=$?
   if [[ $status == 125 ]] && grep -q 'was written to' "$work/serial"; then

@@ -27,12 +27,15 @@ GUEST
     check 'and it says so' says reset state status
     past=$(state roots list --json | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort | tail -n 1)
     check 'there is a past root' test -n "$past"
+    echo "  past $past"
     mount -o "subvol=past-roots/$past" "$(findmnt -no SOURCE / | sed 's/\[.*//')" /mnt
     check 'it holds the clutter' grep -qx clutter /mnt/etc/clutter
     check 'and its nested subvolumes' grep -qx deep '/mnt/opt/a b/c/nested/file'
     grep -o '"took_us": [0-9]*' /run/state/reset.json | sed 's/^/  reset /'
     echo more >/etc/more
 GUEST
+  local past
+  past=$(sed -n 's/^  past //p' "$work/out")
   boot 'state.skip' state.skip <<'GUEST'
     check 'root is as it was' grep -qx more /etc/more
     check 'the persist tree is in place' systemctl is-active state-mount.service
@@ -45,7 +48,7 @@ GUEST
     check 'status wants attention' ends 5 state status
     check 'and says why' says 'no reset ran' state status
 GUEST
-  boot 'a past root' state.root=past/latest <<'GUEST'
+  boot 'a past root' "state.root=past/$past" <<'GUEST'
     check 'what was thrown away is back' grep -qx clutter /etc/clutter
     check 'what came after it is not there' not test -e /etc/more
     check 'nothing was written below the persist tree' systemctl is-active state-mount.service

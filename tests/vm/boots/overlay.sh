@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # boot, which reads this, has set them
 
 # An overlay root: the installed system stays what it is, and a second disk holds layers and store.
-test_overlay() {
+install_overlay() {
   local layers=6d1f7c52-3b0e-4a58-9c6b-2f1d0e9a8b7c
   rm -rf "${work:?}/boot"
   mkdir -p "$work/boot"
@@ -30,6 +30,10 @@ TOML
   }
   # shellcheck disable=SC2034 # boot uses it
   more_disks=(--attach "$work/layers")
+}
+
+test_overlay() {
+  install_overlay
   boot 'an overlay: the first boot' ro <<'GUEST'
     check 'root is an overlay' says overlay findmnt -no FSTYPE /
     check 'this boot was reset' ends 0 state status
