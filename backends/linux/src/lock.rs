@@ -7,7 +7,16 @@ use std::path::Path;
 
 /// A lock that is held; dropping it, or the end of the process in any way, releases it.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock, which closing it ends")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Said, and not left to the closing: a program that was being started at this moment has a copy
+    /// of the open file until it runs, and the lock would last as long.
+    fn drop(&mut self) {
+        // Closing follows, which releases it a moment later where this could not.
+        self.0.unlock().unwrap_or(());
+    }
+}
 
 /// What trying to take a lock came to.
 #[derive(Debug)]
@@ -112,6 +121,19 @@ mod tests {
         assert_eq!(by, Some(std::process::id()));
         drop(first);
         assert!(matches!(Lock::take(&path).unwrap(), Taken::Mine(_)));
+    }
+
+    #[test]
+    fn a_copy_of_the_open_file_does_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let Taken::Mine(first) = Lock::take(&path).unwrap() else {
+            panic!("nobody else can hold it");
+        };
+        let copy = first.0.try_clone().unwrap();
+        drop(first);
+        assert!(matches!(Lock::take(&path).unwrap(), Taken::Mine(_)));
+        drop(copy);
     }
 
     #[test]
