@@ -1,6 +1,7 @@
 //! How `state` is started at boot: the units and hooks of `contrib/`, filled in from the settings.
 
 pub mod files;
+pub mod initrd;
 pub mod maker;
 pub mod saving;
 pub mod text;

@@ -5,7 +5,6 @@
 
 use crate::anchor::Anchor;
 use std::cmp::Ordering;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -15,34 +14,58 @@ const NAMES: [&str; 4] = ["vmlinuz-", "vmlinux-", "kernel-", "Image-"];
 /// Where modules are: the second on systems that have not merged the two.
 const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
+/// A kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// What its file has in its name that its initrd has too.
+    pub key: String,
+    /// Its version.
+    pub version: String,
+}
+
 /// The versions of the kernels in a boot directory, oldest first.
 ///
 /// # Errors
 /// It cannot be read. One that is not there holds none.
 pub fn in_boot(boot: &Anchor) -> io::Result<Vec<String>> {
-    let mut versions = Vec::new();
+    let kernels = files(boot)?.into_iter();
+    let mut versions: Vec<String> = kernels.map(|kernel| kernel.version).collect();
+    versions.sort_by(|a, b| compare(a, b));
+    versions.dedup();
+    Ok(versions)
+}
+
+/// The kernels in a boot directory.
+///
+/// # Errors
+/// As [`in_boot`].
+pub fn files(boot: &Anchor) -> io::Result<Vec<Kernel>> {
+    let mut kernels = Vec::new();
     for name in names(boot, Path::new(""))? {
         let named = NAMES.iter().find_map(|prefix| name.strip_prefix(prefix));
         if let Some(named) = named {
             let told = boot.read(Path::new(&name)).and_then(told_version)?;
-            versions.push(told.unwrap_or_else(|| named.to_owned()));
+            kernels.push(Kernel {
+                key: named.to_owned(),
+                version: told.unwrap_or_else(|| named.to_owned()),
+            });
         }
         // As kernel-install(8) has it: MACHINE-ID/VERSION/linux.
-        if name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let has_kernel = |version: &String| {
-                let kernel = Path::new(&name).join(version).join("linux");
-                boot.read(&kernel).is_ok()
-            };
-            versions.extend(
-                names(boot, Path::new(&name))?
-                    .into_iter()
-                    .filter(has_kernel),
-            );
+        if is_machine_id(&name) {
+            for version in names(boot, Path::new(&name))? {
+                let key = format!("{name}/{version}");
+                if boot.read(&Path::new(&key).join("linux")).is_ok() {
+                    kernels.push(Kernel { key, version });
+                }
+            }
         }
     }
-    versions.sort_by(|a, b| compare(a, b));
-    versions.dedup();
-    Ok(versions)
+    Ok(kernels)
+}
+
+/// Whether a directory's name is the machine's id, which boot loaders' entries are told apart by.
+pub fn is_machine_id(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The versions that a root has modules for.
@@ -73,8 +96,11 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// The names in a directory, as far as they are text.
-fn names(dir: &Anchor, path: &Path) -> io::Result<Vec<String>> {
+/// The names in a directory, as far as they are text; none where there is no directory.
+///
+/// # Errors
+/// It cannot be read.
+pub fn names(dir: &Anchor, path: &Path) -> io::Result<Vec<String>> {
     match dir.directory(path) {
         Ok(dir) => {
             let names = state_linux::tree::names(&dir)?.into_iter();
@@ -104,7 +130,7 @@ fn told_version(kernel: std::os::fd::OwnedFd) -> io::Result<Option<String>> {
 }
 
 /// Which of two versions is older: numbers count as numbers.
-fn compare(a: &str, b: &str) -> Ordering {
+pub fn compare(a: &str, b: &str) -> Ordering {
     let parts = |version: &str| -> Vec<(u64, String)> {
         let mut parts = Vec::new();
         let mut rest = version;
@@ -129,8 +155,16 @@ fn compare(a: &str, b: &str) -> Ordering {
 /// # Errors
 /// It cannot be opened.
 pub fn boot_of(root: &Anchor) -> io::Result<Option<Anchor>> {
-    match root.open_within(OsStr::new("boot").as_ref()) {
-        Ok(boot) => Ok(Some(boot)),
+    directory(root, Path::new("boot"))
+}
+
+/// An open directory of a root, if it has it.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn directory(root: &Anchor, path: &Path) -> io::Result<Option<Anchor>> {
+    match root.open_within(path) {
+        Ok(dir) => Ok(Some(dir)),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
     }

@@ -22,12 +22,18 @@ use std::time::{Duration, Instant};
 pub enum Program {
     /// `apt-get`, to fetch what `state demo` lacks.
     AptGet,
+    /// `bzip2`, to read an initrd.
+    Bzip2,
     /// `cryptsetup`, to encrypt a new disk.
     Cryptsetup,
     /// `dracut`, to make initrds anew.
     Dracut,
     /// `git`, to ask for the commit of the configuration, and to check it out on new hardware.
     Git,
+    /// `gzip`, to read an initrd.
+    Gzip,
+    /// `lz4`, the same.
+    Lz4,
     /// `mkfs.btrfs`
     MkfsBtrfs,
     /// `mkfs.ext4`
@@ -46,6 +52,8 @@ pub enum Program {
     Ssh,
     /// `update-initramfs`, the same on Debian.
     UpdateInitramfs,
+    /// `xz`, to read an initrd.
+    Xz,
     /// `zfs`
     Zfs,
     /// `zpool`
@@ -71,9 +79,12 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::AptGet => "apt-get",
+            Self::Bzip2 => "bzip2",
             Self::Cryptsetup => "cryptsetup",
             Self::Dracut => "dracut",
             Self::Git => "git",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
             Self::MkfsBtrfs => "mkfs.btrfs",
             Self::MkfsExt4 => "mkfs.ext4",
             Self::MkfsXfs => "mkfs.xfs",
@@ -83,6 +94,7 @@ impl Program {
             Self::NixosVersion => "nixos-version",
             Self::Ssh => "ssh",
             Self::UpdateInitramfs => "update-initramfs",
+            Self::Xz => "xz",
             Self::Zfs => "zfs",
             Self::Zpool => "zpool",
         }
@@ -91,13 +103,17 @@ impl Program {
     /// The package that has it, as Debian names it.
     pub fn package(self) -> Option<&'static str> {
         Some(match self {
+            Self::Bzip2 => "bzip2",
             Self::Cryptsetup => "cryptsetup-bin",
             Self::Git => "git",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
             Self::MkfsBtrfs => "btrfs-progs",
             Self::MkfsExt4 => "e2fsprogs",
             Self::MkfsXfs => "xfsprogs",
             Self::Modprobe => "kmod",
             Self::Ssh => "openssh-client",
+            Self::Xz => "xz-utils",
             Self::Zfs | Self::Zpool => "zfsutils-linux",
             Self::AptGet
             | Self::Dracut

@@ -120,6 +120,12 @@ impl Maker {
             Self::Mkinitcpio => (Program::Mkinitcpio, &["-P"]),
         }
     }
+
+    /// That, as it is typed.
+    pub fn command(self) -> String {
+        let (program, args) = self.rebuild();
+        format!("{} {}", program.name(), args.join(" "))
+    }
 }
 
 impl fmt::Display for Maker {

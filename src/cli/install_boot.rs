@@ -94,6 +94,9 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
             false => writeln!(out, "Then `{command}` would make the initrds anew.")?,
         }
     }
+    for path in &report.checked {
+        writeln!(out, "Read {} back: a boot with it is reset.", Shown(path))?;
+    }
     if !report.todo.is_empty() {
         writeln!(out, "\n{HEADER}Before the first reset{HEADER:#}")?;
     }
@@ -120,6 +123,7 @@ mod tests {
             maker: Some(Maker::Dracut),
             files: vec![file("/etc/a", true), file("/etc/b", false)],
             rebuild: Some("dracut --force".into()),
+            checked: vec!["/boot/initrd.img-6.1".into()],
             todo: vec![Todo {
                 fact: "there is no blank yet".into(),
                 cure: "take one".into(),
@@ -133,6 +137,7 @@ Installed for dracut and systemd:
   /etc/a
   /etc/b (so already)
 Made the initrds anew: `dracut --force`.
+Read /boot/initrd.img-6.1 back: a boot with it is reset.
 
 Before the first reset
   * there is no blank yet
@@ -142,6 +147,7 @@ Before the first reset
         report.executed = false;
         report.files.remove(0);
         report.todo.clear();
+        report.checked.clear();
         assert_eq!(
             Screen::text(None, |out| human(&report, out)),
             "\

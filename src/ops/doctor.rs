@@ -7,6 +7,7 @@ mod boot;
 mod configuration;
 mod drill;
 mod entries;
+mod initrd;
 mod keys;
 mod root;
 mod stores;
@@ -116,6 +117,8 @@ pub(super) struct Facts {
     pub(super) lock_holder: Option<u32>,
     /// What upgrades root by itself.
     pub(super) updater: Option<updates::Updater>,
+    /// What the next boot starts with; nothing where no root is declared.
+    pub(super) initrd: Option<initrd::Boot>,
     /// What archives need keys for; nothing where none are made.
     pub(super) keys: Option<keys::Keys>,
     /// What a drill would need; nothing where no archives are made.
@@ -129,6 +132,7 @@ const CHECKS: &[Check] = &[
     ("configuration", configuration::check),
     ("root", root::check),
     ("boot", boot::check),
+    ("initrd", initrd::check),
     ("clock", boot::clock),
     ("lock", boot::lock),
     ("updates", updates::check),
@@ -187,9 +191,11 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         Some(settings) => look::entries(cx, settings)?,
         None => None,
     };
+    let initrd = settings.and_then(|settings| initrd::look(cx, &machine, settings, tree.as_ref()));
     Ok(Facts {
         root_dir: cx.root_dir.clone(),
         root,
+        initrd,
         entries,
         modes: entries::modes(cx, tree.as_ref()),
         precious: entries::precious(cx),

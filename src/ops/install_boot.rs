@@ -1,9 +1,11 @@
 //! `state init --install-boot`: gives the machine's maker of initrds and its systemd what starts
 //! `state` at boot, and has the initrds made anew. Doing it again changes nothing that is right.
 
+mod put;
+
 use super::init::Todo;
-use crate::boot::files::{self, Contents, Link};
-use crate::boot::maker::{File, Maker};
+use crate::boot::files;
+use crate::boot::maker::Maker;
 use crate::boot::saving;
 use crate::boot::unit;
 use crate::boot::upgrade::{self, MANAGERS, Manager};
@@ -11,16 +13,15 @@ use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::machine::Machine;
-use crate::ops::look;
+use crate::ops::{initrd, look};
 use crate::paths::{self, Shown};
 use crate::persist::PersistTree;
 use crate::settings::{Root, Settings};
 use anyhow::Context as _;
+use put::put_all;
 use serde::Serialize;
 use state_api::Error;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -44,10 +45,21 @@ pub struct Report {
     pub files: Vec<Installed>,
     /// The command that makes the initrds anew.
     pub rebuild: Option<String>,
+    /// The initrds that were read back and will reset the next boot.
+    #[serde(serialize_with = "paths::serialize_all")]
+    pub checked: Vec<PathBuf>,
     /// What is left to do.
     pub todo: Vec<Todo>,
     /// Whether it was done (false: a dry run).
     pub executed: bool,
+}
+
+impl Report {
+    /// The files that are not as they should be, or were not.
+    pub fn stale(&self) -> Vec<PathBuf> {
+        let stale = self.files.iter().filter(|file| file.is_new);
+        stale.map(|file| file.path.clone()).collect()
+    }
 }
 
 /// One file or link.
@@ -128,8 +140,7 @@ pub fn install(
         &program,
     ));
     contents.files.extend(maker.files());
-    let (rebuild, args) = maker.rebuild();
-    let command = format!("{} {}", rebuild.name(), args.join(" "));
+    let command = maker.command();
     let mut todo = Vec::new();
     let is_this_machine = cx.root_dir == Path::new("/");
     if !is_this_machine {
@@ -140,8 +151,10 @@ pub fn install(
     }
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let files = put_all(cx, &cx.root_dir, &contents)?;
+    let mut checked = Vec::new();
     if is_this_machine && !cx.dry_run {
         let begun = SystemTime::now();
+        let (rebuild, args) = maker.rebuild();
         rebuild
             .run("making the initrds", args, REBUILD_LIMIT)
             .context("the files are in place; making the initrds anew")?;
@@ -155,14 +168,41 @@ pub fn install(
             .hint("find out which initrd this machine boots, and make that one; the files for it are in place")
             .into());
         }
+        checked = read_back(cx, &mut todo)?;
     }
     Ok(Report {
         maker: Some(maker),
         files,
+        checked,
         rebuild: is_this_machine.then_some(command),
         todo,
         executed: !cx.dry_run,
     })
+}
+
+/// The initrds that start next and will reset: what was made is believed only when it was read.
+fn read_back(cx: &Context, todo: &mut Vec<Todo>) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(seen) = initrd::look(cx).context("reading the new initrds back")? else {
+        return Ok(Vec::new());
+    };
+    let next = seen.images.iter().filter(|image| image.is_next);
+    let mut checked = Vec::new();
+    for image in next {
+        if let Some(fault) = image.faults().first() {
+            let fact = format!("{}: {fault}", Shown(&image.path));
+            return Err(Failure::new(Class::Partial, fact)
+                .hint("the next boot would not be reset; `state doctor` tells all that is wrong with the initrds")
+                .into());
+        }
+        checked.push(image.path.clone());
+    }
+    if checked.is_empty() {
+        todo.push(Todo {
+            fact: "no initrd of the newest kernel was found in /boot or /efi".into(),
+            cure: "find out which initrd this machine boots, and make that one; `state doctor` reads it".into(),
+        });
+    }
+    Ok(checked)
 }
 
 /// Writes what an initrd holds beside the program below `dir`: what the hooks call.
@@ -176,13 +216,14 @@ pub fn initrd_files(cx: &Context, dir: &Path) -> anyhow::Result<Report> {
         maker: None,
         files: put_all(cx, dir, &contents)?,
         rebuild: None,
+        checked: Vec::new(),
         todo: Vec::new(),
         executed: !cx.dry_run,
     })
 }
 
 /// The settings, the persist tree, and the text of the configuration's own file.
-fn declared(cx: &Context) -> anyhow::Result<(Settings, PersistTree, String)> {
+pub(super) fn declared(cx: &Context) -> anyhow::Result<(Settings, PersistTree, String)> {
     let config = config::read(cx)?;
     let tree = look::tree(cx, &config.settings)
         .ok_or_else(|| Failure::usage("the persist tree contradicts itself"))?;
@@ -207,20 +248,30 @@ fn declared(cx: &Context) -> anyhow::Result<(Settings, PersistTree, String)> {
 
 fn find_maker(cx: &Context, asked: Option<Maker>) -> anyhow::Result<Maker> {
     let is_there = |maker: &Maker| cx.rooted(maker.sign()).exists();
+    // Where there are several, somebody chose one before.
+    let has_ours = |maker: &Maker| {
+        let files = maker.files();
+        files.iter().any(|file| cx.rooted(&file.path).exists())
+    };
     match asked {
         Some(maker) if is_there(&maker) => Ok(maker),
         Some(maker) => Err(Failure::refused(format!("{maker} is not installed here")).into()),
-        None => Ok(Maker::ALL.into_iter().find(is_there).ok_or_else(|| {
-            Failure::refused("no maker of initrds was found").hint(
-                "dracut, initramfs-tools and mkinitcpio are known; docs/boot.md says what any other must do",
-            )
-        })?),
+        None => {
+            let mut makers: Vec<Maker> = Maker::ALL.into_iter().filter(is_there).collect();
+            makers.sort_by_key(|maker| !has_ours(maker));
+            let unknown = || {
+                Failure::refused("no maker of initrds was found").hint(
+                    "dracut, initramfs-tools and mkinitcpio are known; docs/boot.md says what any other must do",
+                )
+            };
+            Ok(makers.first().copied().ok_or_else(unknown)?)
+        }
     }
 }
 
 /// Where this program is on the machine. It has to be where the makers of initrds look, and in
 /// root, where blank has it.
-fn find_program(cx: &Context) -> anyhow::Result<PathBuf> {
+pub(super) fn find_program(cx: &Context) -> anyhow::Result<PathBuf> {
     let is_there = |path: &PathBuf| cx.rooted(path).is_file();
     let mut places = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join("state"));
     places.find(is_there).ok_or_else(|| {
@@ -292,78 +343,6 @@ fn has_newer(dir: &Path, since: SystemTime, depth: u32) -> bool {
         Ok(found) => found.is_file() && found.modified().is_ok_and(|time| time >= since),
         Err(_) => false,
     })
-}
-
-fn put_all(cx: &Context, dir: &Path, contents: &Contents) -> anyhow::Result<Vec<Installed>> {
-    let below = |path: &str| dir.join(path.trim_start_matches('/'));
-    let mut installed = Vec::new();
-    for file in &contents.files {
-        let at = below(&file.path);
-        let is_new = !is_so(&at, file);
-        if is_new && !cx.dry_run {
-            put(&at, file).with_context(|| format!("writing {}", Shown(&at)))?;
-        }
-        let path = file.path.clone().into();
-        installed.push(Installed { path, is_new });
-    }
-    for link in &contents.links {
-        let at = below(&link.path);
-        let is_new = fs::read_link(&at).ok().as_deref() != Some(Path::new(&link.target));
-        if is_new && !cx.dry_run {
-            put_link(&at, link).with_context(|| format!("writing {}", Shown(&at)))?;
-        }
-        let path = link.path.clone().into();
-        installed.push(Installed { path, is_new });
-    }
-    Ok(installed)
-}
-
-fn mode(file: &File) -> u32 {
-    if file.is_program { 0o755 } else { 0o644 }
-}
-
-fn is_so(at: &Path, file: &File) -> bool {
-    fs::symlink_metadata(at).is_ok_and(|found| {
-        found.is_file()
-            && found.permissions().mode() & 0o7777 == mode(file)
-            && fs::read(at).is_ok_and(|text| text == file.text.as_bytes())
-    })
-}
-
-/// Whole or not at all.
-fn put(at: &Path, file: &File) -> Result<(), Error> {
-    let wrong = |error: io::Error| Error::os("putting it in place", error);
-    let dir = at.parent().expect("it lies in a directory");
-    fs::create_dir_all(dir).map_err(wrong)?;
-    let mut new = tempfile::Builder::new()
-        .prefix(".state.")
-        .tempfile_in(dir)
-        .map_err(wrong)?;
-    new.write_all(file.text.as_bytes())
-        .and_then(|()| fs::set_permissions(new.path(), fs::Permissions::from_mode(mode(file))))
-        .and_then(|()| new.as_file().sync_all())
-        .map_err(wrong)?;
-    new.persist(at).map_err(|failed| wrong(failed.error))?;
-    flush(dir).map_err(wrong)
-}
-
-fn put_link(at: &Path, link: &Link) -> Result<(), Error> {
-    let wrong = |error: io::Error| Error::os("putting it in place", error);
-    let dir = at.parent().expect("it lies in a directory");
-    fs::create_dir_all(dir).map_err(wrong)?;
-    let staging = tempfile::Builder::new()
-        .prefix(".state.")
-        .tempdir_in(dir)
-        .map_err(wrong)?;
-    let new = staging.path().join("link");
-    symlink(&link.target, &new)
-        .and_then(|()| fs::rename(&new, at))
-        .map_err(wrong)?;
-    flush(dir).map_err(wrong)
-}
-
-fn flush(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

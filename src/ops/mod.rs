@@ -14,6 +14,7 @@ pub mod drop;
 mod encryption;
 pub mod ignore;
 pub mod init;
+pub mod initrd;
 pub mod install_boot;
 pub mod keep;
 pub mod keyring;
