@@ -55,7 +55,7 @@ pub struct Proof {
     pub data_sha256: Digest,
     /// How many entries were restored.
     pub entries: u64,
-    /// The size of their content.
+    /// The size of their content, that of the archive's parents included.
     pub bytes: u64,
     /// What they were compared with.
     pub against: Against,

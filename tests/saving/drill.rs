@@ -87,6 +87,19 @@ fn a_proof_is_noted_published_and_goes_with_its_archive() {
 }
 
 #[test]
+fn an_increment_is_proven_with_all_that_its_parents_hold() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let full = drill(&machine).unwrap().drills[0].proof().unwrap();
+    machine.write("root/persist/var/lib/app/more", "12345");
+    let increment = machine.backup_next();
+    assert!(increment.parent.is_some());
+    let proof = drill(&machine).unwrap().drills[0].proof().unwrap();
+    let grown = (proof.entries - full.entries, proof.bytes - full.bytes);
+    assert_eq!((Some(proof.id.to_string()), grown), (increment.id, (1, 5)));
+}
+
+#[test]
 fn what_is_not_as_it_was_saved_is_found() {
     let machine = Machine::new();
     let id = machine.backup().unwrap().id.unwrap();

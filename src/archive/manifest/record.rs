@@ -69,6 +69,21 @@ pub enum What {
     Fifo,
 }
 
+impl What {
+    /// How much data it has, in bytes, as far as it can be told: that of a file with holes is in the
+    /// totals of all entries only.
+    pub fn data_bytes(&self) -> u64 {
+        match self {
+            Self::File {
+                size,
+                is_sparse: false,
+                ..
+            } => *size,
+            _ => 0,
+        }
+    }
+}
+
 /// A record as it is read: one line of JSON. [`Record::push_line`] writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

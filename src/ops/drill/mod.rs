@@ -181,15 +181,22 @@ impl Drill<'_> {
         drilled: &mut Drilled,
     ) -> anyhow::Result<()> {
         let totals = found.label.totals;
-        // A block for every entry on top, as for a restore.
-        let needed = totals.entries.saturating_mul(4096);
-        let needed = needed.saturating_add(totals.bytes);
-        room(&scratch.path(), needed, scratch.free_bytes()?)?;
         let parents = found.parents()?;
         let source = found.data()?;
         let archive = parents.open(source.as_ref(), &found.label)?;
+        // The label has the data of this archive alone; its parents' is restored as well.
+        let mut bytes: u64 = 0;
+        for record in archive.records() {
+            let (record, _) = record?;
+            bytes = bytes.saturating_add(record.what.data_bytes());
+        }
+        let bytes = bytes.max(totals.bytes);
+        drilled.weighs(bytes);
+        // A block for every entry on top, as for a restore.
+        let needed = totals.entries.saturating_mul(4096).saturating_add(bytes);
+        room(&scratch.path(), needed, scratch.free_bytes()?)?;
         let doing = format!("restoring {} from {}", found.label.id, found.name);
-        self.progress.begin(&doing, Unit::Bytes, Some(totals.bytes));
+        self.progress.begin(&doing, Unit::Bytes, Some(bytes));
         // Whose the files are is compared as it was archived.
         let owners = Owners::default();
         let stores = archive.machine().stores.len();

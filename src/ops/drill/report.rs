@@ -106,6 +106,13 @@ impl Drilled {
         }
     }
 
+    /// Takes up how much data the whole tree has.
+    pub(super) fn weighs(&mut self, bytes: u64) {
+        if let Some(chosen) = &mut self.archive {
+            chosen.proof.bytes = bytes;
+        }
+    }
+
     pub(super) fn is_unsigned(&self) -> bool {
         let signature = self.archive.as_ref().map(|chosen| &chosen.signature);
         signature == Some(&Signature::Unsigned)

@@ -2,7 +2,6 @@
 //! wrong with an archive is known before the disk is touched.
 
 use super::{Options, Report, Restored, drift, owners::Used};
-use crate::archive::manifest::What;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::archives;
@@ -48,14 +47,7 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
         used.see(&record);
         let store = &mut report.stores[record.store];
         store.entries += 1;
-        if let What::File {
-            size,
-            is_sparse: false,
-            ..
-        } = record.what
-        {
-            store.bytes = store.bytes.saturating_add(size);
-        }
+        store.bytes = store.bytes.saturating_add(record.what.data_bytes());
     }
     report.machine_root = Some(into.to_owned());
     report.notes = drift::notes(cx, &settings, archive.machine(), true);

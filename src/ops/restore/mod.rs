@@ -20,7 +20,6 @@ pub use undo::{Undone, undo};
 use super::archives::{self, Which};
 use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
-use crate::archive::manifest::What;
 use crate::archive::owners::Owners;
 use crate::archive::read::Archive;
 use crate::context::Context;
@@ -205,12 +204,7 @@ fn tasks(
         for task in tasks.iter_mut().filter(|task| task.store == record.store) {
             used.see(&record);
             task.entries += 1;
-            if let What::File {
-                size, is_sparse, ..
-            } = record.what
-            {
-                task.bytes = task.bytes.saturating_add(if is_sparse { 0 } else { size });
-            }
+            task.bytes = task.bytes.saturating_add(record.what.data_bytes());
         }
     }
     if let ([task], [_]) = (&mut tasks[..], &stores[..]) {
