@@ -1,4 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # boot, which reads this, has set them
+# shellcheck disable=SC2016 # what stands in single quotes is expanded on the machine
 
 # The initrds that the real makers made are read back, and what makes them wrong is found. Nothing is booted.
 test_built() {
