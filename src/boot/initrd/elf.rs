@@ -28,25 +28,7 @@ struct Segment {
 
 /// Reads a program of 64 bits, little-endian; `None` for anything else.
 pub fn read(file: &[u8]) -> Option<Program> {
-    if file.get(..6)? != [0x7f, b'E', b'L', b'F', 2, 1] {
-        return None;
-    }
-    let table = usize::try_from(u64_at(file, 0x20)?).ok()?;
-    let (entry, count) = (u16_at(file, 0x36)?, u16_at(file, 0x38)?);
-    let mut segments = Vec::new();
-    for n in 0..usize::from(count) {
-        let at = table.checked_add(n * usize::from(entry))?;
-        let segment = Segment {
-            kind: u32::from_le_bytes(file.get(at..at.checked_add(4)?)?.try_into().ok()?),
-            at: usize::try_from(u64_at(file, at + 8)?).ok()?,
-            address: u64_at(file, at + 16)?,
-            size: usize::try_from(u64_at(file, at + 32)?).ok()?,
-        };
-        file.get(segment.at..segment.at.checked_add(segment.size)?)?;
-        segments.push(segment);
-    }
-    // The headers say where sections are, which are not loaded.
-    let headers = table.checked_add(usize::from(entry) * usize::from(count))?;
+    let (headers, segments) = segments(file)?;
     let mut loaded = Sha256::new();
     let mut needs = Vec::new();
     for segment in &segments {
@@ -69,6 +51,40 @@ pub fn read(file: &[u8]) -> Option<Program> {
         needs,
         loaded: loaded.finalize().into(),
     })
+}
+
+/// Where the headers of the segments end, and the segments. The headers also say where sections
+/// are, which are not loaded.
+fn segments(file: &[u8]) -> Option<(usize, Vec<Segment>)> {
+    if file.get(..6)? != [0x7f, b'E', b'L', b'F', 2, 1] {
+        return None;
+    }
+    let table = usize::try_from(u64_at(file, 0x20)?).ok()?;
+    let (entry, count) = (u16_at(file, 0x36)?, u16_at(file, 0x38)?);
+    let mut segments = Vec::new();
+    for n in 0..usize::from(count) {
+        let at = table.checked_add(n * usize::from(entry))?;
+        let segment = Segment {
+            kind: u32::from_le_bytes(file.get(at..at.checked_add(4)?)?.try_into().ok()?),
+            at: usize::try_from(u64_at(file, at + 8)?).ok()?,
+            address: u64_at(file, at + 16)?,
+            size: usize::try_from(u64_at(file, at + 32)?).ok()?,
+        };
+        file.get(segment.at..segment.at.checked_add(segment.size)?)?;
+        segments.push(segment);
+    }
+    let headers = table.checked_add(usize::from(entry) * usize::from(count))?;
+    Some((headers, segments))
+}
+
+/// The middle of the biggest part that is loaded: what is behind it may be no more than what a
+/// debugger reads.
+#[cfg(test)]
+pub fn middle(file: &[u8]) -> usize {
+    let (_, segments) = segments(file).unwrap();
+    let loaded = segments.iter().filter(|segment| segment.kind == LOAD);
+    let biggest = loaded.max_by_key(|segment| segment.size).unwrap();
+    biggest.at + biggest.size / 2
 }
 
 fn libraries(file: &[u8], dynamic: &[u8], segments: &[Segment]) -> Option<Vec<String>> {
@@ -121,14 +137,11 @@ mod tests {
         stripped.push(0);
         stripped[0x28] ^= 1;
         assert_eq!(read(&stripped), Some(program.clone()));
-        // The entry point is in the header too, but what is there is not.
-        let entry = usize::try_from(u64_at(&bytes, 0x18).unwrap()).unwrap();
+        let middle = middle(&bytes);
         let mut other = bytes.clone();
-        for byte in &mut other[entry..entry + 0x2000] {
-            *byte ^= 1;
-        }
+        other[middle] ^= 1;
         assert_ne!(read(&other).map(|other| other.loaded), Some(program.loaded));
-        for length in [0, 6, 63, 64, 300, bytes.len() / 2] {
+        for length in [0, 6, 63, 64, 300, middle] {
             assert_eq!(read(&bytes[..length]), None, "{length}");
         }
     }
