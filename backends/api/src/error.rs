@@ -3,6 +3,7 @@
 //! The message of every error is a bare fact in lower case; what was being done is context that
 //! the layers above put in front, and the cure is [`Error::hint`], printed on a line of its own.
 
+use crate::name::PastRootName;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -291,6 +292,14 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// Of what would delete a past root that somebody pinned.
+    pub fn pinned(name: &PastRootName) -> Self {
+        Self::Unsafe {
+            fact: format!("past root {name} is pinned"),
+            cure: format!("`state roots unpin {name}` first"),
+        }
+    }
+
     /// The cure, where one is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -67,10 +67,7 @@ pub(crate) fn past_root(
         });
     }
     if past.is_pinned {
-        return refused(Refusal::Unsafe {
-            fact: format!("past root {name} is pinned"),
-            cure: format!("`state roots pin --off {name}` unpins it"),
-        });
+        return refused(Refusal::pinned(name));
     }
     // A machine that boots an old root by its name still has it mounted: the kernel would delete
     // it all the same.

@@ -28,11 +28,7 @@ pub(crate) fn past_root(survey: &Survey, name: &PastRootName) -> Result<Plan<Ste
         });
     };
     if past.is_pinned {
-        return Err(Refusal::Unsafe {
-            fact: format!("past root {name} is pinned"),
-            cure: format!("`state roots unpin {name}` first"),
-        }
-        .into());
+        return Err(Refusal::pinned(name).into());
     }
     let needed_by = survey.needing(name);
     if !needed_by.is_empty() {

@@ -122,11 +122,7 @@ pub(crate) fn past_root(survey: &Survey, name: &PastRootName) -> Result<Plan<Ste
         });
     };
     if past.is_pinned {
-        return Err(Refusal::Unsafe {
-            fact: format!("past root {name} is pinned"),
-            cure: format!("`state roots unpin {name}` first"),
-        }
-        .into());
+        return Err(Refusal::pinned(name).into());
     }
     if let Some(refusal) = survey.not_what_they_claim() {
         return Err(refusal.into());

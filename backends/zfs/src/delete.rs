@@ -30,11 +30,7 @@ pub(crate) fn past_root(
         .into());
     }
     if is_pinned(dataset) {
-        return Err(Refusal::Unsafe {
-            fact: format!("past root {past} is pinned"),
-            cure: format!("`state roots pin --off {past}` unpins it"),
-        }
-        .into());
+        return Err(Refusal::pinned(past).into());
     }
     if reading.unretired().iter().any(|d| d.name == top) || reading.root().is_none() {
         return Err(Refusal::Unsafe {
