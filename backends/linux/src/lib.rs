@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
+pub mod note;
 pub mod priority;
 pub mod signal;
 pub mod stat;

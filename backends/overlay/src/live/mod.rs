@@ -11,10 +11,9 @@ use state_linux::metadata::Place;
 use state_linux::mount;
 use state_linux::mountinfo::{self, Mount};
 use state_linux::stat::Stat;
-use state_linux::{swap, tree};
+use state_linux::{note, swap, tree};
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -31,8 +30,6 @@ use plain::plain;
 const UPPER: &str = "upper";
 const WORK: &str = "work";
 const ORIGIN: &str = "origin.json";
-/// The longest origin that is read, in bytes.
-const ORIGIN_MAX: u64 = 4096;
 /// The filesystems that an upper layer can lie on, likeliest first: they exchange names, have
 /// extended attributes and know the types of directory entries (overlayfs.rst).
 const FILESYSTEMS: [&str; 4] = ["ext4", "btrfs", "xfs", "f2fs"];
@@ -155,10 +152,7 @@ impl Live {
         };
         made.set_owner(like.uid, like.gid)?;
         fchmod(&upper, Mode::from_raw_mode(like.mode))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&dir, ORIGIN, flags, Mode::RUSR | Mode::WUSR)?);
-        file.write_all(&serde_json::to_vec(origin)?)?;
-        file.sync_all()?;
+        note::write(&dir, ORIGIN, &serde_json::to_vec(origin)?)?;
         fsync(&upper)?;
         fsync(&dir)?;
         self.rename_with(&building, at, RenameFlags::NOREPLACE)
@@ -206,16 +200,9 @@ impl StripSuffix for Path {
 }
 
 fn read_origin(dir: impl AsFd) -> io::Result<Option<Origin>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match openat(&dir, ORIGIN, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut text = Vec::new();
-    file.take(ORIGIN_MAX).read_to_end(&mut text)?;
+    let text = note::read(dir, ORIGIN)?;
     // What cannot be read is no root of ours, and no plan touches it.
-    Ok(serde_json::from_slice(&text).ok())
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
 impl Kernel for Live {

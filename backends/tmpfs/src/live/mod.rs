@@ -13,12 +13,11 @@ use state_api::{Error, Outcome, Refusal, Result, View};
 use state_linux::mount;
 use state_linux::mountinfo;
 use state_linux::stat::{Kind, Stat};
-use state_linux::{swap, tree};
+use state_linux::{note, swap, tree};
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -29,8 +28,6 @@ use blank::Yard;
 
 /// What a captured root was captured with.
 const ORIGIN: &str = "origin.json";
-/// The longest origin that is read, in bytes.
-const ORIGIN_MAX: u64 = 4096;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -208,23 +205,9 @@ impl Live {
 }
 
 fn read_origin(dir: impl AsFd) -> io::Result<Option<Origin>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match openat(&dir, ORIGIN, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut text = Vec::new();
-    file.take(ORIGIN_MAX).read_to_end(&mut text)?;
+    let text = note::read(dir, ORIGIN)?;
     // What cannot be read is no root of ours, and no plan touches it.
-    Ok(serde_json::from_slice(&text).ok())
-}
-
-fn write_origin(dir: impl AsFd, origin: &Origin) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(openat(&dir, ORIGIN, flags, Mode::RUSR | Mode::WUSR)?);
-    file.write_all(&serde_json::to_vec(origin)?)?;
-    file.sync_all()
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
 /// An error that says what was being done.
@@ -319,7 +302,7 @@ impl Kernel for Live {
         let dir = self.build_in(&building)?;
         write(dir.as_fd())?;
         let finish = || {
-            write_origin(&dir, origin)?;
+            note::write(&dir, ORIGIN, &serde_json::to_vec(origin)?)?;
             fsync(&dir)?;
             self.rename_new(&building, at)
         };
