@@ -27,8 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-#[allow(dead_code)] // it makes more than is needed here
-#[path = "archive/common.rs"]
+#[path = "archive/parts.rs"]
 mod archives;
 
 /// A btrfs on a loop device, its top level mounted.
