@@ -4,23 +4,24 @@ use crate::machine::{Machine, give_up, keep, name, run, zfs};
 use crate::{BLANK, refused};
 use state_api::RootBackend;
 
+const KEY: &str = "/tmp/key";
+/// What makes a dataset one with that key.
+const ENCRYPTED: [&str; 6] = [
+    "-o",
+    "encryption=on",
+    "-o",
+    "keyformat=raw",
+    "-o",
+    "keylocation=file:///tmp/key",
+];
+
 #[test]
 #[ignore = "needs ZFS: tests/vm/zfs"]
 fn vm_encrypted_roots_stay_under_their_key() {
-    let key = "/tmp/key";
-    std::fs::write(key, "a".repeat(32)).unwrap();
-    let location = format!("keylocation=file://{key}");
-    let encrypted = [
-        "-o",
-        "encryption=on",
-        "-o",
-        "keyformat=raw",
-        "-o",
-        &location,
-    ];
+    std::fs::write(KEY, "a".repeat(32)).unwrap();
     let root = "rpool/safe/root";
     let machine = Machine::bare(root);
-    zfs(&[&["create"], &encrypted[..], &["rpool/safe"]].concat());
+    zfs(&[&["create"], &ENCRYPTED[..], &["rpool/safe"]].concat());
     zfs(&["create", "-o", "mountpoint=legacy", root]);
     let has_key = |dataset: &str| {
         let args = [
@@ -60,23 +61,13 @@ fn vm_encrypted_roots_stay_under_their_key() {
 #[test]
 #[ignore = "needs ZFS: tests/vm/zfs"]
 fn vm_a_root_with_its_own_key_is_rolled_back_only() {
-    let key = "/tmp/key";
-    std::fs::write(key, "a".repeat(32)).unwrap();
+    std::fs::write(KEY, "a".repeat(32)).unwrap();
     let root = "rpool/safe/root";
     let machine = Machine::bare(root);
-    let location = format!("keylocation=file://{key}");
-    let encrypted = [
-        "-o",
-        "encryption=on",
-        "-o",
-        "keyformat=raw",
-        "-o",
-        &location,
-    ];
     zfs(&["create", "rpool/safe"]);
     zfs(&[
         &["create"],
-        &encrypted[..],
+        &ENCRYPTED[..],
         &["-o", "mountpoint=legacy", root],
     ]
     .concat());
