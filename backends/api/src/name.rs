@@ -107,6 +107,16 @@ fn time_in(name: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
 }
 
+/// `base`, or it with the first of `-2`, `-3` … that makes a name which does not exist.
+fn first_free<N>(base: &str, name: fn(String) -> N, exists: impl Fn(&N) -> bool) -> N {
+    let numbered = (2..).map(|n| format!("{base}-{n}"));
+    std::iter::once(base.to_owned())
+        .chain(numbered)
+        .map(name)
+        .find(|name| !exists(name))
+        .expect("one of infinitely many names is free")
+}
+
 impl PastRootName {
     /// The name for a root rotated `at` by the boot `boot_id` (as in
     /// `/proc/sys/kernel/random/boot_id`), different from all that `exists` names: unique even
@@ -118,16 +128,7 @@ impl PastRootName {
             .take(8)
             .collect();
         let base = format!("{}-{boot}", at.format(TIME));
-        (1..)
-            .map(|n| {
-                Self(if n == 1 {
-                    base.clone()
-                } else {
-                    format!("{base}-{n}")
-                })
-            })
-            .find(|name| !exists(name))
-            .expect("one of infinitely many names is free")
+        first_free(&base, Self, exists)
     }
 
     /// The time of the rotation as `state` recorded it; `None` if the name is not of our making.
@@ -139,17 +140,7 @@ impl PastRootName {
 impl SnapshotName {
     /// The default name of a snapshot taken `at`, different from all that `exists` names.
     pub fn at(at: DateTime<Utc>, exists: impl Fn(&SnapshotName) -> bool) -> Self {
-        let base = at.format(TIME).to_string();
-        (1..)
-            .map(|n| {
-                Self(if n == 1 {
-                    base.clone()
-                } else {
-                    format!("{base}-{n}")
-                })
-            })
-            .find(|name| !exists(name))
-            .expect("one of infinitely many names is free")
+        first_free(&at.format(TIME).to_string(), Self, exists)
     }
 
     /// The time it was taken as `state` recorded it; `None` if a person named it.

@@ -23,6 +23,12 @@ fn gc(machine: &Machine, cx: &Context) -> anyhow::Result<Gc> {
     gc_on(cx, &mut machine.engine(), &machine.settings())
 }
 
+/// The months and days of the past roots that are there.
+fn left(machine: &Machine) -> Vec<String> {
+    let past = machine.pool.world().past;
+    past.into_keys().map(|n| n[4..8].to_owned()).collect()
+}
+
 /// `day: reasons` for each.
 fn shown<'a>(
     all: impl Iterator<Item = (&'a PastRootName, &'a Vec<retention::Reason>)>,
@@ -66,14 +72,7 @@ fn a_list_says_what_the_next_collection_will_do_and_the_collection_does_it() {
         );
         assert_eq!(report.failures(), 0);
     }
-    let left: Vec<String> = machine
-        .pool
-        .world()
-        .past
-        .into_keys()
-        .map(|n| n[4..8].to_owned())
-        .collect();
-    assert_eq!(left, ["1122", "1205"]);
+    assert_eq!(left(&machine), ["1122", "1205"]);
     let again = gc(&machine, &machine.cx()).unwrap();
     assert!(
         again.past_roots.iter().all(|one| one.plan.is_empty()),
@@ -91,14 +90,7 @@ fn what_cannot_be_deleted_is_reported_and_does_not_stop_the_rest() {
     let report = gc(&machine, &machine.cx()).unwrap();
     assert_eq!(report.failures(), 1);
     assert!(report.past_roots[0].failure.is_some(), "{report:?}");
-    let left: Vec<String> = machine
-        .pool
-        .world()
-        .past
-        .into_keys()
-        .map(|n| n[4..8].to_owned())
-        .collect();
-    assert_eq!(left, ["1121", "1205"]);
+    assert_eq!(left(&machine), ["1121", "1205"]);
 }
 
 #[test]

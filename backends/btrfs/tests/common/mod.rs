@@ -30,13 +30,10 @@ impl Disk {
             .unwrap();
         let image = dir.path().join("image");
         File::create(&image).unwrap().set_len(bytes).unwrap();
-        let made = Command::new("mkfs.btrfs")
+        run(Command::new("mkfs.btrfs")
             .args(["-q", "-M"]) // mixed groups: a small one fills up evenly
             .args(if bytes < 256 << 20 { None } else { Some("-f") })
-            .arg(&image)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
+            .arg(&image));
         let device = Loop::attach(&image, false).unwrap();
         Self { device, dir }
     }
@@ -123,4 +120,21 @@ pub(crate) fn hostile() -> Vec<&'static Path> {
         .into_iter()
         .map(|name| Path::new(OsStr::from_bytes(name)))
         .collect()
+}
+
+/// Makes `file` on a btrfs and has the kernel swap to it.
+pub(crate) fn swap_on(file: &Path) {
+    run(Command::new("btrfs")
+        .args(["filesystem", "mkswapfile", "--size", "16m"])
+        .arg(file));
+    run(Command::new("swapon").arg(file));
+}
+
+pub(crate) fn swap_off(file: &Path) {
+    run(Command::new("swapoff").arg(file));
+}
+
+fn run(command: &mut Command) {
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{done:?}");
 }

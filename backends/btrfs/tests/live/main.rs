@@ -5,7 +5,7 @@
 mod common;
 mod mounts;
 
-use common::{Disk, errno, hostile, path_of, read, subvolume, write};
+use common::{Disk, errno, hostile, path_of, read, subvolume, swap_off, swap_on, write};
 use rustix::io::Errno;
 use state_api::Outcome;
 use state_btrfs::{Kernel, Node, TOP_LEVEL};
@@ -278,18 +278,10 @@ fn loop_a_swapfile_in_use_holds_its_subvolume() {
     let at = disk.outside("mnt");
     let guard = disk.mount("swap", &at);
     let file = at.join("swapfile");
-    let made = Command::new("btrfs")
-        .args(["filesystem", "mkswapfile", "--size", "16m"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let on = Command::new("swapon").arg(&file).status().unwrap();
-    assert!(on.success());
+    swap_on(&file);
     let id = subvolume(&live, "swap").id;
     let (deleted, copied) = (live.delete(id), live.snapshot(p("swap"), p("copy"), true));
-    let off = Command::new("swapoff").arg(&file).status().unwrap();
-    assert!(off.success());
+    swap_off(&file);
     assert_eq!(errno(deleted), Errno::PERM);
     assert_eq!(errno(copied), Errno::TXTBSY);
     drop(guard);

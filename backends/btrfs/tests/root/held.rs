@@ -48,31 +48,13 @@ fn loop_what_cannot_be_deleted_says_why_and_stays() {
     assert_eq!(refused, expected);
 
     let file = at.join("swapfile");
-    let made = Command::new("btrfs")
-        .args(["filesystem", "mkswapfile", "--size", "16m"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    assert!(
-        Command::new("swapon")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    swap_on(&file);
     state_linux::mount::unmount_lazily(&at).unwrap();
     let refused = delete(&mut engine, "one").map_err(|error| error.to_string());
     // Swap is known by the path that was used: bring it back to switch it off.
     drop(guard);
     let guard = machine.disk.mount("past-roots/one/swap", &at);
-    assert!(
-        Command::new("swapoff")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    swap_off(&file);
     drop(guard);
     assert_eq!(
         refused.unwrap_err(),

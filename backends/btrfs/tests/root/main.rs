@@ -4,7 +4,7 @@
 mod common;
 mod held;
 
-use common::{Disk, hostile, path_of, read, subvolume, write};
+use common::{Disk, hostile, path_of, read, subvolume, swap_off, swap_on, write};
 use rustix::io::Errno;
 use state_api::{
     Apply, Done, Error, Failed, Never, PastRootName, Refusal, Reset, Retire, RootBackend, Source,
@@ -16,7 +16,6 @@ use state_testing::suite::{self, root::RootFixture};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A disk with root, blank and a bystander; `at` is where root is.
 struct Machine {

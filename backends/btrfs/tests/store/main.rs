@@ -4,7 +4,7 @@
 mod common;
 mod exchange;
 
-use common::{Disk, errno, hostile, path_of, read, subvolume, write};
+use common::{Disk, errno, hostile, path_of, read, subvolume, swap_off, swap_on, write};
 use rustix::io::Errno;
 use state_api::{Outcome, Refusal, Shape, SnapshotName, SnapshotStore};
 use state_btrfs::{BtrfsStore, Kernel, Node};
@@ -202,30 +202,12 @@ fn loop_snapshots_hold_every_volume_at_its_place() {
 fn loop_a_swapfile_in_the_store_is_named() {
     let store = Store::volume(Path::new("persist"));
     let file = store.path.join("swapfile");
-    let made = Command::new("btrfs")
-        .args(["filesystem", "mkswapfile", "--size", "16m"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    assert!(
-        Command::new("swapon")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    swap_on(&file);
     let mut opened = store.open();
     let refused = opened
         .create(&name("one"))
         .map_err(|error| error.to_string());
-    assert!(
-        Command::new("swapoff")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    swap_off(&file);
     assert_eq!(
         refused.unwrap_err(),
         "persist is in use by a swapfile in it: keep that in a subvolume outside the store"
