@@ -71,9 +71,9 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// Waits for whoever ends, and ends with `child`.
 fn wait_for(child: libc::pid_t, has_terminal: bool) -> ! {
     // The pipe by which the standard library learns that the program was started: it waits for
-    // every copy to be closed.
+    // every copy to be closed. By number: `libc` has no such function for musl.
     // SAFETY: nothing here uses a descriptor.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     loop {
         let mut status = 0;
         // SAFETY: the pointer is to a live number.
