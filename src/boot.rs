@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod initrd;
+pub mod loader;
 pub mod maker;
 pub mod saving;
 pub mod text;

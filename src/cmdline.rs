@@ -35,8 +35,16 @@ impl Words {
     /// One of our words has a value that is not understood. Guessing could erase what somebody
     /// tried to save.
     pub fn parse(text: &str) -> Result<Self, BadWord> {
+        Self::of(split(text))
+    }
+
+    /// The same of words that were split already.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of(told: Vec<String>) -> Result<Self, BadWord> {
         let mut words = Self::default();
-        for word in split(text) {
+        for word in told {
             let (key, value) = match word.split_once('=') {
                 Some((key, value)) => (key, Some(value)),
                 None => (&*word, None),
@@ -83,7 +91,7 @@ fn truth(value: Option<&str>) -> Option<bool> {
 }
 
 /// Splits at white space outside double quotes, as the kernel does; the quotes themselves go.
-fn split(text: &str) -> Vec<String> {
+pub fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quoted = false;

@@ -5,7 +5,7 @@ mod cpio;
 pub mod elf;
 pub mod find;
 pub mod judge;
-mod uki;
+pub mod uki;
 
 use std::collections::BTreeMap;
 use std::fs::File;

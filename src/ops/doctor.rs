@@ -9,6 +9,7 @@ mod drill;
 mod entries;
 mod initrd;
 mod keys;
+mod loader;
 mod root;
 mod stores;
 mod updates;
@@ -24,6 +25,7 @@ use crate::record::Record;
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::RootFacts;
+use std::io;
 use std::path::PathBuf;
 
 /// How bad a finding is.
@@ -119,6 +121,8 @@ pub(super) struct Facts {
     pub(super) updater: Option<updates::Updater>,
     /// What the next boot starts with; nothing where no root is declared.
     pub(super) initrd: Option<initrd::Boot>,
+    /// What the boot loader offers.
+    pub(super) menus: io::Result<loader::Menus>,
     /// What archives need keys for; nothing where none are made.
     pub(super) keys: Option<keys::Keys>,
     /// What a drill would need; nothing where no archives are made.
@@ -133,6 +137,7 @@ const CHECKS: &[Check] = &[
     ("root", root::check),
     ("boot", boot::check),
     ("initrd", initrd::check),
+    ("loader", loader::check),
     ("clock", boot::clock),
     ("lock", boot::lock),
     ("updates", updates::check),
@@ -196,6 +201,7 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         root_dir: cx.root_dir.clone(),
         root,
         initrd,
+        menus: loader::look(cx),
         entries,
         modes: entries::modes(cx, tree.as_ref()),
         precious: entries::precious(cx),

@@ -13,6 +13,10 @@ test_built() {
       check "a configuration that changed is found" says "the configuration in it is not" initrds
       check "installing reads back what it made" says "a boot with it is reset" state init --install-boot='"$maker"'
       check "made anew, it is right" test -z "$(initrds)"
+      mkdir -p /boot/loader/entries
+      printf "title Debian\nlinux /vmlinuz\noptions rootflags=subvol=root ro state.skip\n" >/boot/loader/entries/debian.conf
+      check "a menu without a reset is found" says "\"Debian\" says state.skip" state doctor
+      rm -r /boot/loader
       cp /usr/local/bin/state /tmp/whole
       dd if=/dev/urandom of=/usr/local/bin/state bs=4096 count=1 seek=200 conv=notrunc status=none
       check "another program is found" says "the program in it is another than" /tmp/whole doctor
