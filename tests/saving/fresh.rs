@@ -370,3 +370,62 @@ fn loop_a_mounted_machine_is_restored_into_without_laying_anything_out() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("doctor`\n"), "{text}");
 }
+
+#[test]
+#[ignore = "needs root, a loop device and git"]
+fn loop_a_second_run_goes_on_with_what_the_first_could_not_do() {
+    let (machine, commit) = configured("/persist/etc/nixos");
+    let id = machine.backup().unwrap().id.unwrap();
+    let new = New::begin(&machine, 320);
+    let options = ["--backend=tmpfs", "--allow-unsigned"];
+    let (told, exit) = new.told(&[&options[..], &["--config-from=file:///nonexistent"]].concat());
+    assert_eq!(exit, Some(3), "{told}");
+    let file = new.at("persist/var/lib/app/data");
+    fs::write(&file, "since then").unwrap();
+    let (told, exit) = new.told(&options);
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(
+        told.contains(&format!("archive  {id} of blitzar")),
+        "{told}"
+    );
+    assert!(told.contains(", by an earlier run, "), "{told}");
+    assert_eq!(
+        about_config(&told),
+        format!(
+            "config   DIR/mnt/persist/etc/nixos cloned from file://DIR/origin, at {}",
+            &commit[..12]
+        )
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "since then");
+    let fstab = fs::read_to_string(new.at("persist/etc/state/fstab")).unwrap();
+    assert!(fstab.contains(" /persist ext4 "), "{fstab}");
+
+    // Once more, if that is what is wanted.
+    let (told, exit) = new.told(&[&options[..], &["--forget-replaced"]].concat());
+    assert_eq!(exit, Some(0), "{told}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "data");
+
+    // Another archive would give up the only tree of before.
+    machine.write("root/persist/var/lib/app/data", "newer");
+    machine.backup().unwrap();
+    let (told, exit) = new.told(&options);
+    assert_eq!(exit, Some(4), "{told}");
+    assert!(
+        told.contains("the tree that an earlier restore replaced"),
+        "{told}"
+    );
+
+    // What came before is back: it is another one's tree.
+    let undone = Command::new(env!("CARGO_BIN_EXE_state"))
+        .args(["--yes", "undo"])
+        .arg(new.at("persist"))
+        .output()
+        .unwrap();
+    assert!(undone.status.success(), "{undone:?}");
+    let (told, exit) = new.told(&[&options[..], &["--archive", &id]].concat());
+    assert_eq!(exit, Some(4), "{told}");
+    assert!(
+        told.contains("the tree that an earlier restore replaced"),
+        "{told}"
+    );
+}

@@ -226,3 +226,23 @@ fn servers_s3_a_stranger_with_a_certificate_of_his_own_is_refused() {
     server.wait().unwrap();
     ran.expect(1, &["certificate", "is it the server you mean?"]);
 }
+
+/// As on many a live medium.
+#[test]
+#[ignore = "needs moto"]
+fn servers_s3_no_certificates_of_authorities_are_needed_where_nobody_shows_one() {
+    let world = World::new(1);
+    let run = || {
+        let mut command = world.client.command(&["backup"]);
+        command.env("SSL_CERT_FILE", "/dev/null");
+        ran(command
+            .env("SSL_CERT_DIR", "/nonexistent")
+            .output()
+            .unwrap())
+    };
+    run().expect(0, &["\"is_published\":true"]);
+    let url = "s3://bkt?endpoint=https://localhost:1&retries=0";
+    let target = world.target(&world.moto.owner, url, "");
+    world.client.configure("blitzar", &target);
+    run().expect(1, &["preparing TLS", "ca-certificates", "SSL_CERT_FILE"]);
+}

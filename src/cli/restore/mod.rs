@@ -188,6 +188,14 @@ fn pin(options: &mut Options, plan: &Report) {
     options.archive = Some(plan.id.clone());
 }
 
+/// What is asked when an earlier run has restored all of it.
+fn already(plan: &Report) -> String {
+    format!(
+        "{} of {} is restored already. Go on with its configuration and its system?",
+        plan.id, plan.machine
+    )
+}
+
 fn not_confirmed() -> anyhow::Error {
     Failure::refused("not confirmed: everything stays as it is").into()
 }
@@ -228,13 +236,16 @@ fn into_place(
             .iter()
             .map(|s| s.into.display().to_string())
             .collect();
-        let question = format!(
-            "Restore {} of {}, made {}, into {}? What is there is kept.",
-            plan.id,
-            plan.machine,
-            moment(plan.time),
-            into.join(" and ")
-        );
+        let question = match plan.is_done() {
+            true => already(&plan),
+            false => format!(
+                "Restore {} of {}, made {}, into {}? What is there is kept.",
+                plan.id,
+                plan.machine,
+                moment(plan.time),
+                into.join(" and ")
+            ),
+        };
         if !globals.confirm(&question)? {
             return Err(not_confirmed());
         }
@@ -287,7 +298,11 @@ fn onto_disk(
     let mut wanted = disk.options(on, stores, &into, is_nixos)?;
     wanted.name = Some(restore.machine.clone());
     let plan = provision::run(&look, &wanted)?;
-    if let Some(bytes) = plan.bytes {
+    let restore = match plan.plan.is_empty() {
+        true => restore::run(&look, &options, globals.progress().as_ref())?,
+        false => restore,
+    };
+    if let Some(bytes) = plan.bytes.filter(|_| !restore.is_done()) {
         restore.demand_room(on, bytes)?;
     }
     let mut whole = Whole {
@@ -301,13 +316,16 @@ fn onto_disk(
     if dry_run {
         return demanded(globals, &options, &whole.restore);
     }
-    let question = format!(
-        "Lay out {} like this, and restore {} of {}, made {}, onto it?",
-        crate::paths::Shown(on),
-        whole.restore.id,
-        whole.restore.machine,
-        moment(whole.restore.time),
-    );
+    let question = match whole.restore.is_done() {
+        true => already(&whole.restore),
+        false => format!(
+            "Lay out {} like this, and restore {} of {}, made {}, onto it?",
+            crate::paths::Shown(on),
+            whole.restore.id,
+            whole.restore.machine,
+            moment(whole.restore.time),
+        ),
+    };
     if !globals.confirm(&question)? {
         return Err(not_confirmed());
     }

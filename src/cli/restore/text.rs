@@ -53,6 +53,14 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
 fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Result<()> {
     let (held, bytes) = (entries(store.entries), size(store.bytes));
     let into = store.into.display();
+    if let Some(time) = store.earlier {
+        let time = moment(time);
+        return writeln!(
+            out,
+            "{GOOD}restored{GOOD:#} {into}: {held}, {bytes}, by an earlier run, {time}; \
+             --forget-replaced restores it once more"
+        );
+    }
     if !executed {
         return writeln!(out, "would restore {held}, {bytes}, into {into}");
     }
@@ -126,6 +134,7 @@ mod tests {
                 entries: 287,
                 bytes: 1 << 20,
                 is_resumed: true,
+                earlier: None,
                 is_swapped: true,
                 losses: vec![Lost {
                     path: Bytes(b"/var/lib/db/table".to_vec()),
@@ -153,6 +162,21 @@ mod tests {
              `state undo` puts back what was there\n         \
              lost: /var/lib/db/table: flags no-cow: operation not supported\n\
              note     its configuration differed from the commit it names\n"
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_run_restored_is_told_as_that() {
+        let mut report = report();
+        report.stores[0].earlier = Some(report.time);
+        let told = Screen::text(None, |out| human(&report, out));
+        let line = told.lines().find(|line| line.starts_with("restored"));
+        assert_eq!(
+            line,
+            Some(
+                "restored /mnt/persist: 287 entries, 1.0 MiB, by an earlier run, 2026-11-21 11:37; \
+                 --forget-replaced restores it once more"
+            )
         );
     }
 

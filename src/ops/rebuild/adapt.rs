@@ -2,6 +2,7 @@
 
 use crate::archive::machine::Machine;
 use crate::config::{self, edit};
+use crate::ops::provision;
 use crate::paths::Shown;
 use crate::settings::Root;
 use anyhow::Context as _;
@@ -80,6 +81,20 @@ pub(super) fn fit(
     Ok(Adapted::Fitted { file: file.clone() })
 }
 
+/// Leaves the lines for fstab(5) and crypttab(5) where laying out had left them: the store that was
+/// restored has those of the old disk, if any.
+pub(super) fn leave_lines(laid_out: &provision::Report) -> anyhow::Result<()> {
+    let lines = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect();
+    let crypttab = laid_out.crypttab.as_slice();
+    for (name, text) in [("fstab", &laid_out.fstab[..]), ("crypttab", crypttab)] {
+        let text: String = lines(text);
+        if !text.is_empty() {
+            replace(&laid_out.file.with_file_name(name), &text)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whole or not at all.
 fn replace(file: &Path, text: &str) -> Result<(), Error> {
     let failed = |error: io::Error| Error::os(format!("writing {}", Shown(file)), error);
@@ -87,7 +102,7 @@ fn replace(file: &Path, text: &str) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(failed)?;
     let mode = fs::metadata(file).map_or(0o644, |found| found.permissions().mode());
     let mut new = tempfile::Builder::new()
-        .prefix(".state.toml.")
+        .prefix(".new.")
         .tempfile_in(dir)
         .map_err(failed)?;
     new.write_all(text.as_bytes())

@@ -88,6 +88,9 @@ pub fn run(cx: &Context, options: &Options<'_>) -> anyhow::Result<Rebuilt> {
             .context("fitting the configuration to the new disk")?,
         _ => Adapted::Untouched,
     };
+    if let Some(laid_out) = laid_out {
+        adapt::leave_lines(laid_out).context("leaving the lines for the new disk")?;
+    }
     let checkout = checkout::run(into, archived, options.config_from);
     let mut install = install::plan(into, archived, &checkout);
     if options.run_install {

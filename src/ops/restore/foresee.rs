@@ -34,6 +34,7 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
                 entries: 0,
                 bytes: 0,
                 is_resumed: false,
+                earlier: None,
                 is_swapped: false,
                 losses: Vec::new(),
                 confinement: None,

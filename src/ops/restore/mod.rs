@@ -3,6 +3,7 @@
 //! Nothing that is there is touched before everything that was asked for has been staged and
 //! compared with the manifest. What was there is kept.
 
+mod done;
 mod drift;
 mod foresee;
 mod marker;
@@ -27,6 +28,8 @@ use crate::engine;
 use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use done::Done;
 use marker::Marker;
 use owners::Used;
 use state_api::{Refusal, SnapshotStore, View};
@@ -73,6 +76,8 @@ struct Task {
     engine: Box<dyn SnapshotStore>,
     entries: u64,
     bytes: u64,
+    /// When an earlier run of the same command restored it.
+    earlier: Option<DateTime<Utc>>,
 }
 
 /// Restores.
@@ -104,7 +109,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             progress,
         );
     }
-    let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
+    let (tasks, used) = tasks(cx, options, &settings, &archive)?;
     let owners = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.machine_root = match tasks.first() {
@@ -122,7 +127,11 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         return Ok(report);
     }
     let _lock = cx.lock()?;
-    for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
+    // Those that an earlier run restored are there.
+    let (mut tasks, mut stores): (Vec<_>, Vec<_>) = (tasks.into_iter().zip(&mut report.stores))
+        .filter(|(task, _)| task.earlier.is_none())
+        .unzip();
+    for (task, restored) in tasks.iter_mut().zip(&mut stores) {
         stage(cx, &archive, &owners, task, restored, progress)?;
     }
     for n in 0..tasks.len() {
@@ -139,8 +148,9 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             }
             return Err(error);
         }
-        report.stores[n].is_swapped = true;
+        stores[n].is_swapped = true;
         undo::forget_paths(&tasks[n].into)?;
+        Done::new(Marker::of(&archive, tasks[n].store), cx.now).write(&tasks[n].into)?;
     }
     report.executed = true;
     Ok(report)
@@ -172,6 +182,7 @@ fn tasks(
             engine,
             entries: 0,
             bytes: 0,
+            earlier: None,
         });
     }
     if let ([first, second, ..], Some(_)) = (&tasks[..], &options.into)
@@ -211,13 +222,22 @@ fn tasks(
         // What is in files with holes is known for all stores together only.
         task.bytes = task.bytes.max(archive.index().totals.bytes);
     }
-    for task in &tasks {
+    for task in &mut tasks {
         let facts = task.engine.survey()?;
         // One replaced tree is kept: a second restore would give up the only original.
         if facts.has_replaced && !options.forget_replaced {
+            let earlier = Done::when(&Marker::of(archive, task.store), &task.into);
+            if earlier.is_some() && place::machine_root(options, &task.name)?.is_some() {
+                task.earlier = earlier;
+                continue;
+            }
             let into = task.into.display();
+            let by = match earlier {
+                Some(_) => "a restore of this very archive",
+                None => "an earlier restore",
+            };
             return Err(Failure::refused(format!(
-                "{into} still keeps the tree that an earlier restore replaced"
+                "{into} still keeps the tree that {by} replaced"
             ))
             .hint(format!(
                 "`state undo {into}` puts it back; --forget-replaced gives it up for this restore"
@@ -327,6 +347,7 @@ fn merge(losses: Vec<Loss>, differences: Vec<Loss>) -> Vec<Lost> {
 
 /// Makes the staged tree the store.
 fn swap(task: &mut Task) -> anyhow::Result<()> {
+    Done::forget(&task.into)?;
     Marker::remove(task.engine.stage()?.as_fd())?;
     match task.engine.exchange() {
         Ok(_) => Ok(()),

@@ -78,6 +78,7 @@ pub(super) fn run(
         entries,
         bytes,
         is_resumed: false,
+        earlier: None,
         is_swapped: false,
         losses: Vec::new(),
         confinement: None,

@@ -57,6 +57,8 @@ pub struct Restored {
     pub bytes: u64,
     /// Whether an interrupted run had staged a part.
     pub is_resumed: bool,
+    /// When an earlier run of the same command restored it; then this one leaves it alone.
+    pub earlier: Option<DateTime<Utc>>,
     /// Whether it is in place.
     pub is_swapped: bool,
     /// What the destination could not hold.
@@ -138,13 +140,19 @@ impl Report {
                 entries: task.entries,
                 bytes: task.bytes,
                 is_resumed: false,
-                is_swapped: false,
+                earlier: task.earlier,
+                is_swapped: task.earlier.is_some(),
                 losses: Vec::new(),
                 confinement: None,
                 before: Some(Kept::ForUndo),
             })
             .collect();
         report
+    }
+
+    /// Whether an earlier run of the same command restored all of it.
+    pub fn is_done(&self) -> bool {
+        !self.stores.is_empty() && self.stores.iter().all(|store| store.earlier.is_some())
     }
 
     /// Whether something was lost on the way.

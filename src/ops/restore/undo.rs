@@ -1,6 +1,7 @@
 //! `state undo`: what a restore replaced is put back, and what the restore had put in place is kept
 //! in its stead.
 
+use super::done::Done;
 use super::path::{beneath, directory, refuse_if_used};
 use crate::archive::manifest::Bytes;
 use crate::archive::member::path_of;
@@ -136,6 +137,7 @@ pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
         let doing = || format!("putting {} back", place.display());
         match kept {
             Kept::Tree(engine) => {
+                Done::forget(store).with_context(doing)?;
                 engine.exchange_back().with_context(doing)?;
             }
             Kept::Path {

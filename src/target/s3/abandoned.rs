@@ -7,8 +7,7 @@ use super::{Bucket, S3Target, failure};
 use crate::archive::{Error, Result};
 use crate::target::check_name;
 use http::{Method, Request, StatusCode};
-use opendal::{Buffer, HttpTransporter};
-use opendal_http_transport_reqwest::ReqwestTransport;
+use opendal::Buffer;
 use reqsign_aws_v4::{Credential, RequestSigner};
 use reqsign_core::{Context, SignRequest};
 use std::time::Duration;
@@ -84,8 +83,7 @@ async fn send(
         .sign_request(&Context::new(), &mut parts, Some(&credential), None)
         .await
         .map_err(|e| failure(e.to_string()))?;
-    let transport = HttpTransporter::new(ReqwestTransport::default());
-    let sent = transport.send(Request::from_parts(parts, body));
+    let sent = bucket.transport.send(Request::from_parts(parts, body));
     let late = |_| failure("no answer within 60 s".into());
     let answer = tokio::time::timeout(Duration::from_secs(60), sent)
         .await

@@ -11,7 +11,8 @@ use super::{Object, Target, Upload, check_name, check_range, missing, shortened}
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{ErrorKind, Operator, services};
+use opendal::{ErrorKind, HttpTransporter, Operator, services};
+use opendal_http_transport_reqwest::ReqwestTransport;
 use runtime::Runtime;
 use state_api::Outcome;
 use std::sync::Once;
@@ -45,12 +46,12 @@ struct Bucket {
     prefix: String,
     region: String,
     credentials: Credentials,
+    transport: HttpTransporter,
 }
 
 impl S3Target {
     /// Prepares to talk to it. Nothing is sent yet.
     pub(super) fn open(url: &str, place: S3, credentials: Credentials) -> Result<Self> {
-        prepare();
         let region = place.region.clone().unwrap_or_else(|| "us-east-1".into());
         let endpoint = match &place.endpoint {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
@@ -85,8 +86,12 @@ impl S3Target {
             .with_max_times(place.retries.into())
             .with_max_delay(LONGEST_PAUSE)
             .with_jitter();
+        let transport = transport(url, &endpoint)?;
         let operator =
             Operator::new(service).map_err(|error| told::told(url, "opening it", &error))?;
+        let context = operator.base_context();
+        let context = context.with_http_transport(transport.clone());
+        let operator = operator.with_context(context);
         Ok(Self {
             url: url.to_owned(),
             bucket: Bucket {
@@ -94,6 +99,7 @@ impl S3Target {
                 prefix: place.prefix,
                 region,
                 credentials,
+                transport,
             },
             create_only: place.create_only,
             operator: operator.layer(patience).layer(retry),
@@ -116,16 +122,28 @@ impl S3Target {
     }
 }
 
-/// Once for the program: who does TLS, and who HTTP.
-fn prepare() {
+/// Who does HTTP, and TLS where the server wants it.
+fn transport(url: &str, endpoint: &str) -> Result<HttpTransporter> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error says that somebody did before.
         rustls::crypto::ring::default_provider()
             .install_default()
             .unwrap_or(());
-        opendal_http_transport_reqwest::install_default();
     });
+    let mut client = reqwest::Client::builder();
+    if endpoint.starts_with("http://") {
+        // Nobody's certificate is looked at, so none are needed.
+        client = client.tls_certs_only([]);
+    }
+    let client = client.build().map_err(|error| Error::Target {
+        target: url.to_owned(),
+        why: format!("preparing TLS: {}", told::innermost(&error)),
+        cure: "the certificates of authorities have to be on this system (ca-certificates): \
+               SSL_CERT_FILE=FILE names such a file"
+            .into(),
+    })?;
+    Ok(HttpTransporter::new(ReqwestTransport::new(client)))
 }
 
 impl Target for S3Target {

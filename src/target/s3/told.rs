@@ -21,22 +21,26 @@ pub(super) fn told(url: &str, doing: &str, error: &opendal::Error) -> Error {
 
 /// The innermost reason: the client wraps it in what it was doing.
 fn reason(error: &opendal::Error) -> String {
-    use std::error::Error as _;
     if let Some(answer) = answer(error.message()) {
         return answer;
     }
-    let mut innermost: Option<&dyn std::error::Error> = error.source();
-    while let Some(deeper) = innermost.and_then(|inner| inner.source()) {
-        innermost = Some(deeper);
-    }
-    let text = match innermost {
-        Some(inner) => inner.to_string(),
+    let text = match std::error::Error::source(error) {
+        Some(source) => innermost(source),
         None => error.message().to_owned(),
     };
     match (text.trim(), error.kind()) {
         ("", kind) => format!("{kind}"),
         (text, _) => crate::failure::plain_errnos(&text.replace('\n', " ")),
     }
+}
+
+/// What is at the bottom of an error.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(deeper) = innermost.source() {
+        innermost = deeper;
+    }
+    innermost.to_string()
 }
 
 /// The server's own code and words, out of `S3Error { code: "…", message: "…", … }`.

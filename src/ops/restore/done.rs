@@ -1,0 +1,60 @@
+//! The note of what was restored into a store last, in its reserved directory: run again on a machine
+//! that is being rebuilt, the same command does not restore twice, and goes on with the rest.
+
+use super::marker::Marker;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use state_api::{Error, Result};
+use state_linux::swap::RESERVED;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was restored, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Done {
+    of: Marker,
+    /// In seconds since 1970.
+    time: i64,
+}
+
+fn file(store: &Path) -> PathBuf {
+    store.join(RESERVED).join("restored.json")
+}
+
+impl Done {
+    pub(super) fn new(of: Marker, now: DateTime<Utc>) -> Self {
+        Self {
+            of,
+            time: now.timestamp(),
+        }
+    }
+
+    /// Notes it in the store that has just got this tree.
+    pub(super) fn write(&self, store: &Path) -> Result<()> {
+        let file = file(store);
+        let text = serde_json::to_vec(self).expect("a note is JSON");
+        let dir = file.parent().expect("it lies in a directory");
+        fs::create_dir_all(dir)
+            .and_then(|()| crate::whole::replace(&file, 0o600, &text))
+            .map_err(|e| Error::os("noting what was restored", e))
+    }
+
+    /// Before another tree takes the place of the one that it is about.
+    pub(super) fn forget(store: &Path) -> Result<()> {
+        match fs::remove_file(file(store)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::os("forgetting what was restored", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// When this was restored into the store, if nothing else came after it.
+    pub(super) fn when(of: &Marker, store: &Path) -> Option<DateTime<Utc>> {
+        let text = fs::read(file(store)).ok()?;
+        let done: Self = serde_json::from_slice(&text).ok()?;
+        (done.of == *of).then(|| DateTime::from_timestamp(done.time, 0))?
+    }
+}
