@@ -7,6 +7,8 @@ use std::fmt;
 /// The classes that have an exit status of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
+    /// It did not work out. Here only for the sake of a cure.
+    Failed,
     /// What was asked makes no sense: an argument, or the configuration.
     Usage,
     /// A part was done; running again finishes it.

@@ -99,6 +99,7 @@ impl From<Exit> for ExitCode {
 impl From<Class> for Exit {
     fn from(class: Class) -> Self {
         match class {
+            Class::Failed => Self::Failed,
             Class::Usage => Self::Usage,
             Class::Partial => Self::Partial,
             Class::Refused => Self::Refused,

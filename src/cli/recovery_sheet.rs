@@ -51,12 +51,18 @@ pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         .iter()
         .map(|store| store.display().to_string())
         .collect();
-    writeln!(
-        out,
-        "  root on {}, kept in {}",
-        report.root.unwrap_or("a disk that is not erased"),
-        one_line(&stores.join(", "))
-    )?;
+    let root = report.root.unwrap_or("a disk that is not erased");
+    match &stores[..] {
+        [] => writeln!(
+            out,
+            "  root on {root}, nothing is kept: no store is configured"
+        )?,
+        _ => writeln!(
+            out,
+            "  root on {root}, kept in {}",
+            one_line(&stores.join(", "))
+        )?,
+    }
     match &report.config {
         None => writeln!(out, "  configuration: in no repository that is known")?,
         Some(config) => {

@@ -119,6 +119,17 @@ pub(super) fn stores(table: &Table) -> Vec<PathBuf> {
     stores.collect()
 }
 
+/// Where files to merge are looked for, whether there is such a directory or not.
+pub fn drop_in_dirs<'a>(
+    cx: &Context,
+    file: &Path,
+    stores: impl Iterator<Item = &'a Path>,
+) -> Vec<PathBuf> {
+    let beside = |file: &Path| file.parent().map(|dir| dir.join(DROP_INS));
+    let copies = stores.filter_map(|store| beside(&store_copy(cx, store)));
+    beside(file).into_iter().chain(copies).collect()
+}
+
 /// The files to merge: `state.d/*.toml` beside the configuration and beside its copy in each
 /// store (on NixOS the configuration is a link into a read-only place with nothing beside it),
 /// by name within a directory.
@@ -127,16 +138,9 @@ pub(super) fn drop_ins(
     file: &Path,
     stores: &[PathBuf],
 ) -> Result<Vec<PathBuf>, Error> {
-    let beside = |file: &Path| file.parent().map(|dir| dir.join(DROP_INS));
-    let mut dirs: Vec<PathBuf> = beside(file).into_iter().collect();
-    dirs.extend(
-        stores
-            .iter()
-            .filter_map(|store| beside(&store_copy(cx, store))),
-    );
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
-    for dir in dirs {
+    for dir in drop_in_dirs(cx, file, stores.iter().map(PathBuf::as_path)) {
         let wrong =
             |error: &io::Error| Error::one(format!("reading {}: {error}", Shown(&dir)), None);
         let entries = match fs::read_dir(&dir) {

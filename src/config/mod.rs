@@ -6,7 +6,7 @@ mod excerpt;
 mod find;
 mod value;
 
-pub use find::{DROP_INS, candidates, store_copy};
+pub use find::{DROP_INS, candidates, drop_in_dirs, store_copy};
 
 use crate::context::Context;
 use crate::failure::plain_errnos;

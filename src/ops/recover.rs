@@ -6,7 +6,7 @@ use crate::bring::bring;
 use crate::context::Context;
 use crate::copy::Copied;
 use crate::diff;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::paths::{self, Shown};
 use crate::wanted::Wanted;
 use crate::{config, engine, view};
@@ -111,7 +111,8 @@ fn recover<B: RootBackend>(cx: &Context, on: &B, options: &Options) -> anyhow::R
         Some(from) => format!("past root {from} does not hold {shown}"),
         None => format!("no past root holds {shown}"),
     };
-    anyhow::bail!(fact)
+    let cure = "`state roots list` names the past roots, `state roots diff NAME` tells what was in one and not in blank";
+    Err(Failure::new(Class::Failed, fact).hint(cure).into())
 }
 
 fn looking(path: &Path, error: io::Error) -> Error {

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::ops::backup::is_of_archive;
 use crate::retention::{self, Item, Reason, Verdict};
 use crate::settings::{Class, Keep, Settings};
+use crate::wanted::Wanted;
 use crate::{config, engine, paths};
 use anyhow::Context as _;
 use serde::Serialize;
@@ -62,14 +63,43 @@ fn stores(cx: &Context, named: Option<&Path>) -> anyhow::Result<(Settings, Vec<S
     Ok((settings, open))
 }
 
-/// Exactly one store: the one named, or the only one.
-fn one_store(cx: &Context, named: Option<&Path>) -> anyhow::Result<Store> {
-    let (_, mut stores) = stores(cx, named)?;
+/// Exactly one store: the one named, the only one, or the only one with such a snapshot.
+fn one_store(cx: &Context, named: Option<&Path>, wanted: &Wanted) -> anyhow::Result<Store> {
+    choose(stores(cx, named)?.1, wanted)
+}
+
+fn choose(mut stores: Vec<Store>, wanted: &Wanted) -> anyhow::Result<Store> {
+    if stores.len() > 1 {
+        let mut holding = Vec::new();
+        for store in with_snapshots(stores)? {
+            let names = list_of(&store)?;
+            let found = wanted.find(&names, "snapshot", |one| one.name.as_str());
+            match found {
+                Err(Error::Unlisted { .. }) => {}
+                _ => holding.push(store),
+            }
+        }
+        stores = holding;
+    }
     match (stores.pop(), stores.is_empty()) {
         (Some(store), true) => Ok(store),
-        _ => Err(Failure::usage("there are several stores")
-            .hint("say which with `--store PATH`")
-            .into()),
+        (Some(store), false) => {
+            stores.push(store);
+            let named = stores
+                .iter()
+                .map(|store| paths::Shown(&store.path).to_string());
+            let fact = format!("several stores have the snapshot {wanted}");
+            let hint = format!(
+                "say which with `--store`: {}",
+                named.collect::<Vec<_>>().join(", ")
+            );
+            Err(Failure::usage(fact).hint(hint).into())
+        }
+        (None, _) => Err(Error::Unlisted {
+            what: format!("the snapshot {wanted}"),
+            listed_by: "state snapshot list",
+        }
+        .into()),
     }
 }
 

@@ -117,6 +117,8 @@ struct Names {
     leading: BTreeSet<Name>,
     /// A file of the configuration.
     config: BTreeSet<Name>,
+    /// A directory in which every file whose name ends so is one.
+    drop_ins: BTreeSet<PathBuf>,
 }
 
 enum Next {
@@ -266,21 +268,8 @@ fn arm(cx: &Context, watch: &mut Watch, what: &What) -> std::io::Result<Names> {
     let mut names = Names::default();
     for entry in what.copied() {
         let path = cx.rooted(&entry.path);
-        while let Some(there) = path.ancestors().skip(1).find(|above| above.is_dir()) {
-            watch.add(there)?;
-            let mut rest = path.strip_prefix(there).unwrap_or(&path).iter();
-            let next = rest.next().unwrap_or_default().to_owned();
-            let is_last = rest.next().is_none();
-            if !is_last && there.join(&next).is_dir() {
-                continue; // it was made before its name was watched
-            }
-            let names = match is_last {
-                true => &mut names.files,
-                false => &mut names.leading,
-            };
-            names.insert((there.to_owned(), next));
-            break;
-        }
+        let file = lead(watch, &mut names.leading, &path)?;
+        names.files.extend(file);
     }
     for file in &what.config.files {
         // `keep` replaces what a link leads to.
@@ -290,7 +279,35 @@ fn arm(cx: &Context, watch: &mut Watch, what: &What) -> std::io::Result<Names> {
             names.config.insert((dir.to_owned(), name.to_owned()));
         }
     }
+    let stores = what.config.settings.persist.keys().map(PathBuf::as_path);
+    let first = what.config.files.first().into_iter();
+    for dir in first.flat_map(|first| config::drop_in_dirs(cx, first, stores.clone())) {
+        let any = lead(watch, &mut names.leading, &dir.join("any"))?;
+        names.drop_ins.extend(any.map(|(dir, _)| dir));
+    }
     Ok(names)
+}
+
+/// Watches the directory that `path` is in, and tells its name in it; while that is not there, what
+/// leads to it.
+fn lead(
+    watch: &mut Watch,
+    leading: &mut BTreeSet<Name>,
+    path: &Path,
+) -> std::io::Result<Option<Name>> {
+    while let Some(there) = path.ancestors().skip(1).find(|above| above.is_dir()) {
+        watch.add(there)?;
+        let mut rest = path.strip_prefix(there).unwrap_or(path).iter();
+        let name = (there.to_owned(), rest.next().unwrap_or_default().to_owned());
+        if rest.next().is_none() {
+            return Ok(Some(name));
+        }
+        if !there.join(&name.1).is_dir() {
+            leading.insert(name);
+            break;
+        } // else it was made before its name was watched
+    }
+    Ok(None)
 }
 
 /// What events mean.
@@ -300,7 +317,9 @@ fn judge(names: &Names, events: &[Event], is_dirty: &mut bool) -> Option<Next> {
             Event::Lost => return Some(Next::Again),
             Event::Changed { dir, name } => {
                 let name = (dir.clone(), name.clone());
-                if names.config.contains(&name) {
+                let is_new = names.drop_ins.contains(dir)
+                    && Path::new(&name.1).extension() == Some("toml".as_ref());
+                if is_new || names.config.contains(&name) {
                     return Some(Next::Reread);
                 }
                 if names.leading.contains(&name) {

@@ -83,7 +83,8 @@ ns! {
         let inode = |path| fs::metadata(machine.at(path)).unwrap().ino();
         assert_eq!(inode("/opt/app/a/b"), inode("/opt/app/c"));
         let said = machine.state(["roots", "recover", "/opt/app/big"]);
-        assert_eq!(said.err, "error: recovering /opt/app/big: no past root holds /opt/app/big\n");
+        assert_eq!(said.err, "error: recovering /opt/app/big: no past root holds /opt/app/big\n\
+             hint: `state roots list` names the past roots, `state roots diff NAME` tells what was in one and not in blank\n");
         let said = machine.state(["roots", "recover", "/etc/two\nlines", "--to", "/srv/kept/back"]);
         assert_eq!((said.code, machine.read("/srv/kept/back").as_str()), (0, "1234"));
     }

@@ -237,8 +237,18 @@ ns! {
         replace(&machine, "two");
         wait_for("the old file", || machine.read("/persist/etc/f") == "two");
         machine.configure(&[], ONE);
+        // Neither was there when it began, and each may come at any time.
+        for name in ["h", "i"] {
+            machine.write(&format!("/srv/{name}"), "merged");
+            machine.write(
+                &format!("/persist/etc/state/state.d/{name}.toml"),
+                &format!("[persist.\"/persist\"]\nfiles = [{{ path = \"/srv/{name}\", method = \"copy\" }}]"),
+            );
+            let copy = format!("/persist/srv/{name}");
+            wait_for("a file that was merged", || machine.read(&copy) == "merged");
+        }
         let said = watching.stop(&machine);
         assert_eq!(said.code, 0, "{said:?}");
-        assert!(said.out.ends_with("all of 1 copied files are saved\n"), "{said:?}");
+        assert!(said.out.ends_with("all of 3 copied files are saved\n"), "{said:?}");
     }
 }

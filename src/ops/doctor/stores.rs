@@ -60,13 +60,25 @@ pub(super) fn space(facts: &Facts) -> Option<Vec<Finding>> {
         let percent = u128::from(space.free_bytes) * 100 / u128::from(space.total_bytes);
         if percent < u128::from(LOW_PERCENT) && space.free_bytes < LOW_BYTES {
             let (path, mib) = (Shown(&store.path), space.free_bytes >> 20);
+            let filesystem = store
+                .mount
+                .as_ref()
+                .and_then(|mount| mount.filesystem.to_str());
+            let cure = match filesystem {
+                Some("btrfs" | "zfs") => {
+                    "`state snapshot prune` and `state roots gc` let go what no rule keeps"
+                }
+                _ => {
+                    "`state orphans` tells what nobody declares, `state roots gc` lets go what no rule keeps"
+                }
+            };
             findings.push(
                 Finding::new(
                     "space",
                     Severity::Warn,
                     format!("the store {path} is nearly full: {mib} MiB, {percent} %, are free"),
                 )
-                .cure("`state snapshot prune` and `state roots gc` let go what no rule keeps"),
+                .cure(cure),
             );
         }
     }

@@ -34,7 +34,7 @@ pub fn diff(
     from: &Wanted,
     to: Option<&Wanted>,
 ) -> anyhow::Result<Differences> {
-    diff_in(cx, one_store(cx, named)?, from, to)
+    diff_in(cx, one_store(cx, named, from)?, from, to)
 }
 
 pub(super) fn diff_in(

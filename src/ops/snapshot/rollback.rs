@@ -41,7 +41,7 @@ pub fn rollback(
     forget_replaced: bool,
 ) -> anyhow::Result<Rollback> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    rollback_in(cx, one_store(cx, named)?, to, forget_replaced)
+    rollback_in(cx, one_store(cx, named, to)?, to, forget_replaced)
 }
 
 pub(super) fn rollback_in(

@@ -195,3 +195,34 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     assert!(store.survey().unwrap().has_replaced);
     assert!(again(true).unwrap().executed);
 }
+
+/// Who means one snapshot has to name its store only where several have it.
+#[test]
+fn the_store_is_the_one_that_has_the_snapshot() {
+    let (machine, one, other, plain) = (Machine::new(), store(), store(), SimStore::new(false));
+    taken(&machine, &one, Some("both"));
+    taken(&machine, &other, Some("both"));
+    taken(&machine, &other, Some("mine"));
+    let chosen = |stores: &[(&str, &SimStore)], name: &str| {
+        let stores = stores.iter().map(|(path, store)| Store {
+            path: path.into(),
+            engine: Box::new((*store).clone()),
+        });
+        match choose(stores.collect(), &wanted(name)) {
+            Ok(store) => store.path.display().to_string(),
+            Err(error) => format!("{error:#}"),
+        }
+    };
+    let both = [("/a", &one), ("/b", &other)];
+    let beside = [("/a", &one), ("/plain", &plain)];
+    for (stores, name, expected) in [
+        (&both[..1], "none", "/a"), // what it lacks is told when it is opened
+        (&both, "mine", "/b"),
+        (&both, "both", "several stores have the snapshot both"),
+        (&both, "latest", "several stores have the snapshot latest"),
+        (&both, "none", "the snapshot none does not exist"),
+        (&beside, "latest", "/a"),
+    ] {
+        assert_eq!(chosen(stores, name), expected, "{name}");
+    }
+}
