@@ -31,6 +31,35 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// A path as a person types it to a shell, within a command that a message proposes.
+#[derive(Debug, Clone, Copy)]
+pub struct Typed<'a>(pub &'a Path);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.as_os_str().as_bytes();
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,".contains(byte);
+        match std::str::from_utf8(bytes) {
+            Ok(text) if bytes.iter().all(is_plain) => f.write_str(text),
+            Ok(text) if !text.chars().any(char::is_control) => {
+                write!(f, "'{}'", text.replace('\'', r"'\''"))
+            }
+            // What cannot be written as it is, bash and zsh read so.
+            _ => {
+                f.write_str("$'")?;
+                for byte in bytes {
+                    match byte {
+                        b'\'' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
+                        b' '..=b'~' => f.write_char(char::from(*byte))?,
+                        byte => write!(f, "\\x{byte:02x}")?,
+                    }
+                }
+                f.write_str("'")
+            }
+        }
+    }
+}
+
 /// For `#[serde(serialize_with)]`: a string, or the array of its bytes where it is no UTF-8, so
 /// that JSON loses nothing and never fails.
 ///
@@ -106,6 +135,20 @@ mod tests {
     fn every_path_is_shown_on_one_line() {
         let raw = Path::new(OsStr::from_bytes(b"/a b/\xc3\xa9\n\\\x1b[0m\xff"));
         assert_eq!(Shown(raw).to_string(), r"/a b/é\n\\\u{1b}[0m\xff");
+    }
+
+    #[test]
+    fn a_shell_reads_a_typed_path_as_it_is() {
+        for (raw, expected) in [
+            (&b"/srv/a-b.c"[..], "/srv/a-b.c"),
+            (b"/srv/a b/$(x)`y`", "'/srv/a b/$(x)`y`'"),
+            (b"/srv/it's", r"'/srv/it'\''s'"),
+            ("/srv/\u{e9}".as_bytes(), "'/srv/\u{e9}'"),
+            (b"/a\n'\\\xff0", r"$'/a\x0a\'\\\xff0'"),
+        ] {
+            let path = Path::new(OsStr::from_bytes(raw));
+            assert_eq!(Typed(path).to_string(), expected);
+        }
     }
 
     #[test]

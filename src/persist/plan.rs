@@ -5,7 +5,7 @@ use super::entry::{Entry, EntryKind, Method, Ownership};
 use super::seen::{Hidden, Live, MachineId, MachineIds, Obstacle, Seen, Source};
 use super::step::{Replaces, Step};
 use super::tree::PersistTree;
-use crate::paths::Shown;
+use crate::paths::{Shown, Typed};
 use crate::settings::IfMissing;
 use state_api::{Plan, Refusal};
 use std::path::Path;
@@ -123,7 +123,7 @@ fn stored(entry: &Entry, seen: &Seen) -> Result<Option<Ownership>, Out> {
 /// What a link would replace, if nothing at the entry's path speaks against it.
 fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces, Out> {
     let (path, source) = (&entry.path, entry.source());
-    let (here, there) = (Shown(path), Shown(&source));
+    let (here, there) = (Typed(path), Shown(&source));
     match &seen.live {
         Live::Missing | Live::InPlace => Ok(Replaces::Nothing),
         Live::Empty(kind, ..) | Live::Full(kind, ..) if *kind != entry.kind => refused(
@@ -152,8 +152,9 @@ fn obstacles(tree: &PersistTree, entry: &Entry, seen: &Seen) -> Result<Replaces,
                      `state mount`"
                 ),
                 EntryKind::Directory => format!(
-                    "merge it into the store with `cp -anT {here} {there}`, then run `state mount`: \
-                     what it still names is not the same in both, and one of them must go"
+                    "merge it into the store with `cp -anT {here} {}`, then run `state mount`: \
+                     what it still names is not the same in both, and one of them must go",
+                    Typed(&source)
                 ),
             };
             refused(fact, cure)

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
+use crate::paths::Typed;
 use rustix::fs::{
     Advice, AtFlags, CWD, Mode, OFlags, RenameFlags, fadvise, fsync, linkat, mkdirat, openat,
     renameat, renameat_with, unlinkat,
@@ -48,7 +49,7 @@ impl FileTarget {
             cure: match errno {
                 Errno::NOENT | Errno::NOTDIR => format!(
                     "mount the disk, or make the directory: mkdir -p {}",
-                    path.display()
+                    Typed(&path)
                 ),
                 _ => "look at the disk or share: `dmesg` says more".into(),
             },
@@ -266,7 +267,16 @@ impl FileUpload<'_> {
 
 impl Write for FileUpload<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.open.write(bytes)
+        use io::ErrorKind::{Interrupted, QuotaExceeded, StorageFull};
+        self.open.write(bytes).map_err(|error| match error.kind() {
+            Interrupted => error, // to be tried again
+            StorageFull | QuotaExceeded => io::Error::other(Error::Target {
+                target: self.target.url.clone(),
+                why: format!("writing {}: no space is left there", self.name),
+                cure: "`state archives prune`, or make room there".into(),
+            }),
+            _ => io::Error::other(self.target.os("writing", &self.name, error)),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

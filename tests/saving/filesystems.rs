@@ -162,7 +162,13 @@ fn loop_a_full_target_takes_nothing_and_loses_nothing() {
     let error = machine.backup().unwrap_err();
     assert_eq!(exit(&error), 1, "{error:#}");
     let told = state::cli::exit::tell(&error);
-    assert!(told.error.contains("no space left on device"), "{told:?}");
+    let named = format!("file://{}: writing ", machine.path("usb").display());
+    assert!(told.error.contains(&named), "{told:?}");
+    assert!(told.error.ends_with(": no space is left there"), "{told:?}");
+    assert_eq!(
+        told.hint.as_deref(),
+        Some("`state archives prune`, or make room there")
+    );
     assert_eq!(machine.objects(), Vec::<String>::new());
     disk.unmount().unwrap();
     machine.backup().unwrap();

@@ -4,7 +4,7 @@
 use super::{Facts, Finding, Severity};
 use crate::context::Context;
 use crate::ops::look::{Place, Placed};
-use crate::paths::Shown;
+use crate::paths::{Shown, Typed};
 use crate::persist::{self, Method, PersistTree};
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,7 +70,7 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
                         Shown(path)
                     ),
                 )
-                .cure(format!("chmod 0700 {}", Shown(path))),
+                .cure(format!("chmod 0700 {}", Typed(path))),
             );
         }
     }
@@ -120,7 +120,8 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         )
         .cure("make the user, or take the entries out")
     }));
-    Some(findings)
+    // Of a machine that does not run, and by an ordinary user, none was looked at.
+    (facts.entries.is_some() || !findings.is_empty()).then_some(findings)
 }
 
 /// Copied files are saved, and files that should be copied are.

@@ -2,11 +2,10 @@
 //! archive, and never at another one.
 
 use super::adapt::place;
-use super::shell;
 use crate::archive::machine::{Config, Machine};
 use crate::failure;
 use crate::ops::backup;
-use crate::paths::Shown;
+use crate::paths::{Shown, Typed};
 use crate::program::{As, Program};
 use serde::Serialize;
 use state_api::{Error, Result};
@@ -119,12 +118,12 @@ pub(super) fn run(into: &Path, archived: &Machine, config_from: Option<&str>) ->
     let url = config_from.or(config.url.as_deref());
     let failed = |why: String| {
         let url = url.unwrap_or("URL");
-        let at = shell(&repo);
+        let at = Typed(&repo);
         Checkout::Failed {
             why,
             commit: commit.clone(),
             commands: vec![
-                format!("git clone --no-checkout -- {} {at}", shell(Path::new(url))),
+                format!("git clone --no-checkout -- {} {at}", Typed(Path::new(url))),
                 format!("git -C {at} checkout --detach {commit}"),
             ],
         }
@@ -162,7 +161,7 @@ fn restored(repo: PathBuf, commit: String) -> Checkout {
         Ok(found) => Checkout::Differs {
             commands: vec![format!(
                 "git -C {} checkout --detach {commit}",
-                shell(&repo)
+                Typed(&repo)
             )],
             found: found.commit,
             repo,
@@ -176,7 +175,7 @@ fn restored(repo: PathBuf, commit: String) -> Checkout {
         },
         Err(error) => Checkout::Failed {
             why: error.to_string(),
-            commands: vec![format!("git -C {} status", shell(&repo))],
+            commands: vec![format!("git -C {} status", Typed(&repo))],
             commit,
         },
     }

@@ -2,10 +2,10 @@
 
 use super::adapt::Adapted;
 use super::checkout::Checkout;
-use super::shell;
 use crate::archive::machine::Machine;
 use crate::failure;
 use crate::ops::init::Todo;
+use crate::paths::Typed;
 use crate::program::Program;
 use serde::Serialize;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(super) fn plan(into: &Path, archived: &Machine, checkout: &Checkout) -> Inst
         .iter()
         .map(|argument| match argument.contains(['?', '#']) {
             true => format!("'{argument}'"),
-            false => shell(Path::new(argument)),
+            false => Typed(Path::new(argument)).to_string(),
         });
     let typed: Vec<_> = typed.collect();
     Install {

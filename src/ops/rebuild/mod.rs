@@ -118,13 +118,3 @@ pub fn run(cx: &Context, options: &Options<'_>) -> anyhow::Result<Rebuilt> {
         doctor,
     })
 }
-
-/// A path as a shell reads it.
-fn shell(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
-    match text.chars().all(is_plain) {
-        true => text.into_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::copy::{self, Copied, Fidelity};
 use crate::failure::Failure;
 use crate::ops::restore::{is_of_a_restore, refuse_if_used};
+use crate::paths::Typed;
 use crate::wanted::Wanted;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -86,7 +87,8 @@ fn nothing_is_lost(store: &mut Store) -> anyhow::Result<()> {
         let fact = format!("{path} still keeps the tree that was replaced before");
         return Err(Failure::refused(fact)
             .hint(format!(
-                "`state undo {path}` puts it back; --forget-replaced gives it up for this rollback"
+                "`state undo {}` puts it back; --forget-replaced gives it up for this rollback",
+                Typed(&store.path)
             ))
             .into());
     }

@@ -2,7 +2,7 @@
 //! the other. Pure.
 
 use super::{Out, When, make_parents, make_source_parents, obstacles, refused, stored};
-use crate::paths::Shown;
+use crate::paths::{Shown, Typed};
 use crate::persist::entry::{Entry, EntryKind};
 use crate::persist::seen::{Copies, Hidden, Live, Print, Seen};
 use crate::persist::step::{Replaces, Step};
@@ -68,7 +68,7 @@ fn decide(
     stored: &Print,
 ) -> Result<Vec<Step>, Out> {
     let source = entry.source();
-    let (here, there) = (Shown(&entry.path), Shown(&source));
+    let (here, there) = (Typed(&entry.path), Shown(&source));
     let over = |print: &Print| Replaces::File(print.stamp);
     let has_changed = |print: &Print| copies.agreed.as_ref() != Some(&print.digest);
     let is_emptied = live.stamp.size == 0 && stored.stamp.size > 0;
