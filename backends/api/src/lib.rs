@@ -22,5 +22,5 @@ pub use root::{
     Blank, Identity, Leftover, PastRoot, Renewal, Reset, Retire, RootBackend, RootCapabilities,
     RootFacts, Source,
 };
-pub use store::{Shape, Snapshot, SnapshotStore, StoreCapabilities, StoreFacts};
+pub use store::{Incoming, Shape, Snapshot, SnapshotStore, StoreCapabilities, StoreFacts};
 pub use view::{Graft, View};

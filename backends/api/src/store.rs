@@ -58,6 +58,23 @@ pub struct StoreFacts {
     pub has_staged: bool,
     /// Whether a tree replaced by a restore is there, for `state undo`.
     pub has_replaced: bool,
+    /// Which tree waits for the next boot to become the store.
+    pub waiting: Option<Incoming>,
+}
+
+/// A tree that takes the store's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Incoming {
+    /// The staged one: a restore.
+    Staged,
+    /// The replaced one, which comes back.
+    Replaced,
+}
+
+impl Incoming {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Staged, Self::Replaced];
 }
 
 /// A snapshot of the persist tree.
@@ -137,6 +154,12 @@ pub trait SnapshotStore {
     /// No space, or the filesystem is read-only.
     fn stage(&mut self) -> Result<OwnedFd>;
 
+    /// Refuses if anything would go on using the old tree after an exchange.
+    ///
+    /// # Errors
+    /// [`crate::Refusal::InUse`].
+    fn demand_unused(&self) -> Result<()>;
+
     /// Makes the staged tree the store and keeps the old tree as the replaced one (an older
     /// replaced tree is discarded first). Finishes an interrupted exchange.
     ///
@@ -159,6 +182,32 @@ pub trait SnapshotStore {
     /// # Errors
     /// [`crate::Error::Missing`] if nothing was replaced; [`crate::Refusal::InUse`].
     fn exchange_back(&mut self) -> Result<Outcome>;
+
+    /// Leaves it to the next boot to make the staged tree the store, or the replaced one: one act,
+    /// after which nobody stages into that tree, exchanges or discards it but by
+    /// [`exchange_waiting`] and [`call_off`]. Before a staged tree waits, an older replaced one is
+    /// discarded, so that the boot need not.
+    ///
+    /// [`exchange_waiting`]: SnapshotStore::exchange_waiting
+    /// [`call_off`]: SnapshotStore::call_off
+    ///
+    /// # Errors
+    /// There is no such tree, or another waits already.
+    fn postpone(&mut self, incoming: Incoming) -> Result<Outcome>;
+
+    /// The tree that waits is staged or replaced again, as it was before;
+    /// [`Outcome::AlreadySo`] if none waits.
+    ///
+    /// # Errors
+    /// The act failed.
+    fn call_off(&mut self) -> Result<Outcome>;
+
+    /// Makes the tree that waits the store and keeps the old tree as the replaced one. Finishes an
+    /// interrupted exchange.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] if none waits; [`crate::Refusal::InUse`].
+    fn exchange_waiting(&mut self) -> Result<Outcome>;
 
     /// Deletes the staged tree.
     ///

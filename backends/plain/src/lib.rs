@@ -7,10 +7,11 @@
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs, open};
 use state_api::{
-    Error, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
+    Error, Incoming, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
     StoreCapabilities, StoreFacts, View,
 };
 use state_linux::mountinfo::{self, Mount};
+use state_linux::swap::waiting::Waiting as _;
 use state_linux::swap::{Children, Sibling};
 use state_linux::users;
 use std::os::fd::OwnedFd;
@@ -72,22 +73,6 @@ impl PlainStore {
     fn is_mount_point(&self, mounts: &[Mount]) -> bool {
         mounts.iter().any(|mount| mount.at == self.path)
     }
-
-    /// Refuses while a mount or a process would go on using the old tree.
-    fn refuse_if_used(&self) -> Result<()> {
-        let users = users::of(&self.path).map_err(|e| Error::os("looking for its users", e))?;
-        match users.first() {
-            None => Ok(()),
-            Some(user) => Err(Refusal::InUse {
-                what: self.path.display().to_string(),
-                by: match users.len() {
-                    1 => user.to_string(),
-                    n => format!("{user} and {} more", n - 1),
-                },
-            }
-            .into()),
-        }
-    }
 }
 
 impl SnapshotStore for PlainStore {
@@ -124,6 +109,7 @@ impl SnapshotStore for PlainStore {
             total_bytes: space.f_blocks * space.f_frsize,
             has_staged: on_swap!(&swap, swap => swap.has_staged())?,
             has_replaced: on_swap!(&swap, swap => swap.has_replaced())?,
+            waiting: on_swap!(&swap, swap => swap.waiting())?,
         })
     }
 
@@ -159,8 +145,23 @@ impl SnapshotStore for PlainStore {
         Ok(dir)
     }
 
+    fn demand_unused(&self) -> Result<()> {
+        let users = users::of(&self.path).map_err(|e| Error::os("looking for its users", e))?;
+        match users.first() {
+            None => Ok(()),
+            Some(user) => Err(Refusal::InUse {
+                what: self.path.display().to_string(),
+                by: match users.len() {
+                    1 => user.to_string(),
+                    n => format!("{user} and {} more", n - 1),
+                },
+            }
+            .into()),
+        }
+    }
+
     fn exchange(&mut self) -> Result<Outcome> {
-        self.refuse_if_used()?;
+        self.demand_unused()?;
         on_swap!(self.swap()?, swap => swap.exchange())
     }
 
@@ -169,8 +170,21 @@ impl SnapshotStore for PlainStore {
     }
 
     fn exchange_back(&mut self) -> Result<Outcome> {
-        self.refuse_if_used()?;
+        self.demand_unused()?;
         on_swap!(self.swap()?, swap => swap.exchange_back())
+    }
+
+    fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
+        on_swap!(&mut self.swap()?, swap => swap.postpone(incoming))
+    }
+
+    fn call_off(&mut self) -> Result<Outcome> {
+        on_swap!(&mut self.swap()?, swap => swap.call_off())
+    }
+
+    fn exchange_waiting(&mut self) -> Result<Outcome> {
+        self.demand_unused()?;
+        on_swap!(self.swap()?, swap => swap.exchange_waiting())
     }
 
     fn discard_staged(&mut self) -> Result<Outcome> {

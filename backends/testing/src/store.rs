@@ -3,7 +3,7 @@
 
 use crate::tree::{self, Tree};
 use state_api::{
-    Error, Identity, Outcome, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
+    Error, Identity, Incoming, Outcome, Result, Shape, Snapshot, SnapshotName, SnapshotStore,
     StoreCapabilities, StoreFacts, View,
 };
 use std::cell::RefCell;
@@ -81,6 +81,10 @@ impl SimStore {
         tree::read(&self.open_live()?).map_err(|e| Error::os("reading the store", e))
     }
 
+    fn waiting(&self) -> Option<Incoming> {
+        (Incoming::ALL.into_iter()).find(|incoming| self.has(names(*incoming)[1]))
+    }
+
     fn must_be_idle(&self) -> Result<()> {
         if self.state.borrow().in_use {
             return Err(state_api::Refusal::InUse {
@@ -104,6 +108,14 @@ impl SimStore {
         fs::remove_dir_all(self.at(name))
             .map_err(|e| Error::os(format!("deleting {name}"), e))
             .map(|()| Outcome::Made)
+    }
+}
+
+/// What a tree is called, and what it is called while it waits.
+fn names(incoming: Incoming) -> [&'static str; 2] {
+    match incoming {
+        Incoming::Staged => ["staged", "waiting"],
+        Incoming::Replaced => ["replaced", "returning"],
     }
 }
 
@@ -140,6 +152,7 @@ impl SnapshotStore for SimStore {
             total_bytes: 1 << 32,
             has_staged: self.has("staged"),
             has_replaced: self.has("replaced"),
+            waiting: self.waiting(),
         })
     }
 
@@ -212,6 +225,10 @@ impl SnapshotStore for SimStore {
         open(&at)
     }
 
+    fn demand_unused(&self) -> Result<()> {
+        self.must_be_idle()
+    }
+
     fn exchange(&mut self) -> Result<Outcome> {
         self.must_be_idle()?;
         if !self.has("staged") {
@@ -232,6 +249,41 @@ impl SnapshotStore for SimStore {
         self.rename("replaced", "live")?;
         self.rename("aside", "replaced")?;
         Ok(Outcome::Made)
+    }
+
+    fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
+        let [name, waiting] = names(incoming);
+        match self.waiting() {
+            Some(already) if already == incoming => return Ok(Outcome::AlreadySo),
+            Some(_) => return Err(missing("a free place to wait in")),
+            None if !self.has(name) => return Err(missing(name)),
+            None => {}
+        }
+        if incoming == Incoming::Staged {
+            self.discard("replaced")?;
+        }
+        self.rename(name, waiting)?;
+        Ok(Outcome::Made)
+    }
+
+    fn call_off(&mut self) -> Result<Outcome> {
+        let Some(incoming) = self.waiting() else {
+            return Ok(Outcome::AlreadySo);
+        };
+        let [name, waiting] = names(incoming);
+        self.rename(waiting, name)?;
+        Ok(Outcome::Made)
+    }
+
+    fn exchange_waiting(&mut self) -> Result<Outcome> {
+        self.must_be_idle()?;
+        self.waiting().ok_or_else(|| missing("a tree that waits"))?;
+        self.call_off()?;
+        // A restored tree replaces; one that was replaced returns.
+        match self.has("staged") {
+            true => self.exchange(),
+            false => self.exchange_back(),
+        }
     }
 
     fn discard_staged(&mut self) -> Result<Outcome> {

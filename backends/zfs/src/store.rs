@@ -13,7 +13,7 @@ use chrono::DateTime;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use state_api::{
-    Changes, Error, Extent, Graft, Identity, Outcome, Refusal, Result, Shape, Snapshot,
+    Changes, Error, Extent, Graft, Identity, Incoming, Outcome, Refusal, Result, Shape, Snapshot,
     SnapshotName, SnapshotStore, StoreCapabilities, StoreFacts, View,
 };
 use state_linux::{mount, mountinfo, users};
@@ -309,6 +309,10 @@ impl SnapshotStore for ZfsStore {
         self.plain.stage()
     }
 
+    fn demand_unused(&self) -> Result<()> {
+        self.plain.demand_unused()
+    }
+
     fn exchange(&mut self) -> Result<Outcome> {
         self.plain.exchange()
     }
@@ -319,6 +323,18 @@ impl SnapshotStore for ZfsStore {
 
     fn exchange_back(&mut self) -> Result<Outcome> {
         self.plain.exchange_back()
+    }
+
+    fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
+        self.plain.postpone(incoming)
+    }
+
+    fn call_off(&mut self) -> Result<Outcome> {
+        self.plain.call_off()
+    }
+
+    fn exchange_waiting(&mut self) -> Result<Outcome> {
+        self.plain.exchange_waiting()
     }
 
     fn discard_staged(&mut self) -> Result<Outcome> {

@@ -12,15 +12,16 @@ use crate::layout::{RESERVED, key};
 use crate::shown::Shown;
 use crate::{Kernel, Live, Node, Place, Subvolume};
 use state_api::{
-    Changes, Error, Identity, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName,
+    Changes, Error, Identity, Incoming, Outcome, Refusal, Result, Shape, Snapshot, SnapshotName,
     SnapshotStore, StoreCapabilities, StoreFacts, View,
 };
 use state_linux::mountinfo;
-use state_linux::users;
+use state_linux::swap::waiting::Waiting as _;
 use state_plain::PlainStore;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use volume::Volume;
 
 /// A store on btrfs.
 #[derive(Debug)]
@@ -173,22 +174,6 @@ impl BtrfsStore {
         Ok(found)
     }
 
-    fn refuse_if_used(&self) -> Result<()> {
-        let users = users::of(&self.path)
-            .map_err(|source| Error::os("looking for the store's users", source))?;
-        match &users[..] {
-            [] => Ok(()),
-            [first, rest @ ..] => Err(Refusal::InUse {
-                what: Shown(&self.path).to_string(),
-                by: match rest.len() {
-                    0 => first.to_string(),
-                    n => format!("{first} and {n} more"),
-                },
-            }
-            .into()),
-        }
-    }
-
     /// A whole filesystem is exchanged child by child; its subvolumes would be moved away with
     /// them, root and blank included.
     fn refuse_if_others_live_here(&self) -> Result<()> {
@@ -240,11 +225,11 @@ impl SnapshotStore for BtrfsStore {
     fn survey(&self) -> Result<StoreFacts> {
         let nested = self.nested()?;
         let space = self.kernel.space()?;
-        let (has_staged, has_replaced) = if self.is_volume() {
+        let (has_staged, has_replaced, waiting) = if self.is_volume() {
             self.volume_has()?
         } else {
             let facts = self.plain.survey()?;
-            (facts.has_staged, facts.has_replaced)
+            (facts.has_staged, facts.has_replaced, facts.waiting)
         };
         Ok(StoreFacts {
             engine: "btrfs",
@@ -268,6 +253,7 @@ impl SnapshotStore for BtrfsStore {
             total_bytes: space.total_bytes,
             has_staged,
             has_replaced,
+            waiting,
         })
     }
 
@@ -317,6 +303,10 @@ impl SnapshotStore for BtrfsStore {
         }
     }
 
+    fn demand_unused(&self) -> Result<()> {
+        self.plain.demand_unused()
+    }
+
     fn exchange(&mut self) -> Result<Outcome> {
         self.refuse_if_others_live_here()?;
         match self.is_volume() {
@@ -338,6 +328,29 @@ impl SnapshotStore for BtrfsStore {
         match self.is_volume() {
             true => self.exchange_volume_back(),
             false => self.plain.exchange_back(),
+        }
+    }
+
+    fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
+        self.refuse_if_others_live_here()?;
+        match self.is_volume() {
+            true => Volume(self).postpone(incoming),
+            false => self.plain.postpone(incoming),
+        }
+    }
+
+    fn call_off(&mut self) -> Result<Outcome> {
+        match self.is_volume() {
+            true => Volume(self).call_off(),
+            false => self.plain.call_off(),
+        }
+    }
+
+    fn exchange_waiting(&mut self) -> Result<Outcome> {
+        self.refuse_if_others_live_here()?;
+        match self.is_volume() {
+            true => self.exchange_volume_waiting(),
+            false => self.plain.exchange_waiting(),
         }
     }
 

@@ -11,9 +11,10 @@ use crate::survey::{Found, Nested};
 use crate::{Kernel, Node, Step};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
-use state_api::{Error, Outcome, Refusal, Result};
+use state_api::{Error, Incoming, Outcome, Refusal, Result, SnapshotStore as _};
 use state_linux::mount;
 use state_linux::mountinfo::{self, Mount};
+use state_linux::swap::waiting::{self, Waiting};
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,38 @@ const REPLACED: &str = "replaced";
 /// `becoming-ID-from-NAME`: the subvolume ID, called NAME before, is about to become the store.
 const BECOMING: &str = "becoming-";
 
+/// The trees of a store that is a subvolume.
+pub(super) struct Volume<'a>(pub(super) &'a mut BtrfsStore);
+
+impl Waiting for Volume<'_> {
+    fn has(&self, name: &str) -> Result<bool> {
+        self.0.holds(name)
+    }
+
+    fn finish_exchange(&mut self) -> Result<Outcome> {
+        Ok(match self.0.settle_volume()? {
+            Some(_) => Outcome::Made,
+            None => Outcome::AlreadySo,
+        })
+    }
+
+    fn relabel(&mut self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.0.spot(from), self.0.spot(to));
+        // What was staged is on the disk before it has a name that counts.
+        self.0.kernel.commit()?;
+        self.0.kernel.rename(&from, &to)?;
+        self.0.kernel.commit()
+    }
+
+    fn forget_replaced(&mut self) -> Result<Outcome> {
+        self.0.discard_volume(REPLACED)
+    }
+}
+
 /// An exchange that was begun.
 struct Begun {
     at: PathBuf,
-    /// What was to become the store: [`STAGED`] or [`REPLACED`].
+    /// What was to become the store, by the name that it had.
     from: &'static str,
     is_exchanged: bool,
 }
@@ -45,8 +74,10 @@ impl BtrfsStore {
         for name in self.kernel.names(&dir)? {
             let parsed = name.to_str().and_then(|name| {
                 let (id, from) = name.strip_prefix(BECOMING)?.split_once("-from-")?;
+                let waiting = Incoming::ALL.map(|incoming| waiting::names(incoming)[1]);
                 let from = [STAGED, REPLACED]
                     .into_iter()
+                    .chain(waiting)
                     .find(|known| *known == from)?;
                 Some((id.parse::<u64>().ok()?, from))
             });
@@ -63,14 +94,25 @@ impl BtrfsStore {
         Ok(None)
     }
 
-    pub(super) fn volume_has(&self) -> Result<(bool, bool)> {
-        let is = |name| Ok::<_, Error>(self.subvolume(&self.spot(name))?.is_some());
-        let (mut staged, mut replaced) = (is(STAGED)?, is(REPLACED)?);
-        if let Some(begun) = self.begun()? {
-            staged |= begun.from == STAGED && !begun.is_exchanged;
-            replaced |= begun.from == REPLACED || begun.is_exchanged;
+    /// Whether there is a tree of that name, or one that had it before an exchange was begun.
+    fn holds(&self, name: &str) -> Result<bool> {
+        Ok(self.subvolume(&self.spot(name))?.is_some()
+            || self
+                .begun()?
+                .is_some_and(|begun| begun.from == name && !begun.is_exchanged))
+    }
+
+    /// Whether something is staged, and replaced; and what waits.
+    pub(super) fn volume_has(&self) -> Result<(bool, bool, Option<Incoming>)> {
+        let is_exchanged = self.begun()?.is_some_and(|begun| begun.is_exchanged);
+        let mut waiting = None;
+        for incoming in Incoming::ALL {
+            if self.holds(waiting::names(incoming)[1])? {
+                waiting = Some(incoming);
+            }
         }
-        Ok((staged, replaced))
+        let replaced = is_exchanged || self.holds(REPLACED)?;
+        Ok((self.holds(STAGED)?, replaced, waiting))
     }
 
     /// Finishes an exchange that has happened, takes back one that has not. Says what became the
@@ -106,7 +148,7 @@ impl BtrfsStore {
     }
 
     pub(super) fn exchange_volume(&mut self) -> Result<Outcome> {
-        self.refuse_if_used()?;
+        self.demand_unused()?;
         if self.settle_volume()? == Some(STAGED) {
             return Ok(Outcome::Made);
         }
@@ -114,11 +156,21 @@ impl BtrfsStore {
     }
 
     pub(super) fn exchange_volume_back(&mut self) -> Result<Outcome> {
-        self.refuse_if_used()?;
+        self.demand_unused()?;
         if self.settle_volume()? == Some(REPLACED) {
             return Ok(Outcome::Made);
         }
         self.become_store(REPLACED)
+    }
+
+    pub(super) fn exchange_volume_waiting(&mut self) -> Result<Outcome> {
+        self.demand_unused()?;
+        let settled = self.settle_volume()?;
+        if settled.and_then(waiting::by_name).is_some() {
+            return Ok(Outcome::Made);
+        }
+        let name = Volume(self).demand_waiting()?;
+        self.become_store(name)
     }
 
     fn become_store(&mut self, name: &'static str) -> Result<Outcome> {
@@ -142,7 +194,7 @@ impl BtrfsStore {
     }
 
     fn exchange_now(&mut self, name: &str, spot: &Path, id: u64) -> Result<()> {
-        if name == STAGED {
+        if name == STAGED || waiting::by_name(name) == Some(Incoming::Staged) {
             self.discard(REPLACED)?;
         }
         let store = self.place.subvolume.clone();

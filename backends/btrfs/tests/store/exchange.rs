@@ -87,14 +87,18 @@ fn loop_an_interrupted_exchange_is_finished_or_taken_back() {
         ("staged", true),
         ("replaced", false),
         ("replaced", true),
+        ("waiting", false),
+        ("waiting", true),
+        ("returning", false),
+        ("returning", true),
     ] {
         let mut store = Store::volume(Path::new("persist"));
         let mut live = store.disk.live();
         write(&live, "persist/which", "live");
         drop(store.open().stage().unwrap());
         write(&live, spot("staged/which"), "incoming");
-        if from == "replaced" {
-            live.rename(&spot("staged"), &spot("replaced")).unwrap();
+        if from != "staged" {
+            live.rename(&spot("staged"), &spot(from)).unwrap();
         }
         live.commit().unwrap();
         let id = subvolume(&live, spot(from)).id;
@@ -112,17 +116,24 @@ fn loop_an_interrupted_exchange_is_finished_or_taken_back() {
         store.mounted = Some(store.disk.mount("persist", &store.path)); // at the next boot
         let mut opened = store.open();
         let facts = opened.survey().unwrap();
-        let has = (facts.has_staged, facts.has_replaced);
+        let has = (facts.has_staged, facts.has_replaced, facts.waiting);
+        let waits = match from {
+            "waiting" => Some(Incoming::Staged),
+            "returning" => Some(Incoming::Replaced),
+            _ => None,
+        };
         assert_eq!(
             has,
             (
                 from == "staged" && !was_exchanged,
-                from == "replaced" || was_exchanged
+                from == "replaced" || was_exchanged,
+                waits.filter(|_| !was_exchanged)
             )
         );
         let outcome = match from {
             "staged" => opened.exchange(),
-            _ => opened.exchange_back(),
+            "replaced" => opened.exchange_back(),
+            _ => opened.exchange_waiting(),
         };
         assert_eq!(outcome.unwrap(), Outcome::Made, "{from} {was_exchanged}");
         assert_eq!(read(&live, "persist/which").unwrap(), "incoming");

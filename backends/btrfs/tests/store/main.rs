@@ -6,7 +6,7 @@ mod exchange;
 
 use common::{Disk, errno, hostile, path_of, read, subvolume, swap_off, swap_on, write};
 use rustix::io::Errno;
-use state_api::{Outcome, Refusal, Shape, SnapshotName, SnapshotStore};
+use state_api::{Incoming, Outcome, Refusal, Shape, SnapshotName, SnapshotStore};
 use state_btrfs::{BtrfsStore, Kernel, Node};
 use state_linux::mount::Guard;
 use state_linux::mountinfo;

@@ -1,12 +1,13 @@
 //! The children of a filesystem's top and a staged tree inside it.
 
-use super::RESERVED;
 use super::act;
 use super::remove::remove_tree;
+use super::waiting::{self, Waiting};
+use super::{REPLACED, RESERVED, STAGED};
 use crate::metadata::Place;
 use crate::stat::Stat;
 use rustix::fs::{AtFlags, Mode, chmodat};
-use state_api::{Error, Outcome, Refusal, Result};
+use state_api::{Error, Incoming, Outcome, Refusal, Result};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,8 +26,6 @@ pub struct Children {
 /// What stays at the top: ours, and fsck's (ext4 makes it and wants it there).
 const STAYS: [&str; 2] = [RESERVED, "lost+found"];
 
-const STAGED: &str = "staged";
-const REPLACED: &str = "replaced";
 const OUTGOING: &str = "outgoing";
 const JOURNAL: &str = "journal";
 
@@ -40,7 +39,7 @@ impl Children {
         act::directory(&self.top, OsStr::new(RESERVED))
     }
 
-    fn has(&self, name: &str) -> Result<bool> {
+    fn holds(&self, name: &str) -> Result<bool> {
         if act::look(&self.top, OsStr::new(RESERVED))?.is_none() {
             return Ok(false);
         }
@@ -53,7 +52,7 @@ impl Children {
     /// # Errors
     /// The top cannot be read.
     pub fn has_staged(&self) -> Result<bool> {
-        self.has(STAGED)
+        self.holds(STAGED)
     }
 
     /// Whether a replaced tree is kept.
@@ -61,7 +60,7 @@ impl Children {
     /// # Errors
     /// The top cannot be read.
     pub fn has_replaced(&self) -> Result<bool> {
-        self.has(REPLACED)
+        self.holds(REPLACED)
     }
 
     /// Makes the staging directory, or opens the one that is there.
@@ -96,8 +95,19 @@ impl Children {
         }
     }
 
+    /// Puts the tree in place that waits.
+    ///
+    /// # Errors
+    /// As [`Children::exchange`], with none waiting.
+    pub fn exchange_waiting(&self) -> Result<Outcome> {
+        match self.finish()? {
+            Some(name) if waiting::by_name(name).is_some() => Ok(Outcome::Made),
+            _ => self.begin(self.demand_waiting()?),
+        }
+    }
+
     fn begin(&self, incoming: &'static str) -> Result<Outcome> {
-        if !self.has(incoming)? {
+        if !self.holds(incoming)? {
             return Err(Error::Missing {
                 what: format!("a {incoming} tree"),
             });
@@ -114,7 +124,7 @@ impl Children {
         }
         let reserved = self.reserved()?;
         act::settle_all(&reserved, OsStr::new(incoming))?;
-        if incoming == STAGED {
+        if incoming == STAGED || waiting::by_name(incoming) == Some(Incoming::Staged) {
             remove_tree(&reserved, OsStr::new(REPLACED))?;
         }
         let journal = Journal {
@@ -138,7 +148,7 @@ impl Children {
 
     /// The same, and says which tree was coming in.
     fn finish(&self) -> Result<Option<&'static str>> {
-        if !self.has(JOURNAL)? {
+        if !self.holds(JOURNAL)? {
             return Ok(None);
         }
         let reserved = act::open(&self.top, OsStr::new(RESERVED))?;
@@ -192,11 +202,32 @@ impl Children {
 
     fn discard(&self, name: &str) -> Result<Outcome> {
         self.recover()?;
-        if self.has(name)? {
+        if self.holds(name)? {
             remove_tree(self.reserved()?, OsStr::new(name))
         } else {
             Ok(Outcome::AlreadySo)
         }
+    }
+}
+
+impl Waiting for Children {
+    fn has(&self, name: &str) -> Result<bool> {
+        self.holds(name)
+    }
+
+    fn finish_exchange(&mut self) -> Result<Outcome> {
+        self.recover()
+    }
+
+    fn relabel(&mut self, from: &str, to: &str) -> Result<()> {
+        let reserved = self.reserved()?;
+        act::settle_all(&reserved, OsStr::new(from))?;
+        act::rename(&reserved, OsStr::new(from), &reserved, OsStr::new(to))?;
+        act::settle(&reserved, OsStr::new(to))
+    }
+
+    fn forget_replaced(&mut self) -> Result<Outcome> {
+        self.discard_replaced()
     }
 }
 
@@ -276,8 +307,10 @@ impl Journal {
             .strip_prefix("children 1 ")?
             .strip_suffix('\n')?
             .split_once(' ')?;
+        let waiting = Incoming::ALL.map(|incoming| waiting::names(incoming)[1]);
         let incoming = [STAGED, REPLACED]
             .into_iter()
+            .chain(waiting)
             .find(|name| *name == incoming)?;
         let (phase, _) = Self::PHASES.into_iter().find(|(_, word)| *word == phase)?;
         Some(Self { incoming, phase })

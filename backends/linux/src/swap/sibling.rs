@@ -2,9 +2,11 @@
 
 use super::act;
 use super::remove::remove_tree;
+use super::waiting::{self, Waiting};
+use super::{REPLACED, STAGED};
 use crate::stat::Stat;
 use rustix::fs::AtFlags;
-use state_api::{Error, Outcome, Result};
+use state_api::{Error, Incoming, Outcome, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,8 +15,9 @@ use std::path::Path;
 /// `.NAME.state-replaced`.
 ///
 /// The journal `.NAME.state-journal` holds the inode numbers of both directories while an
-/// exchange is under way: right after the exchange the name `.NAME.state-staged` holds the *old*
-/// tree, and only the inode number tells that from a staged tree that still waits.
+/// exchange is under way: right after the exchange the name that the new tree had (`.NAME.state-staged`,
+/// or the one under which it waited) holds the *old* tree, and only the inode number tells the two
+/// apart.
 #[derive(Debug)]
 pub struct Sibling {
     parent: OwnedFd,
@@ -53,10 +56,15 @@ impl Sibling {
     /// # Errors
     /// The parent directory cannot be read.
     pub fn has_staged(&self) -> Result<bool> {
-        let staged = self.look(&self.beside("staged"))?;
-        Ok(match (staged, self.journal()?) {
-            (Some(staged), Some(journal)) => staged.id.inode == journal.staged,
-            (staged, _) => staged.is_some(),
+        self.holds(STAGED)
+    }
+
+    /// Whether a tree has that name, and is not the old one after an exchange.
+    fn holds(&self, name: &str) -> Result<bool> {
+        let found = self.look(&self.beside(name))?;
+        Ok(match (found, self.journal()?) {
+            (Some(found), Some(journal)) => found.id.inode != journal.old,
+            (found, _) => found.is_some(),
         })
     }
 
@@ -65,7 +73,7 @@ impl Sibling {
     /// # Errors
     /// The parent directory cannot be read.
     pub fn has_replaced(&self) -> Result<bool> {
-        Ok(self.look(&self.beside("replaced"))?.is_some())
+        Ok(self.look(&self.beside(REPLACED))?.is_some())
     }
 
     /// Makes the staging directory, or opens the one that is there.
@@ -74,7 +82,7 @@ impl Sibling {
     /// No space, or a read-only filesystem.
     pub fn stage(&self) -> Result<OwnedFd> {
         self.recover()?;
-        act::directory(&self.parent, &self.beside("staged"))
+        act::directory(&self.parent, &self.beside(STAGED))
     }
 
     /// Puts the staged tree in the directory's place; an older replaced tree is deleted first.
@@ -85,19 +93,35 @@ impl Sibling {
         if self.recover()? == Outcome::Made {
             return Ok(Outcome::Made);
         }
-        let staged_name = self.beside("staged");
-        let staged = self
-            .look(&staged_name)?
-            .ok_or_else(|| self.missing("staged"))?;
-        act::settle_all(&self.parent, &staged_name)?;
+        self.begin(STAGED, Incoming::Staged)
+    }
+
+    /// Puts the tree in the directory's place that waits.
+    ///
+    /// # Errors
+    /// As [`Sibling::exchange`], with none waiting.
+    pub fn exchange_waiting(&self) -> Result<Outcome> {
+        match (self.recover()?, self.waiting()?) {
+            (Outcome::Made, None) => Ok(Outcome::Made),
+            (_, Some(incoming)) => self.begin(self.demand_waiting()?, incoming),
+            (Outcome::AlreadySo, None) => Err(self.missing("waiting")),
+        }
+    }
+
+    fn begin(&self, from: &str, incoming: Incoming) -> Result<Outcome> {
+        let from_name = self.beside(from);
+        let new = self.look(&from_name)?.ok_or_else(|| self.missing(from))?;
+        act::settle_all(&self.parent, &from_name)?;
         let Some(old) = self.look(&self.name)? else {
-            act::rename(&self.parent, &staged_name, &self.parent, &self.name)?;
+            act::rename(&self.parent, &from_name, &self.parent, &self.name)?;
             act::settle(&self.parent, &self.name)?;
             return Ok(Outcome::Made);
         };
-        remove_tree(&self.parent, &self.beside("replaced"))?;
+        if incoming == Incoming::Staged {
+            remove_tree(&self.parent, &self.beside(REPLACED))?;
+        }
         let journal = Journal {
-            staged: staged.id.inode,
+            staged: new.id.inode,
             old: old.id.inode,
         };
         act::write(&self.parent, &self.beside("journal"), &journal.text())?;
@@ -110,9 +134,9 @@ impl Sibling {
     /// Nothing was replaced.
     pub fn exchange_back(&self) -> Result<Outcome> {
         self.recover()?;
-        let replaced = self.beside("replaced");
+        let replaced = self.beside(REPLACED);
         if self.look(&replaced)?.is_none() {
-            return Err(self.missing("replaced"));
+            return Err(self.missing(REPLACED));
         }
         act::exchange(&self.parent, &replaced, &self.name)?;
         Ok(Outcome::Made)
@@ -126,10 +150,22 @@ impl Sibling {
         let Some(journal) = self.journal()? else {
             return Ok(Outcome::AlreadySo);
         };
-        let (staged, replaced) = (self.beside("staged"), self.beside("replaced"));
+        let replaced = self.beside(REPLACED);
         let inode = |name: &OsStr| Ok::<_, Error>(self.look(name)?.map(|stat| stat.id.inode));
-        if inode(&self.name)? == Some(journal.old) && inode(&staged)? == Some(journal.staged) {
-            act::exchange(&self.parent, &staged, &self.name)?;
+        let waiting = Incoming::ALL.map(|incoming| self.beside(waiting::names(incoming)[1]));
+        let names = [&self.beside(STAGED), &waiting[0], &waiting[1]];
+        let named = |wanted: u64| {
+            for name in names {
+                if inode(name)? == Some(wanted) {
+                    return Ok(Some(name));
+                }
+            }
+            Ok::<_, Error>(None)
+        };
+        if inode(&self.name)? == Some(journal.old)
+            && let Some(name) = named(journal.staged)?
+        {
+            act::exchange(&self.parent, name, &self.name)?;
         }
         if inode(&self.name)? != Some(journal.staged) {
             return Err(Error::Malformed {
@@ -138,8 +174,8 @@ impl Sibling {
                     .into(),
             });
         }
-        if inode(&staged)? == Some(journal.old) {
-            act::rename(&self.parent, &staged, &self.parent, &replaced)?;
+        if let Some(name) = named(journal.old)? {
+            act::rename(&self.parent, name, &self.parent, &replaced)?;
             act::settle(&self.parent, &replaced)?;
         }
         act::unlink(&self.parent, &self.beside("journal"), AtFlags::empty())?;
@@ -152,7 +188,7 @@ impl Sibling {
     /// Something in it cannot be deleted.
     pub fn discard_staged(&self) -> Result<Outcome> {
         self.recover()?;
-        remove_tree(&self.parent, &self.beside("staged"))
+        remove_tree(&self.parent, &self.beside(STAGED))
     }
 
     /// Deletes the replaced tree.
@@ -161,7 +197,7 @@ impl Sibling {
     /// Something in it cannot be deleted.
     pub fn discard_replaced(&self) -> Result<Outcome> {
         self.recover()?;
-        remove_tree(&self.parent, &self.beside("replaced"))
+        remove_tree(&self.parent, &self.beside(REPLACED))
     }
 
     fn journal(&self) -> Result<Option<Journal>> {
@@ -175,6 +211,27 @@ impl Sibling {
                 what: Path::new(&name).display().to_string(),
                 why: "it is no journal of an exchange".into(),
             })
+    }
+}
+
+impl Waiting for Sibling {
+    fn has(&self, name: &str) -> Result<bool> {
+        self.holds(name)
+    }
+
+    fn finish_exchange(&mut self) -> Result<Outcome> {
+        self.recover()
+    }
+
+    fn relabel(&mut self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.beside(from), self.beside(to));
+        act::settle_all(&self.parent, &from)?;
+        act::rename(&self.parent, &from, &self.parent, &to)?;
+        act::settle(&self.parent, &to)
+    }
+
+    fn forget_replaced(&mut self) -> Result<Outcome> {
+        self.discard_replaced()
     }
 }
 

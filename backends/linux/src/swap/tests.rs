@@ -1,8 +1,9 @@
 //! Both ways of exchanging, cut after every act.
 
 use super::act::cut;
+use super::waiting::Waiting;
 use super::{Children, Sibling};
-use state_api::{Error, Outcome, Result};
+use state_api::{Error, Incoming, Outcome, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -10,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-trait Swap {
+trait Swap: Waiting {
     fn at(top: &Path) -> Self;
     /// Where the live tree is below `top`.
     const LIVE: &'static str;
@@ -18,7 +19,8 @@ trait Swap {
     fn exchange(&self) -> Result<Outcome>;
     fn exchange_back(&self) -> Result<Outcome>;
     fn recover(&self) -> Result<Outcome>;
-    fn has(&self) -> (bool, bool);
+    fn exchange_waiting(&self) -> Result<Outcome>;
+    fn both(&self) -> (bool, bool);
     fn discard(&self) -> (Outcome, Outcome);
 }
 
@@ -41,7 +43,10 @@ macro_rules! swap {
             fn recover(&self) -> Result<Outcome> {
                 self.recover()
             }
-            fn has(&self) -> (bool, bool) {
+            fn exchange_waiting(&self) -> Result<Outcome> {
+                self.exchange_waiting()
+            }
+            fn both(&self) -> (bool, bool) {
                 (self.has_staged().unwrap(), self.has_replaced().unwrap())
             }
             fn discard(&self) -> (Outcome, Outcome) {
@@ -111,7 +116,7 @@ fn set_up<S: Swap>(top: &Path) -> [BTreeMap<PathBuf, String>; 2] {
     };
     let trees = [wanted("old", "755"), wanted("new", "711")];
     assert_eq!(tree(&live), trees[0]);
-    assert_eq!(S::at(top).has(), (true, true));
+    assert_eq!(S::at(top).both(), (true, true));
     trees
 }
 
@@ -127,7 +132,7 @@ fn swaps_there_and_back<S: Swap>() {
         assert_eq!(swap.exchange_back().unwrap(), Outcome::Made);
         assert_eq!(tree(&live), *expected);
     }
-    assert_eq!(swap.has(), (false, true));
+    assert_eq!(swap.both(), (false, true));
     assert_eq!(swap.discard(), (Outcome::AlreadySo, Outcome::Made));
     assert!(matches!(swap.exchange_back(), Err(Error::Missing { .. })));
     assert_eq!(tree(&live), new);
@@ -158,7 +163,7 @@ fn survives_a_cut_after_every_act<S: Swap>() {
         swap.recover().unwrap();
         assert_eq!(swap.recover().unwrap(), Outcome::AlreadySo);
         let now = tree(&live);
-        match swap.has() {
+        match swap.both() {
             (true, _) => {
                 assert_eq!(
                     now, old,
@@ -205,6 +210,73 @@ fn undoing_survives_a_cut_after_every_act<S: Swap>() {
     }
 }
 
+/// What a boot does, as often as it takes; says how many of them were cut.
+fn boots<S: Swap>(top: &Path, n: u32) -> u32 {
+    let mut boot = || {
+        let swap = S::at(top);
+        let recovered = swap.recover().unwrap();
+        match swap.waiting().unwrap() {
+            Some(_) => swap.exchange_waiting().unwrap(),
+            None => recovered,
+        };
+    };
+    let mut times = 0;
+    // Cut ever later, so that it comes to its end.
+    while is_cut(n + times, &mut boot) {
+        times += 1;
+    }
+    times
+}
+
+fn a_tree_that_waits_survives_a_cut_after_every_act<S: Swap>() {
+    for incoming in Incoming::ALL {
+        let mut most = 0;
+        for n in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let live = dir.path().join(S::LIVE);
+            let [old, new] = set_up::<S>(dir.path());
+            let (mut before, mut after) = (old, new);
+            if incoming == Incoming::Replaced {
+                S::at(dir.path()).exchange().unwrap();
+                std::mem::swap(&mut before, &mut after);
+            }
+            // While it is asked for: it waits or it does not.
+            let cut = is_cut(n, || {
+                S::at(dir.path()).postpone(incoming).unwrap();
+            });
+            assert_eq!(tree(&live), before, "cut {n}");
+            if S::at(dir.path()).waiting().unwrap().is_none() {
+                assert!(cut);
+                S::at(dir.path()).postpone(incoming).unwrap();
+            }
+            let times = boots::<S>(dir.path(), n);
+            most = most.max(times);
+            assert_eq!(tree(&live), after, "cut {n}");
+            let mut swap = S::at(dir.path());
+            assert_eq!(swap.both(), (false, true), "cut {n}");
+            assert_eq!(swap.waiting().unwrap(), None);
+            // And back, by a boot that is cut in the same place.
+            swap.postpone(Incoming::Replaced).unwrap();
+            boots::<S>(dir.path(), n);
+            assert_eq!(tree(&live), before, "cut {n}: the old tree is kept");
+            if !cut && times == 0 {
+                break;
+            }
+        }
+        assert!(most > 3, "the cuts hit nothing: {most}");
+    }
+}
+
+#[test]
+fn a_directory_that_waits_survives_a_cut_after_every_act() {
+    a_tree_that_waits_survives_a_cut_after_every_act::<Sibling>();
+}
+
+#[test]
+fn children_that_wait_survive_a_cut_after_every_act() {
+    a_tree_that_waits_survives_a_cut_after_every_act::<Children>();
+}
+
 #[test]
 fn a_directory_is_swapped_there_and_back() {
     swaps_there_and_back::<Sibling>();
@@ -234,7 +306,7 @@ fn a_store_that_does_not_exist_yet_is_simply_put_in_place() {
     drop(Swap::stage(&swap).unwrap());
     assert_eq!(Swap::exchange(&swap).unwrap(), Outcome::Made);
     assert!(dir.path().join("a store").is_dir());
-    assert_eq!(swap.has(), (false, false));
+    assert_eq!(swap.both(), (false, false));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::tree::{self, Tree};
-use state_api::{Error, Outcome, SnapshotName, SnapshotStore};
+use state_api::{Error, Incoming, Outcome, SnapshotName, SnapshotStore};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +35,8 @@ pub fn cases<F: StoreFixture>() -> Vec<Case<F>> {
         ("a staged tree waits", staged),
         ("a staged tree is exchanged and back", exchanged),
         ("a second exchange replaces the first", exchanged_twice),
+        ("a tree waits and is called off", called_off),
+        ("a tree that waits is exchanged, and back", waited),
         ("nothing staged, nothing replaced", nothing),
     ]
 }
@@ -302,6 +304,77 @@ fn exchanged_twice<F: StoreFixture>(f: &mut F) {
     drop(store);
     f.resume();
     assert_eq!(live(f), tree::tree(&[("restored/file", "first")]));
+}
+
+fn called_off<F: StoreFixture>(f: &mut F) {
+    put(f, "file", "live");
+    let before = live(f);
+    for incoming in Incoming::ALL {
+        f.store()
+            .postpone(incoming)
+            .expect_err("there is no such tree");
+    }
+    assert_eq!(f.store().call_off().expect("nothing"), Outcome::AlreadySo);
+    fill(&f.store().stage().expect("staging"), "1");
+    for expected in [Outcome::Made, Outcome::AlreadySo] {
+        assert_eq!(
+            f.store().postpone(Incoming::Staged).expect("postponing"),
+            expected
+        );
+    }
+    let facts = f.store().survey().expect("surveying");
+    assert_eq!(
+        (facts.has_staged, facts.waiting),
+        (false, Some(Incoming::Staged))
+    );
+    assert_eq!(live(f), before, "a tree that waits shows in the live one");
+    assert_eq!(
+        f.store().discard_staged().expect("it is not staged"),
+        Outcome::AlreadySo
+    );
+    assert_eq!(f.store().call_off().expect("calling off"), Outcome::Made);
+    let facts = f.store().survey().expect("surveying");
+    assert_eq!((facts.has_staged, facts.waiting), (true, None));
+    assert_eq!(
+        f.store().discard_staged().expect("discarding"),
+        Outcome::Made
+    );
+    let mut store = f.idle();
+    store.exchange_waiting().expect_err("nothing waits");
+    drop(store);
+    f.resume();
+    assert_eq!(live(f), before);
+}
+
+fn waited<F: StoreFixture>(f: &mut F) {
+    put(f, "old/file", "old");
+    let old = live(f);
+    let new = tree::tree(&[("restored/file", "new")]);
+    fill(&f.store().stage().expect("staging"), "new");
+    for (incoming, expected) in [
+        (Incoming::Staged, &new),
+        (Incoming::Replaced, &old),
+        (Incoming::Replaced, &new),
+    ] {
+        let before = live(f);
+        f.store().postpone(incoming).expect("postponing");
+        assert_eq!(live(f), before);
+        let facts = f.store().survey().expect("surveying");
+        assert_eq!(
+            (facts.has_staged, facts.has_replaced, facts.waiting),
+            (false, false, Some(incoming))
+        );
+        let mut store = f.idle();
+        assert_eq!(store.exchange_waiting().expect("exchanging"), Outcome::Made);
+        drop(store);
+        f.resume();
+        assert_eq!(live(f), *expected);
+        let facts = f.store().survey().expect("surveying");
+        assert_eq!(
+            (facts.has_staged, facts.has_replaced, facts.waiting),
+            (false, true, None)
+        );
+    }
 }
 
 fn nothing<F: StoreFixture>(f: &mut F) {
