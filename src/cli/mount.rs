@@ -5,6 +5,7 @@ use super::output::{BAD, GOOD, Screen, WARN, write_told};
 use super::{Exit, Globals};
 use crate::context::Context;
 use crate::ops::mount::{self, EntryReport, Options, Report, Status, Which};
+use crate::ops::waiting::{Swap, What};
 use crate::ops::watch;
 use crate::paths::Shown;
 use crate::persist::{Method, Step};
@@ -50,8 +51,9 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
 }
 
 fn exit(report: &Report) -> Exit {
+    let is_whole = report.trouble.is_none() && report.unswapped().next().is_none();
     match (report.failed(), report.has_worked()) {
-        (0, _) if report.trouble.is_none() => Exit::Done,
+        (0, _) if is_whole => Exit::Done,
         (0, _) | (_, true) => Exit::Partial,
         (_, false) => Exit::Failed,
     }
@@ -87,6 +89,21 @@ fn failures(report: &Report) -> Vec<Told> {
             exit,
         })
     };
+    let unswapped = report.unswapped().map(|swap| {
+        let failure = swap.failure.as_ref();
+        let why = failure.map_or("", |failure| failure.error.as_str());
+        Told {
+            error: format!(
+                "putting {} in the place of {}: {why}; the tree that was there is used",
+                what(swap),
+                Shown(&swap.store)
+            ),
+            excerpt: None,
+            hint: failure.and_then(|failure| failure.hint.clone()),
+            also: Vec::new(),
+            exit,
+        }
+    });
     let trouble = report.trouble.iter().map(|trouble| Told {
         error: trouble.clone(),
         excerpt: None,
@@ -96,8 +113,14 @@ fn failures(report: &Report) -> Vec<Told> {
     });
     (by_reason.into_iter())
         .filter_map(of_reason)
+        .chain(unswapped)
         .chain(trouble)
         .collect()
+}
+
+/// What took a store's place, or should have.
+fn what(swap: &Swap) -> String {
+    (swap.what.as_ref()).map_or("a tree that waited".into(), What::to_string)
 }
 
 /// Tells what is saved as it happens.
@@ -172,6 +195,16 @@ fn copied(steps: &[Step]) -> &'static str {
 pub fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
     let (mut done, mut planned, mut in_place) = (0, 0, 0);
     let mut told = Vec::new();
+    for swap in report.swaps.iter().filter(|swap| swap.failure.is_none()) {
+        let (store, what) = (Shown(&swap.store), what(swap));
+        match report.executed {
+            true => writeln!(
+                out,
+                "{store}: {GOOD}is now{GOOD:#} {what}; `state undo` goes back"
+            )?,
+            false => writeln!(out, "{store}: would become {what}")?,
+        }
+    }
     for entry in &report.entries {
         let path = Shown(&entry.path);
         match &entry.status {
@@ -238,6 +271,7 @@ mod tests {
         };
         Report {
             executed: true,
+            swaps: Vec::new(),
             entries: statuses.into_iter().map(entry).collect(),
             notes: Vec::new(),
             trouble: None,

@@ -5,12 +5,14 @@ use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
 use crate::ops::look::{Place, Placed};
-use crate::ops::status::{Last, Proven, Report, Reset, Store, run as status};
+use crate::ops::status::{Last, Proven, Report, Reset, Store, Swapped, run as status};
+use crate::ops::waiting::What;
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
 use state_api::{RootFacts, Source};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 /// Show this boot at a glance: was root reset, is the persist tree in place
@@ -201,8 +203,45 @@ fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
         None => write!(out, "mounted")?,
     }
     match &store.snapshots {
-        Last::Never => writeln!(out),
-        of => writeln!(out, ", {}", last(of, "snapshot", out)),
+        Last::Never => writeln!(out)?,
+        of => writeln!(out, ", {}", last(of, "snapshot", out))?,
+    }
+    (store.swap.as_ref()).map_or(Ok(()), |swap| swapped(swap, &store.path, out))
+}
+
+fn swapped(swap: &Swapped, store: &Path, out: &mut Screen<'_>) -> io::Result<()> {
+    let named = |what: &Option<What>| {
+        (what.as_ref()).map_or("another tree".into(), |what| one_line(&what.to_string()))
+    };
+    match swap {
+        Swapped::Due { what } => writeln!(
+            out,
+            "         the next boot puts {} in its place; `state undo` calls that off",
+            named(what)
+        ),
+        Swapped::Overdue { what, why, hint } => {
+            writeln!(
+                out,
+                "         {BAD}{} should be in its place{BAD:#}: {}",
+                named(what),
+                one_line(why)
+            )?;
+            match hint {
+                Some(hint) => writeln!(out, "         {}", one_line(hint)),
+                None => Ok(()),
+            }
+        }
+        Swapped::Lost { what } => writeln!(
+            out,
+            "         {BAD}{} was to take its place and is gone{BAD:#}: nothing was changed; `state undo {}` forgets it",
+            one_line(&what.to_string()),
+            Shown(store)
+        ),
+        Swapped::Done { what } => writeln!(
+            out,
+            "         {GOOD}this boot put {} in its place{GOOD:#}; `state undo` goes back",
+            named(what)
+        ),
     }
 }
 
@@ -306,6 +345,11 @@ mod tests {
                         name: "20261121T100000Z".into(),
                         at: Some("2026-11-21T10:00:00Z".parse().unwrap()),
                     },
+                    swap: Some(Swapped::Overdue {
+                        what: Some(What::Undo),
+                        why: "renaming a:\nno space".into(),
+                        hint: Some("make room".into()),
+                    }),
                 },
                 Store {
                     path: "/cache\n".into(),
@@ -313,6 +357,7 @@ mod tests {
                     is_there: false,
                     space: None,
                     snapshots: Last::Never,
+                    swap: None,
                 },
             ],
             targets: vec![
@@ -349,12 +394,33 @@ entries  2 of 3 not in place
          /c: something else is mounted there
 copies   changes of 2 are not saved: `state doctor`
 store    /persist: 12 GiB of 100 GiB free, last snapshot 2 hours ago
+         what `state undo` brings back should be in its place: renaming a:\\nno space
+         make room
 store    /cache\\n (cache): not mounted
 target   nas: no archive yet
 target   usb: file:///mnt/usb: no such file or directory
 drill    restore proven 2 days ago at nas, and should be at most 1 d ago: `state drill`
          failed 2 hours ago at usb: /a: it\\nis gone
 ";
+
+    #[test]
+    fn an_exchange_is_told() {
+        let text = |swap| Screen::text(Some(80), |out| swapped(&swap, Path::new("/persist"), out));
+        assert_eq!(
+            [
+                text(Swapped::Due { what: None }),
+                text(Swapped::Lost { what: What::Undo }),
+                text(Swapped::Done {
+                    what: Some(What::Undo)
+                }),
+            ]
+            .concat(),
+            "         the next boot puts another tree in its place; `state undo` calls that off\n         \
+             what `state undo` brings back was to take its place and is gone: nothing was changed; \
+             `state undo /persist` forgets it\n         \
+             this boot put what `state undo` brings back in its place; `state undo` goes back\n"
+        );
+    }
 
     #[test]
     fn a_boot_that_was_reset() {

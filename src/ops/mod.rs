@@ -37,4 +37,5 @@ pub mod seal;
 mod sim;
 pub mod snapshot;
 pub mod status;
+pub mod waiting;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! `state mount`: puts the persist tree in place.
 
+mod exchange;
 mod place;
 mod report;
 
@@ -9,14 +10,15 @@ pub use report::{EntryReport, Report, Status};
 use crate::config::{self, Fault};
 use crate::context::Context;
 use crate::engine;
+use crate::failure::message;
+use crate::ops::waiting;
 use crate::persist::{self, Blank, Entry, Method, PersistTree, Problem, Problems};
 use crate::settings::Settings;
 use anyhow::Context as _;
-use rustix::fs::CWD;
-use state_api::{Error, Result, RootBackend as _, Source, View};
-use state_linux::stat::Stat;
+use exchange::Exchanges;
+use state_api::{Result, RootBackend as _, Source, View};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is asked of it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,24 +52,40 @@ impl Options<'_> {
     }
 }
 
-/// Puts the persist tree in place.
+/// Puts the persist tree in place. Before that, trees that waited for this boot take the place of
+/// their stores.
 ///
 /// # Errors
 /// The configuration is wrong, another run holds the lock, or the run was interrupted. What
 /// becomes of one entry is part of the report and stops no other.
 pub fn run(cx: &Context, options: Options<'_>) -> anyhow::Result<Report> {
-    let settings = config::load(cx)?;
-    let tree = tree(cx, &settings)?;
+    let mut settings = config::load(cx)?;
+    let mut tree = tree(cx, &settings)?;
     let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
+    let Exchanges { unfit, swaps } = exchange::finish(cx, &tree);
+    let mut troubles = Vec::new();
+    if lock.is_some() && !swaps.is_empty() {
+        troubles.extend(waiting::record(cx, &swaps).err().map(anyhow::Error::from));
+        // What is declared may have come with the trees.
+        match declared(cx) {
+            Ok(declared) => (settings, tree) = declared,
+            Err(error) => troubles.push(error),
+        }
+    }
     let blank = Blank::new(|| blank(cx, &settings));
-    let unfit = match lock {
-        Some(_) => finish_exchanges(cx, &tree),
-        None => BTreeMap::new(),
-    };
-    let report = place_all(cx, &settings, &tree, &blank, (options, unfit))
+    let mut report = place_all(cx, &settings, &tree, &blank, (options, unfit))
         .context("putting the persist tree in place")?;
     drop(lock);
+    report.swaps = swaps;
+    let trouble = troubles.first().map(message);
+    report.trouble = trouble.or(report.trouble);
     Ok(report)
+}
+
+fn declared(cx: &Context) -> anyhow::Result<(Settings, PersistTree)> {
+    let settings = config::load(cx)?;
+    let tree = tree(cx, &settings)?;
+    Ok((settings, tree))
 }
 
 /// What putting the persist tree in place would do. Changes nothing, and needs no lock.
@@ -132,34 +150,4 @@ pub(super) fn blank(cx: &Context, settings: &Settings) -> Option<View> {
         true => on.open(&Source::Blank).ok(),
         false => None,
     })
-}
-
-/// Finishes exchanges of stores that a power cut interrupted, before anything of them is in place.
-/// Says of which stores that was not possible: they may hold a part of each tree.
-fn finish_exchanges(cx: &Context, tree: &PersistTree) -> BTreeMap<PathBuf, String> {
-    let is_mounted =
-        |entry: &Entry| Stat::of(CWD, cx.rooted(&entry.path)).is_ok_and(|stat| stat.is_mount_point);
-    let unused = tree.stores().map(|(store, _)| store).filter(|store| {
-        !tree
-            .entries()
-            .any(|entry| entry.store == *store && is_mounted(entry))
-    });
-    let failed = unused.filter_map(|store| {
-        let at = cx.rooted(store);
-        if !at.is_dir() {
-            return None;
-        }
-        let recovered = engine::store(&at).and_then(|mut store| store.recover());
-        // Who may not look at the filesystem cannot have exchanged anything on it either.
-        let error = recovered.err().filter(|error| !is_denied(error))?;
-        Some((
-            store.to_owned(),
-            format!("finishing an interrupted exchange: {error}"),
-        ))
-    });
-    failed.collect()
-}
-
-fn is_denied(error: &Error) -> bool {
-    matches!(error, Error::Os { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }

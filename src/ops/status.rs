@@ -2,8 +2,10 @@
 //! place; what was saved last.
 
 mod proven;
+mod swapped;
 
 pub use proven::Proven;
+pub use swapped::Swapped;
 
 use super::look::{self, Place, Placed, Space, StoreSeen};
 use super::watch;
@@ -86,6 +88,9 @@ pub struct Store {
     pub space: Option<Space>,
     /// Its newest snapshot, where it has snapshots.
     pub snapshots: Last,
+    /// A tree that waits to take its place, or took it at this boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swapped>,
 }
 
 /// A target at a glance.
@@ -124,7 +129,9 @@ impl Report {
     pub fn needs_attention(&self) -> bool {
         matches!(self.reset, Reset::NotDone { .. })
             || self.unwatched > 0
-            || self.stores.iter().any(|store| !store.is_there)
+            || (self.stores.iter()).any(|store| {
+                !store.is_there || store.swap.as_ref().is_some_and(Swapped::needs_attention)
+            })
             || self.out_of_place().next().is_some()
             || self.drill.as_ref().is_some_and(Proven::needs_attention)
     }
@@ -220,6 +227,7 @@ fn store(cx: &Context, seen: StoreSeen) -> Store {
         }
     };
     Store {
+        swap: is_there.then(|| swapped::look(cx, &seen.path)).flatten(),
         path: seen.path,
         class: seen.class,
         is_there,

@@ -255,6 +255,7 @@ impl Watcher<'_> {
 
     fn trouble(&mut self, error: &anyhow::Error) {
         self.tell(&mount::Report {
+            swaps: Vec::new(),
             executed: true,
             entries: Vec::new(),
             notes: Vec::new(),

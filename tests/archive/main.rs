@@ -13,5 +13,6 @@ mod memory;
 mod parts;
 mod path;
 mod peers;
+mod resume;
 mod roundtrip;
 mod threads;

@@ -3,6 +3,7 @@
 
 mod btrfs;
 mod keep;
+mod kills;
 mod machine;
 mod overlay;
 mod published;

@@ -13,27 +13,33 @@ use std::process::{Command, Stdio};
 
 /// A machine whose store is on a device that is named each time. Mounts are in a namespace of the
 /// test's thread.
-struct Machine {
+pub(super) struct Machine {
     dir: tempfile::TempDir,
     filesystem: &'static str,
     /// What is mounted of the device, if not all.
     subvolume: Option<&'static str>,
+    /// Where, below the root directory.
+    mounted_at: &'static str,
 }
 
+/// Where the store is.
+const STORE: &str = "root/persist";
+
 /// A store that is mounted.
-struct Mounted<'a> {
+pub(super) struct Mounted<'a> {
     machine: &'a Machine,
     _store: Guard,
 }
 
 impl Machine {
-    fn new(filesystem: &'static str, subvolume: Option<&'static str>) -> Self {
+    pub(super) fn new(filesystem: &'static str, subvolume: Option<&'static str>) -> Self {
         namespace::own_mounts().expect("this needs root");
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let machine = Self {
             dir,
             filesystem,
             subvolume,
+            mounted_at: STORE,
         };
         for each in ["usb", "root/persist", "root/var/lib/app"] {
             fs::create_dir_all(machine.at(each)).unwrap();
@@ -47,44 +53,56 @@ impl Machine {
         machine
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    /// One whose store is a directory of what is mounted.
+    pub(super) fn within(filesystem: &'static str) -> Self {
+        Self {
+            mounted_at: "root",
+            ..Self::new(filesystem, None)
+        }
+    }
+
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    fn mount(&self, device: &Path) -> Mounted<'_> {
-        let at = self.at("root/persist");
+    pub(super) fn mount(&self, device: &Path) -> Mounted<'_> {
+        let at = self.at(self.mounted_at);
         Mounted {
             machine: self,
             _store: disk::mounted(self.filesystem, device, self.subvolume, &at),
         }
     }
 
-    fn state(&self, args: &[&str]) {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
-        let command = command.arg("--root").arg(self.at("root"));
-        let command = command
-            .arg("--config")
-            .arg(self.at("state.toml"))
-            .arg("--yes");
-        let output = command.args(args).stdin(Stdio::null()).output().unwrap();
+        command.arg("--root").arg(self.at("root"));
+        command.arg("--config").arg(self.at("state.toml"));
+        command.arg("--yes").args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// What it says.
+    pub(super) fn state(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
 impl Mounted<'_> {
-    fn put(&self, path: &str, text: &str) {
-        let path = self.machine.at("root/persist").join(path);
+    pub(super) fn put(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.machine.at(STORE).join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, content).unwrap();
     }
 
-    fn state(&self, args: &[&str]) {
-        self.machine.state(args);
+    pub(super) fn state(&self, args: &[&str]) -> String {
+        self.machine.state(args)
     }
 
     /// Everything but what is ours.
-    fn store(&self) -> Inventory {
-        let view = View::live(File::open(self.machine.at("root/persist")).unwrap().into());
+    pub(super) fn store(&self) -> Inventory {
+        let view = View::live(File::open(self.machine.at(STORE)).unwrap().into());
         inventory::take(&view, &|path| path == Path::new(".state"), &Never).unwrap()
     }
 }
@@ -96,30 +114,56 @@ impl Drop for Mounted<'_> {
     }
 }
 
-fn sweep(filesystem: &'static str, subvolume: Option<&'static str>) {
+/// Makes the subvolume that the store is to be, if it is one.
+pub(super) fn prepare(machine: &Machine, device: &Path) {
+    if let Some(subvolume) = machine.subvolume {
+        let whole = Machine::new(machine.filesystem, None);
+        let mounted = whole.mount(device);
+        disk::subvolume(&whole.at(STORE).join(subvolume));
+        drop(mounted);
+    }
+}
+
+/// When the store is exchanged.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    /// By the restore itself.
+    Now,
+    /// By the boot after it.
+    AtBoot,
+}
+
+fn sweep(filesystem: &'static str, subvolume: Option<&'static str>, when: When) {
     let machine = Machine::new(filesystem, subvolume);
     let image = disk::image(filesystem, 160);
     let before = {
         let device = Loop::attach(image.path(), false).expect("this needs loop devices");
-        if let Some(subvolume) = subvolume {
-            let whole = Machine::new(filesystem, None);
-            let mounted = whole.mount(device.path());
-            disk::subvolume(&whole.at("root/persist").join(subvolume));
-            drop(mounted);
-        }
+        prepare(&machine, device.path());
         let mounted = machine.mount(device.path());
         mounted.put("var/lib/app/data", "archived");
-        mounted.put("var/lib/app/deep/er/more", &"more ".repeat(20_000));
+        mounted.put("var/lib/app/deep/er/more", "more ".repeat(20_000));
         mounted.put("orphan", "nobody declared this");
         mounted.state(&["backup"]);
         mounted.put("var/lib/app/data", "present");
         mounted.put("var/lib/app/new", "present");
+        if when == When::AtBoot {
+            let mut user = Command::new("sleep");
+            let user = user.arg("600").current_dir(machine.at(STORE)).spawn();
+            let mut user = user.unwrap();
+            let said = mounted.state(&["restore", "--allow-unsigned"]);
+            user.kill().unwrap();
+            user.wait().unwrap();
+            assert!(said.contains("waits for the next boot"), "{said}");
+        }
         mounted.store()
     };
     let mut restored = None;
     let recording = write_log::record(image.path(), |device| {
         let mounted = machine.mount(device);
-        mounted.state(&["restore", "--allow-unsigned"]);
+        match when {
+            When::Now => mounted.state(&["restore", "--allow-unsigned"]),
+            When::AtBoot => mounted.state(&["mount"]),
+        };
         restored = Some(mounted.store());
         mounted
     });
@@ -147,7 +191,9 @@ fn sweep(filesystem: &'static str, subvolume: Option<&'static str>) {
         };
         found[which] += 1;
     }
-    assert!(found.iter().all(|times| *times > 0), "{found:?}");
+    // A boot that was cut is finished by the next one.
+    let expected = [when == When::Now, true];
+    assert_eq!(found.map(|times| times > 0), expected, "{found:?}");
     // What was reported as done is durable.
     let image = recording.image(&recording.at_the_end()).unwrap();
     let disk = Loop::attach(image.path(), false).unwrap();
@@ -158,6 +204,13 @@ fn sweep(filesystem: &'static str, subvolume: Option<&'static str>) {
 #[test]
 #[ignore = "needs root, a loop device and qemu-storage-daemon"]
 fn loop_write_log_every_cut_in_a_restore_leaves_one_whole_tree() {
-    sweep("ext4", None);
-    sweep("btrfs", Some("persist"));
+    sweep("ext4", None, When::Now);
+    sweep("btrfs", Some("persist"), When::Now);
+}
+
+#[test]
+#[ignore = "needs root, a loop device and qemu-storage-daemon"]
+fn loop_write_log_every_cut_in_a_boot_that_exchanges_is_finished_by_the_next() {
+    sweep("ext4", None, When::AtBoot);
+    sweep("btrfs", Some("persist"), When::AtBoot);
 }

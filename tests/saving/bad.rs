@@ -143,7 +143,7 @@ fn one_run_at_a_time() {
     assert_eq!(exit(&machine.backup().unwrap_err()), 11);
     assert_eq!(exit(&machine.restore().unwrap_err()), 11);
     assert_eq!(
-        exit(&restore::undo(&cx, Some(&machine.store())).unwrap_err()),
+        exit(&restore::undo(&cx, Some(&machine.store()), false).unwrap_err()),
         4
     );
     drop(lock);

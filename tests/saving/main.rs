@@ -14,6 +14,7 @@ mod fresh;
 mod hostile;
 mod interrupted;
 mod listed;
+mod live;
 mod machine;
 mod owners;
 #[cfg(feature = "offsite")]
@@ -52,8 +53,8 @@ fn what_was_saved_comes_back_and_what_was_there_too() {
     assert_eq!(machine.reserved(), [""; 0]);
     let restored = note(&machine.store());
 
-    let undo = || restore::undo(&machine.context(&Never), None).unwrap();
-    assert_eq!(undo().stores, [machine.store()]);
+    let undo = || restore::undo(&machine.context(&Never), None, false).unwrap();
+    assert_eq!(undo().stores[0].path, machine.store());
     assert_eq!(
         note(&machine.store()).differences(&changed),
         Vec::<String>::new()

@@ -8,7 +8,10 @@ use std::fs;
 use std::path::PathBuf;
 
 fn undo(machine: &Machine) -> anyhow::Result<Vec<PathBuf>> {
-    restore::undo(&machine.context(&Never), None).map(|undone| undone.stores)
+    let undone = restore::undo(&machine.context(&Never), None, false)?;
+    let now = |undo: &restore::Undo| undo.how == restore::How::Now;
+    assert!(undone.stores.iter().all(now));
+    Ok(undone.stores.into_iter().map(|undo| undo.path).collect())
 }
 
 fn restore_path(machine: &Machine, path: &str) -> restore::Report {
@@ -30,9 +33,9 @@ fn a_path_that_was_replaced_is_put_back_and_again() {
         dry_run: true,
         ..machine.context(&Never)
     };
-    let plan = restore::undo(&dry, None).unwrap();
+    let plan = restore::undo(&dry, None, false).unwrap();
     let place = machine.path(data);
-    assert_eq!((plan.stores, plan.executed), (vec![place.clone()], false));
+    assert_eq!((&plan.stores[0].path, plan.executed), (&place, false));
     assert_eq!(undo(&machine).unwrap(), std::slice::from_ref(&place));
     assert_eq!(
         note(&machine.store()).differences(&mine),

@@ -50,9 +50,9 @@ install_machine() { # MAKER
   say "a machine with $1: installed in $((SECONDS - begun)) s"
 }
 
-# Makes $work/cut: the machine's kernel and its initrd, over which more lines for the unit that resets are laid.
+# Makes $work/cut: the machine's kernel and its initrd, over which more lines for the unit that resets (or for $unit) are laid.
 drop_in() { # LINE...
-  local drop_in=etc/systemd/system/state-reset.service.d over
+  local drop_in=etc/systemd/system/${unit-state-reset.service}.d over
   over=$(printf ' %q' '[Service]' "$@")
   inside "$work/disk" "
     mkdir -p /tmp/out /tmp/over/$drop_in

@@ -58,8 +58,6 @@ pub struct StoreFacts {
     pub has_staged: bool,
     /// Whether a tree replaced by a restore is there, for `state undo`.
     pub has_replaced: bool,
-    /// Which tree waits for the next boot to become the store.
-    pub waiting: Option<Incoming>,
 }
 
 /// A tree that takes the store's place.
@@ -194,6 +192,12 @@ pub trait SnapshotStore {
     /// # Errors
     /// There is no such tree, or another waits already.
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome>;
+
+    /// Which tree waits for the next boot. Cheap: every boot asks.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn waiting(&self) -> Result<Option<Incoming>>;
 
     /// The tree that waits is staged or replaced again, as it was before;
     /// [`Outcome::AlreadySo`] if none waits.

@@ -109,7 +109,6 @@ impl SnapshotStore for PlainStore {
             total_bytes: space.f_blocks * space.f_frsize,
             has_staged: on_swap!(&swap, swap => swap.has_staged())?,
             has_replaced: on_swap!(&swap, swap => swap.has_replaced())?,
-            waiting: on_swap!(&swap, swap => swap.waiting())?,
         })
     }
 
@@ -176,6 +175,10 @@ impl SnapshotStore for PlainStore {
 
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
         on_swap!(&mut self.swap()?, swap => swap.postpone(incoming))
+    }
+
+    fn waiting(&self) -> Result<Option<Incoming>> {
+        on_swap!(self.swap()?, swap => swap.waiting())
     }
 
     fn call_off(&mut self) -> Result<Outcome> {

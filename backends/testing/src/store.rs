@@ -81,7 +81,7 @@ impl SimStore {
         tree::read(&self.open_live()?).map_err(|e| Error::os("reading the store", e))
     }
 
-    fn waiting(&self) -> Option<Incoming> {
+    fn waits(&self) -> Option<Incoming> {
         (Incoming::ALL.into_iter()).find(|incoming| self.has(names(*incoming)[1]))
     }
 
@@ -152,7 +152,6 @@ impl SnapshotStore for SimStore {
             total_bytes: 1 << 32,
             has_staged: self.has("staged"),
             has_replaced: self.has("replaced"),
-            waiting: self.waiting(),
         })
     }
 
@@ -253,7 +252,7 @@ impl SnapshotStore for SimStore {
 
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
         let [name, waiting] = names(incoming);
-        match self.waiting() {
+        match self.waits() {
             Some(already) if already == incoming => return Ok(Outcome::AlreadySo),
             Some(_) => return Err(missing("a free place to wait in")),
             None if !self.has(name) => return Err(missing(name)),
@@ -266,8 +265,12 @@ impl SnapshotStore for SimStore {
         Ok(Outcome::Made)
     }
 
+    fn waiting(&self) -> Result<Option<Incoming>> {
+        Ok(self.waits())
+    }
+
     fn call_off(&mut self) -> Result<Outcome> {
-        let Some(incoming) = self.waiting() else {
+        let Some(incoming) = self.waits() else {
             return Ok(Outcome::AlreadySo);
         };
         let [name, waiting] = names(incoming);
@@ -277,7 +280,7 @@ impl SnapshotStore for SimStore {
 
     fn exchange_waiting(&mut self) -> Result<Outcome> {
         self.must_be_idle()?;
-        self.waiting().ok_or_else(|| missing("a tree that waits"))?;
+        self.waits().ok_or_else(|| missing("a tree that waits"))?;
         self.call_off()?;
         // A restored tree replaces; one that was replaced returns.
         match self.has("staged") {

@@ -329,6 +329,10 @@ impl SnapshotStore for ZfsStore {
         self.plain.postpone(incoming)
     }
 
+    fn waiting(&self) -> Result<Option<Incoming>> {
+        self.plain.waiting()
+    }
+
     fn call_off(&mut self) -> Result<Outcome> {
         self.plain.call_off()
     }

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// Restore an archive, or one path out of it: staged, verified, then swapped in
 ///
-/// What is there is kept: `state undo` puts it back. An interrupted restore changes nothing and
+/// What is there is kept: `state undo` puts it back. A store that is in use is exchanged by the next
+/// boot, before anything of it is put in place; until then nothing changes. An interrupted restore changes nothing and
 /// goes on where it was when it is run again.
 ///
 /// On fresh hardware, from any live medium: `state restore --from URL --provision DEVICE --backend
@@ -65,6 +66,10 @@ pub struct Args {
     /// Give up the tree that an earlier restore replaced and that is still kept.
     #[arg(long)]
     forget_replaced: bool,
+    /// Swap it in now or not at all; a store that is in use is refused, instead of being left to
+    /// the next boot.
+    #[arg(long)]
+    now: bool,
     /// Lay out this disk first, or in this pool, and restore a whole machine onto it; --into is the
     /// directory that it is mounted at then, by default /mnt.
     #[arg(long, value_name = "DEVICE|POOL", conflicts_with_all = ["path", "store"])]
@@ -116,6 +121,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         store: args.store,
         allow_unsigned: args.allow_unsigned,
         forget_replaced: args.forget_replaced,
+        now: args.now,
     };
     let look = globals.context(true)?;
     if is_nobody(&look, &options.which) {
@@ -217,6 +223,17 @@ fn ended(whole: &Whole) -> Exit {
     }
 }
 
+/// When it will be there, if not now.
+fn waits_for(plan: &Report) -> String {
+    let user = plan
+        .stores
+        .iter()
+        .find_map(|store| store.waits_for.as_ref());
+    user.map_or(String::new(), |by| {
+        format!(" at the next boot (in use by {})", exit::one_line(by))
+    })
+}
+
 /// Into stores that are there.
 fn into_place(
     globals: &Globals,
@@ -239,11 +256,12 @@ fn into_place(
         let question = match plan.is_done() {
             true => already(&plan),
             false => format!(
-                "Restore {} of {}, made {}, into {}? What is there is kept.",
+                "Restore {} of {}, made {}, into {}{}? What is there is kept.",
                 plan.id,
                 plan.machine,
                 moment(plan.time),
-                into.join(" and ")
+                into.join(" and "),
+                waits_for(&plan)
             ),
         };
         if !globals.confirm(&question)? {

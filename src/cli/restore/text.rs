@@ -62,13 +62,34 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
         );
     }
     if !executed {
-        return writeln!(out, "would restore {held}, {bytes}, into {into}");
+        write!(out, "would restore {held}, {bytes}, into {into}")?;
+        return match &store.waits_for {
+            Some(by) => writeln!(
+                out,
+                "\n         {WARN}at the next boot{WARN:#}: it is in use by {}",
+                one_line(by)
+            ),
+            None => writeln!(out),
+        };
     }
     let resumed = if store.is_resumed { ", resumed" } else { "" };
-    writeln!(
-        out,
-        "{GOOD}restored{GOOD:#} {into}: {held}, {bytes}{resumed}"
-    )?;
+    match &store.waits_for {
+        None => writeln!(
+            out,
+            "{GOOD}restored{GOOD:#} {into}: {held}, {bytes}{resumed}"
+        )?,
+        Some(by) => {
+            let by = one_line(by);
+            writeln!(
+                out,
+                "{WARN}waits for the next boot{WARN:#}: {into}, {held}, {bytes}{resumed}"
+            )?;
+            writeln!(
+                out,
+                "         it is in use by {by}: what is written until then stays in the old tree"
+            )?;
+        }
+    }
     if let (Some(Confinement::Unconfined(why)), true) = (&store.confinement, out.is_verbose()) {
         let why = one_line(why);
         writeln!(
@@ -78,6 +99,12 @@ fn restored(store: &Restored, executed: bool, out: &mut Screen<'_>) -> io::Resul
     }
     match &store.before {
         None => {}
+        Some(Kept::ForUndo) if store.waits_for.is_some() => {
+            writeln!(
+                out,
+                "         {FAINT}`state undo` calls it off, and after the boot puts back what was there{FAINT:#}"
+            )?;
+        }
         Some(Kept::ForUndo) => {
             writeln!(
                 out,
@@ -136,6 +163,7 @@ mod tests {
                 is_resumed: true,
                 earlier: None,
                 is_swapped: true,
+                waits_for: None,
                 losses: vec![Lost {
                     path: Bytes(b"/var/lib/db/table".to_vec()),
                     what: "flags no-cow: operation not supported".into(),
@@ -193,6 +221,37 @@ mod tests {
             "archive  20261121T113705Z-3f6a90c1 of blitzar, made 2026-11-21 11:37, from usb\n\
              signed   by SHA256:x, trusted for blitzar\n\
              would restore 287 entries, 1.0 MiB, into /mnt/persist\n"
+        );
+    }
+
+    #[test]
+    fn what_waits_for_the_next_boot_says_so() {
+        let mut report = report();
+        report.signature = Signature::Trusted {
+            key: "SHA256:x".into(),
+        };
+        (report.is_complete, report.commit, report.notes) = (true, None, Vec::new());
+        let store = &mut report.stores[0];
+        (store.is_swapped, store.losses) = (false, Vec::new());
+        store.waits_for = Some("sshd (process 7)".into());
+        let text = |report: &Report| {
+            let text = Screen::text(None, |out| human(report, out));
+            text.lines()
+                .skip(2)
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        assert_eq!(
+            text(&report),
+            "waits for the next boot: /mnt/persist, 287 entries, 1.0 MiB, resumed\n         \
+             it is in use by sshd (process 7): what is written until then stays in the old tree\n         \
+             `state undo` calls it off, and after the boot puts back what was there\n"
+        );
+        report.executed = false;
+        assert_eq!(
+            text(&report),
+            "would restore 287 entries, 1.0 MiB, into /mnt/persist\n         \
+             at the next boot: it is in use by sshd (process 7)\n"
         );
     }
 }

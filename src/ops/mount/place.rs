@@ -78,6 +78,7 @@ pub fn place_all(
     }
     Ok(Report {
         executed: !cx.dry_run,
+        swaps: Vec::new(),
         entries,
         notes,
         trouble,

@@ -1,5 +1,6 @@
 //! What became of the persist tree.
 
+use crate::ops::waiting::Swap;
 use crate::paths;
 use crate::persist::{Method, Step};
 use serde::Serialize;
@@ -10,6 +11,9 @@ use std::path::PathBuf;
 pub struct Report {
     /// Whether anything was done, or only planned.
     pub executed: bool,
+    /// The trees that waited for this boot, which took the place of their stores.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swaps: Vec<Swap>,
     /// The entries, parents first.
     pub entries: Vec<EntryReport>,
     /// What somebody should know beside that.
@@ -74,6 +78,11 @@ impl Report {
             .iter()
             .filter(|entry| matches!(entry.status, Status::Failed { .. }))
             .count()
+    }
+
+    /// The trees that could not take the place of their stores.
+    pub fn unswapped(&self) -> impl Iterator<Item = &Swap> {
+        self.swaps.iter().filter(|swap| swap.failure.is_some())
     }
 
     /// Whether at least one entry is in place, or would be.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What was restored, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct Done {
+pub(in crate::ops) struct Done {
     of: Marker,
     /// In seconds since 1970.
     time: i64,
@@ -42,7 +42,7 @@ impl Done {
     }
 
     /// Before another tree takes the place of the one that it is about.
-    pub(super) fn forget(store: &Path) -> Result<()> {
+    pub(in crate::ops) fn forget(store: &Path) -> Result<()> {
         match fs::remove_file(file(store)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::os("forgetting what was restored", error))

@@ -36,6 +36,7 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
                 is_resumed: false,
                 earlier: None,
                 is_swapped: false,
+                waits_for: None,
                 losses: Vec::new(),
                 confinement: None,
                 before: None,

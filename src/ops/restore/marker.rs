@@ -2,7 +2,7 @@
 
 use crate::archive::manifest::Digest;
 use crate::archive::read::Archive;
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use state_api::{Error, Result};
@@ -12,6 +12,11 @@ use std::os::fd::BorrowedFd;
 
 const DIRECTORY: &std::ffi::CStr = c".state";
 const FILE: &std::ffi::CStr = c".state/restore.json";
+/// The same while it is written.
+const NEW: &std::ffi::CStr = c".state/restore.json.new";
+const LISTED: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 /// What is being staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +51,7 @@ impl Marker {
     }
 
     pub(super) fn look(stage: BorrowedFd<'_>) -> Result<Found> {
-        let listed = openat(
-            stage,
-            c".",
-            OFlags::RDONLY | OFlags::DIRECTORY,
-            Mode::empty(),
-        );
+        let listed = openat(stage, c".", LISTED, Mode::empty());
         let names = state_linux::tree::names(listed.map_err(os)?).map_err(os)?;
         if names.is_empty() {
             return Ok(Found::Nothing);
@@ -76,14 +76,24 @@ impl Marker {
         }
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(stage, FILE, flags, Mode::RUSR | Mode::WUSR).map_err(os)?;
+        let file = openat(stage, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(os)?;
         let text = serde_json::to_vec(self).expect("a marker is JSON");
-        File::from(file).write_all(&text).map_err(os)
+        let mut file = File::from(file);
+        file.write_all(&text).map_err(os)?;
+        // On the disk before anything is staged: a stage without a mark is thrown away.
+        file.sync_all().map_err(os)?;
+        renameat(stage, NEW, stage, FILE).map_err(os)?;
+        fsync(openat(stage, DIRECTORY, LISTED, Mode::empty()).map_err(os)?).map_err(os)
     }
 
     /// Takes the mark away: the tree is whole, and the mark is no part of it.
     pub(super) fn remove(stage: BorrowedFd<'_>) -> Result<()> {
-        for (name, flags) in [(FILE, AtFlags::empty()), (DIRECTORY, AtFlags::REMOVEDIR)] {
+        let names = [
+            (NEW, AtFlags::empty()),
+            (FILE, AtFlags::empty()),
+            (DIRECTORY, AtFlags::REMOVEDIR),
+        ];
+        for (name, flags) in names {
             match unlinkat(stage, name, flags) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(os(errno)),

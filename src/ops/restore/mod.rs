@@ -11,12 +11,15 @@ mod owners;
 mod path;
 mod place;
 mod report;
+mod swap;
 mod undo;
 
+pub(in crate::ops) use done::Done;
 pub use foresee::foresee;
 pub(in crate::ops) use path::refuse_if_used;
 pub use report::{Kept, Lost, Report, Restored};
-pub use undo::{Undone, undo};
+pub(in crate::ops) use undo::forget_paths;
+pub use undo::{How, Undo, Undone, undo};
 
 use super::archives::{self, Which};
 use crate::archive::compare;
@@ -29,10 +32,9 @@ use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use done::Done;
 use marker::Marker;
 use owners::Used;
-use state_api::{Refusal, SnapshotStore, View};
+use state_api::{SnapshotStore, View};
 use state_linux::confine::{Confinement, confined};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -55,6 +57,8 @@ pub struct Options {
     pub allow_unsigned: bool,
     /// Give up the tree that an earlier restore replaced and that is still kept.
     pub forget_replaced: bool,
+    /// Never leave it to the next boot: a store that is in use by then is refused.
+    pub now: bool,
 }
 
 /// Whether a staging directory holds what an interrupted restore put there.
@@ -78,13 +82,15 @@ struct Task {
     bytes: u64,
     /// When an earlier run of the same command restored it.
     earlier: Option<DateTime<Utc>>,
+    /// Whether an earlier run of this restore left it to the next boot.
+    waits: bool,
 }
 
-/// Restores.
+/// Restores. A declared store that is in use is exchanged by the next boot.
 ///
 /// # Errors
 /// There is no such archive, it is damaged or unsigned, there is no room, or what is there is in
-/// use. Nothing was changed.
+/// use and cannot wait for a boot. Nothing was changed.
 pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let settings = archives::settings(cx, &options.which)?;
     let id = options.archive.as_deref().unwrap_or("latest");
@@ -109,7 +115,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             progress,
         );
     }
-    let (tasks, used) = tasks(cx, options, &settings, &archive)?;
+    let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
     let owners = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.machine_root = match tasks.first() {
@@ -123,37 +129,29 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));
     report.notes.extend(used.notes(archive.machine(), &owners));
+    let can_wait = !options.now && tasks.iter().all(|task| is_declared(cx, &settings, task));
     if cx.dry_run {
+        swap::foresee(cx, &tasks, can_wait, &mut report)?;
         return Ok(report);
     }
     let _lock = cx.lock()?;
-    // Those that an earlier run restored are there.
-    let (mut tasks, mut stores): (Vec<_>, Vec<_>) = (tasks.into_iter().zip(&mut report.stores))
-        .filter(|(task, _)| task.earlier.is_none())
-        .unzip();
-    for (task, restored) in tasks.iter_mut().zip(&mut stores) {
-        stage(cx, &archive, &owners, task, restored, progress)?;
-    }
-    for n in 0..tasks.len() {
-        let exchanged = swap(&mut tasks[n]);
-        if let Err(error) = exchanged {
-            // All or nothing: those that were swapped in go out again.
-            for done in tasks[..n].iter_mut().rev() {
-                done.engine
-                    .exchange_back()
-                    .with_context(|| format!("{error}; putting {} back", done.into.display()))?;
-            }
-            for task in &mut tasks {
-                Marker::of(&archive, task.store).write(task.engine.stage()?.as_fd())?;
-            }
-            return Err(error);
+    for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
+        restored.is_resumed = task.waits;
+        if !task.waits && task.earlier.is_none() {
+            stage(cx, &archive, &owners, task, restored, progress)?;
         }
-        stores[n].is_swapped = true;
-        undo::forget_paths(&tasks[n].into)?;
-        Done::new(Marker::of(&archive, tasks[n].store), cx.now).write(&tasks[n].into)?;
     }
+    tasks.retain(|task| task.earlier.is_none()); // those are there
+    swap::carry_out(cx, &archive, &mut tasks, can_wait, &mut report)?;
     report.executed = true;
     Ok(report)
+}
+
+/// Whether it goes into a store of this machine, in its place: those are what boots look after.
+fn is_declared(cx: &Context, settings: &crate::settings::Settings, task: &Task) -> bool {
+    let is_it =
+        |store: &PathBuf| std::path::absolute(cx.rooted(store)).is_ok_and(|at| at == task.into);
+    settings.persist.keys().any(is_it)
 }
 
 /// Which store goes where.
@@ -183,6 +181,7 @@ fn tasks(
             entries: 0,
             bytes: 0,
             earlier: None,
+            waits: false,
         });
     }
     if let ([first, second, ..], Some(_)) = (&tasks[..], &options.into)
@@ -224,6 +223,10 @@ fn tasks(
     }
     for task in &mut tasks {
         let facts = task.engine.survey()?;
+        task.waits = swap::waits(task, archive)?;
+        if task.waits {
+            continue;
+        }
         // One replaced tree is kept: a second restore would give up the only original.
         if facts.has_replaced && !options.forget_replaced {
             let earlier = Done::when(&Marker::of(archive, task.store), &task.into);
@@ -284,16 +287,16 @@ fn stage(
     let doing = || format!("staging {}", task.into.display());
     let marker = Marker::of(archive, task.store);
     let mut stage = task.engine.stage().with_context(doing)?;
-    match Marker::look(stage.as_fd()).with_context(doing)? {
-        marker::Found::Nothing => {}
-        marker::Found::Marker(found) if found == marker => restored.is_resumed = true,
-        marker::Found::Marker(_) | marker::Found::Other => {
+    let found = Marker::look(stage.as_fd()).with_context(doing)?;
+    restored.is_resumed = found == marker::Found::Marker(marker.clone());
+    if !restored.is_resumed {
+        if found != marker::Found::Nothing {
             drop(stage);
             task.engine.discard_staged().with_context(doing)?;
             stage = task.engine.stage().with_context(doing)?;
         }
+        marker.write(stage.as_fd()).with_context(doing)?;
     }
-    marker.write(stage.as_fd()).with_context(doing)?;
     let job = Job {
         archive,
         store: task.store,
@@ -343,25 +346,4 @@ fn merge(losses: Vec<Loss>, differences: Vec<Loss>) -> Vec<Lost> {
         .chain(others)
         .map(Into::into)
         .collect()
-}
-
-/// Makes the staged tree the store.
-fn swap(task: &mut Task) -> anyhow::Result<()> {
-    Done::forget(&task.into)?;
-    Marker::remove(task.engine.stage()?.as_fd())?;
-    match task.engine.exchange() {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let is_used = matches!(&error, state_api::Error::Refused(Refusal::InUse { .. }));
-            let error =
-                anyhow::Error::from(error).context(format!("swapping in {}", task.into.display()));
-            Err(match is_used {
-                true => error.context(
-                    Failure::refused("everything is staged and verified, and waits")
-                        .hint("stop what uses it and run the same command again, or run it from a rescue system"),
-                ),
-                false => error,
-            })
-        }
-    }
 }

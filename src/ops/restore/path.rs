@@ -80,6 +80,7 @@ pub(super) fn run(
         is_resumed: false,
         earlier: None,
         is_swapped: false,
+        waits_for: None,
         losses: Vec::new(),
         confinement: None,
         before: None,

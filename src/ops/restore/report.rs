@@ -61,6 +61,9 @@ pub struct Restored {
     pub earlier: Option<DateTime<Utc>>,
     /// Whether it is in place.
     pub is_swapped: bool,
+    /// Who uses a store of this restore: then the next boot puts all of it in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// What the destination could not hold.
     pub losses: Vec<Lost>,
     /// Whether the kernel kept the extraction in its directory.
@@ -142,6 +145,7 @@ impl Report {
                 is_resumed: false,
                 earlier: task.earlier,
                 is_swapped: task.earlier.is_some(),
+                waits_for: None,
                 losses: Vec::new(),
                 confinement: None,
                 before: Some(Kept::ForUndo),

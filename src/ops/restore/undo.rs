@@ -3,17 +3,19 @@
 
 use super::done::Done;
 use super::path::{beneath, directory, refuse_if_used};
+use super::swap::user_of;
 use crate::archive::manifest::Bytes;
 use crate::archive::member::path_of;
 use crate::config;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
+use crate::ops::waiting::{self, Note, What};
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use state_api::{Error, Result, SnapshotStore};
+use state_api::{Error, Incoming, Result, SnapshotStore};
 use state_linux::swap::RESERVED;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,11 +33,38 @@ const MOST_BYTES: u64 = 64 << 10;
 /// What `state undo` put back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Undone {
-    /// The stores, or paths in stores, that are again what they were.
-    #[serde(serialize_with = "crate::paths::serialize_all")]
-    pub stores: Vec<PathBuf>,
+    /// The stores, or paths in stores.
+    pub stores: Vec<Undo>,
     /// Whether it was done; a dry run stops before.
     pub executed: bool,
+}
+
+/// A store, or a path in one, that is what it was, or will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Undo {
+    /// Where.
+    #[serde(serialize_with = "crate::paths::serialize")]
+    pub path: PathBuf,
+    /// How.
+    #[serde(flatten)]
+    pub how: How,
+}
+
+/// How something is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+pub enum How {
+    /// It is put back now.
+    Now,
+    /// The next boot puts it back.
+    AtBoot {
+        /// Who uses it until then.
+        waits_for: String,
+    },
+    /// What waited for the next boot was dropped.
+    Dropped,
+    /// The next boot does not put it back any more.
+    CalledOff,
 }
 
 /// What one restore of a path replaced.
@@ -82,7 +111,7 @@ impl Replaced {
 /// What can be put back in one store.
 enum Kept {
     /// The whole tree.
-    Tree(Box<dyn SnapshotStore>),
+    Tree(Box<dyn SnapshotStore>, How),
     /// One path, in this directory.
     Path {
         reserved: OwnedFd,
@@ -92,38 +121,54 @@ enum Kept {
 }
 
 /// Puts back what the last restore replaced, be it a tree or one path: in the store at `dir`, or
-/// in every store that has something to put back.
+/// in every store that has something to put back. What waits for the next boot is called off. A
+/// declared store that is in use is put back by the next boot, unless it has to be `now`.
 ///
 /// # Errors
-/// There is nothing to put back, or it is in use.
-pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
-    let candidates: Vec<PathBuf> = match dir {
-        Some(dir) => vec![std::path::absolute(dir).context("resolving the directory")?],
-        None => {
-            let settings = config::load(cx)?;
-            let stores = settings.persist.keys();
-            stores.map(|store| cx.rooted(store)).collect()
+/// There is nothing to put back, or it is in use and cannot wait for a boot.
+pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undone> {
+    let declared = || -> anyhow::Result<Vec<PathBuf>> {
+        let settings = config::load(cx)?;
+        let stores = settings.persist.keys();
+        Ok(stores.map(|store| cx.rooted(store)).collect())
+    };
+    let (candidates, waiting_ones) = match dir {
+        Some(dir) => {
+            let dir = std::path::absolute(dir).context("resolving the directory")?;
+            (vec![dir], declared().unwrap_or_default())
         }
+        None => (declared()?, declared()?),
     };
     let mut found = Vec::new();
     for store in candidates {
         let doing = || format!("looking at the store {}", store.display());
-        // A tree that is exchanged takes such directories with it: what is here came later.
-        if let Some(kept) = last_path(&store).with_context(doing)? {
-            found.push((store, kept));
-            continue;
-        }
         let engine = engine::store(&store).with_context(doing)?;
-        if engine.survey().with_context(doing)?.has_replaced {
-            found.push((store, Kept::Tree(engine)));
-        }
+        let kept = match engine.waiting().with_context(doing)? {
+            Some(Incoming::Staged) => Some(Kept::Tree(engine, How::Dropped)),
+            // Undone already, only not yet: then it is now, or never.
+            Some(Incoming::Replaced) if now => Some(Kept::Tree(engine, How::Now)),
+            Some(Incoming::Replaced) => Some(Kept::Tree(engine, How::CalledOff)),
+            // Noted, and gone: there is nothing to call off but the note.
+            None if Note::read(&store).is_some() => Some(Kept::Tree(engine, How::Dropped)),
+            None => {
+                let can_wait = !now && waiting_ones.contains(&store);
+                last(&store, engine, can_wait).with_context(doing)?
+            }
+        };
+        found.extend(kept.map(|kept| (store, kept)));
     }
     if found.is_empty() {
         return Err(Failure::refused("no restore has replaced anything that is still kept").into());
     }
     let what = |(store, kept): &(PathBuf, Kept)| match kept {
-        Kept::Tree(_) => store.clone(),
-        Kept::Path { replaced, .. } => store.join(OsStr::from_bytes(&replaced.path.0)),
+        Kept::Tree(_, how) => Undo {
+            path: store.clone(),
+            how: how.clone(),
+        },
+        Kept::Path { replaced, .. } => Undo {
+            path: store.join(OsStr::from_bytes(&replaced.path.0)),
+            how: How::Now,
+        },
     };
     let undone = Undone {
         stores: found.iter().map(what).collect(),
@@ -133,12 +178,12 @@ pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
         return Ok(undone);
     }
     let _lock = cx.lock()?;
-    for ((store, kept), place) in found.iter_mut().zip(&undone.stores) {
+    for ((store, kept), undo) in found.iter_mut().zip(&undone.stores) {
+        let place = &undo.path;
         let doing = || format!("putting {} back", place.display());
         match kept {
-            Kept::Tree(engine) => {
-                Done::forget(store).with_context(doing)?;
-                engine.exchange_back().with_context(doing)?;
+            Kept::Tree(engine, how) => {
+                put_tree_back(cx, &mut **engine, store, how).with_context(doing)?;
             }
             Kept::Path {
                 reserved,
@@ -154,9 +199,47 @@ pub fn undo(cx: &Context, dir: Option<&Path>) -> anyhow::Result<Undone> {
     Ok(undone)
 }
 
+/// What the last restore replaced in the store at `store`.
+fn last(store: &Path, engine: Box<dyn SnapshotStore>, can_wait: bool) -> Result<Option<Kept>> {
+    // A tree that is exchanged takes such directories with it: what is here came later.
+    if let Some(kept) = last_path(store)? {
+        return Ok(Some(kept));
+    }
+    if !engine.survey()?.has_replaced {
+        return Ok(None);
+    }
+    let user = match can_wait {
+        true => user_of(engine.demand_unused())?,
+        false => None,
+    };
+    let how = user.map_or(How::Now, |waits_for| How::AtBoot { waits_for });
+    Ok(Some(Kept::Tree(engine, how)))
+}
+
+fn put_tree_back(
+    cx: &Context,
+    engine: &mut dyn SnapshotStore,
+    store: &Path,
+    how: &How,
+) -> Result<()> {
+    match how {
+        How::Now if engine.waiting()?.is_some() => waiting::exchange(engine, store),
+        How::Now => {
+            Done::forget(store)?;
+            engine.exchange_back().map(drop)
+        }
+        How::AtBoot { .. } => waiting::postpone(cx, engine, store, What::Undo),
+        How::CalledOff => waiting::call_off(engine, store),
+        How::Dropped => {
+            waiting::call_off(engine, store)?;
+            engine.discard_staged().map(drop)
+        }
+    }
+}
+
 /// After a whole tree was replaced, what single paths replaced before is older than that: it stays
 /// where it is, and is no longer the last.
-pub(super) fn forget_paths(store: &Path) -> Result<()> {
+pub(in crate::ops) fn forget_paths(store: &Path) -> Result<()> {
     let Some(reserved) = reserved(store)? else {
         return Ok(());
     };

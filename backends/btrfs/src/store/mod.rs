@@ -225,11 +225,11 @@ impl SnapshotStore for BtrfsStore {
     fn survey(&self) -> Result<StoreFacts> {
         let nested = self.nested()?;
         let space = self.kernel.space()?;
-        let (has_staged, has_replaced, waiting) = if self.is_volume() {
+        let (has_staged, has_replaced) = if self.is_volume() {
             self.volume_has()?
         } else {
             let facts = self.plain.survey()?;
-            (facts.has_staged, facts.has_replaced, facts.waiting)
+            (facts.has_staged, facts.has_replaced)
         };
         Ok(StoreFacts {
             engine: "btrfs",
@@ -253,7 +253,6 @@ impl SnapshotStore for BtrfsStore {
             total_bytes: space.total_bytes,
             has_staged,
             has_replaced,
-            waiting,
         })
     }
 
@@ -336,6 +335,13 @@ impl SnapshotStore for BtrfsStore {
         match self.is_volume() {
             true => Volume(self).postpone(incoming),
             false => self.plain.postpone(incoming),
+        }
+    }
+
+    fn waiting(&self) -> Result<Option<Incoming>> {
+        match self.is_volume() {
+            true => self.volume_waiting(),
+            false => self.plain.waiting(),
         }
     }
 

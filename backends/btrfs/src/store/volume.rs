@@ -102,17 +102,19 @@ impl BtrfsStore {
                 .is_some_and(|begun| begun.from == name && !begun.is_exchanged))
     }
 
-    /// Whether something is staged, and replaced; and what waits.
-    pub(super) fn volume_has(&self) -> Result<(bool, bool, Option<Incoming>)> {
+    /// Whether something is staged, and replaced.
+    pub(super) fn volume_has(&self) -> Result<(bool, bool)> {
         let is_exchanged = self.begun()?.is_some_and(|begun| begun.is_exchanged);
-        let mut waiting = None;
+        Ok((self.holds(STAGED)?, is_exchanged || self.holds(REPLACED)?))
+    }
+
+    pub(super) fn volume_waiting(&self) -> Result<Option<Incoming>> {
         for incoming in Incoming::ALL {
             if self.holds(waiting::names(incoming)[1])? {
-                waiting = Some(incoming);
+                return Ok(Some(incoming));
             }
         }
-        let replaced = is_exchanged || self.holds(REPLACED)?;
-        Ok((self.holds(STAGED)?, replaced, waiting))
+        Ok(None)
     }
 
     /// Finishes an exchange that has happened, takes back one that has not. Says what became the

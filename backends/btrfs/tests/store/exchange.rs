@@ -116,7 +116,8 @@ fn loop_an_interrupted_exchange_is_finished_or_taken_back() {
         store.mounted = Some(store.disk.mount("persist", &store.path)); // at the next boot
         let mut opened = store.open();
         let facts = opened.survey().unwrap();
-        let has = (facts.has_staged, facts.has_replaced, facts.waiting);
+        let waiting = opened.waiting().unwrap();
+        let has = (facts.has_staged, facts.has_replaced, waiting);
         let waits = match from {
             "waiting" => Some(Incoming::Staged),
             "returning" => Some(Incoming::Replaced),

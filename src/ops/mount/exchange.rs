@@ -1,0 +1,89 @@
+//! Before anything of a store is in place: an exchange that a power cut interrupted is finished,
+//! and a tree that waited for this boot takes the store's place.
+
+use crate::context::Context;
+use crate::engine;
+use crate::ops::restore;
+use crate::ops::waiting::{self, Note, Swap};
+use crate::persist::{Entry, PersistTree};
+use crate::record::Failure;
+use rustix::fs::CWD;
+use state_api::{Error, Result, SnapshotStore};
+use state_linux::stat::Stat;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Exchanges {
+    /// Stores of which nothing may be put in place, and why: they may hold a part of each tree.
+    pub(super) unfit: BTreeMap<PathBuf, String>,
+    /// What became of the trees that waited; in a dry run, what would.
+    pub(super) swaps: Vec<Swap>,
+}
+
+/// Finishes and makes the exchanges of all stores of which nothing is in place yet.
+pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
+    let is_mounted =
+        |entry: &Entry| Stat::of(CWD, cx.rooted(&entry.path)).is_ok_and(|stat| stat.is_mount_point);
+    let mut exchanges = Exchanges::default();
+    for (store, _) in tree.stores() {
+        let at = cx.rooted(store);
+        let is_used = (tree.entries()).any(|entry| entry.store == *store && is_mounted(entry));
+        if is_used || !at.is_dir() {
+            continue;
+        }
+        match of_store(cx, store, &at) {
+            Ok(swap) => exchanges.swaps.extend(swap),
+            // Who may not look at the filesystem cannot have exchanged anything on it either.
+            Err(error) if is_denied(&error) => {}
+            Err(error) => {
+                let why = format!("finishing an interrupted exchange: {error}");
+                exchanges.unfit.insert(store.to_owned(), why);
+            }
+        }
+    }
+    exchanges
+}
+
+/// What became of the tree that waited for this store, if one did.
+///
+/// # Errors
+/// The store may hold a part of each of two trees.
+fn of_store(cx: &Context, store: &Path, at: &Path) -> Result<Option<Swap>> {
+    let mut engine = engine::store(at)?;
+    if !cx.dry_run {
+        engine.recover()?;
+    }
+    let note = Note::read(at);
+    if engine.waiting()?.is_none() {
+        return Ok(None);
+    }
+    let mut swap = Swap {
+        store: store.to_owned(),
+        what: note.map(|note| note.what),
+        at: cx.now,
+        failure: None,
+    };
+    if cx.dry_run {
+        return Ok(Some(swap));
+    }
+    if let Err(error) = put_in_place(&mut *engine, at) {
+        swap.failure = Some(Failure {
+            error: error.to_string(),
+            hint: error.hint(),
+        });
+        // The old tree is whole, or this is not the end of it.
+        engine.recover()?;
+    }
+    Ok(Some(swap))
+}
+
+fn put_in_place(engine: &mut dyn SnapshotStore, at: &Path) -> Result<()> {
+    waiting::exchange(engine, at)?;
+    restore::forget_paths(at)
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Os { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+}

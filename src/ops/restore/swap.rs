@@ -1,0 +1,202 @@
+//! Making what is staged the stores: now, or at the next boot where a store is in use.
+
+use super::done::Done;
+use super::marker::Marker;
+use super::{Report, Task, undo};
+use crate::archive::read::Archive;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ops::waiting::{self, Note, What};
+use anyhow::Context as _;
+use state_api::{Error, Incoming, Refusal};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+/// The unit that puts what waits in place, if not the initrd's.
+const MOUNT_UNIT: &str = "/etc/systemd/system/state-mount.service";
+
+fn what(archive: &Archive<'_>) -> What {
+    What::Restore {
+        archive: archive.label().id.to_string(),
+        manifest_sha256: archive.label().manifest_sha256,
+    }
+}
+
+/// Whether the same archive waits for the next boot already.
+///
+/// # Errors
+/// Something else waits.
+pub(super) fn waits(task: &Task, archive: &Archive<'_>) -> anyhow::Result<bool> {
+    let into = task.into.display();
+    let Some(incoming) = task.engine.waiting()? else {
+        return Ok(false);
+    };
+    let noted = Note::read(&task.into).map(|note| note.what);
+    if incoming == Incoming::Staged && noted == Some(what(archive)) {
+        return Ok(true);
+    }
+    let what = noted.map_or("another tree".into(), |what| what.to_string());
+    Err(
+        Failure::refused(format!("the next boot puts {what} in the place of {into}"))
+            .hint(format!("`state undo {into}` calls that off"))
+            .into(),
+    )
+}
+
+/// Who uses a store, in words; the first of several.
+fn user(tasks: &[Task]) -> state_api::Result<Option<(PathBuf, String)>> {
+    for task in tasks.iter().filter(|task| task.earlier.is_none()) {
+        if let Some(by) = user_of(task.engine.demand_unused())? {
+            return Ok(Some((task.into.clone(), by)));
+        }
+    }
+    Ok(None)
+}
+
+/// Who uses it, if that is why it was refused.
+pub(super) fn user_of<T>(demanded: state_api::Result<T>) -> state_api::Result<Option<String>> {
+    match demanded {
+        Ok(_) => Ok(None),
+        Err(Error::Refused(Refusal::InUse { by, .. })) => Ok(Some(by)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says of a plan what would wait, and what would be in the way.
+///
+/// # Errors
+/// The users cannot be looked for.
+pub(super) fn foresee(
+    cx: &Context,
+    tasks: &[Task],
+    can_wait: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    match user(tasks)? {
+        None => {}
+        Some((_, by)) if can_wait => wait(cx, report, &by),
+        Some((store, by)) => report.notes.push(format!(
+            "{} is in use by {by}: it is staged all the same, and refused when it is to be swapped in",
+            store.display()
+        )),
+    }
+    Ok(())
+}
+
+/// Notes that all of it waits: what belongs together is put in place together.
+fn wait(cx: &Context, report: &mut Report, by: &str) {
+    for store in &mut report.stores {
+        store.waits_for = Some(by.to_owned());
+    }
+    if cx.root_dir == Path::new("/") && !cx.rooted(MOUNT_UNIT).exists() {
+        report.notes.push(format!(
+            "{MOUNT_UNIT} is not there: if nothing runs `state mount` at boot, the tree waits for ever (`state init --install-boot`)"
+        ));
+    }
+}
+
+/// Swaps all of them in, or leaves all of them to the next boot if one is in use.
+///
+/// # Errors
+/// Nothing is swapped in. What is staged stays, for the next run.
+pub(super) fn carry_out(
+    cx: &Context,
+    archive: &Archive<'_>,
+    tasks: &mut [Task],
+    can_wait: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut user = user(tasks)?.map(|(_, by)| by);
+    if user.is_none() || !can_wait {
+        match all_now(cx, archive, tasks) {
+            Ok(()) => {
+                report
+                    .stores
+                    .iter_mut()
+                    .for_each(|store| store.is_swapped = true);
+                return Ok(());
+            }
+            // Only trying shows who keeps a volume mounted.
+            Err(error) => match (in_use(&error), can_wait) {
+                (Some(by), true) => user = Some(by),
+                (Some(_), false) => {
+                    return Err(error.context(
+                        Failure::refused("everything is staged and verified, and waits").hint(
+                            "stop what uses it and run the same command again, or run it from a rescue system",
+                        ),
+                    ));
+                }
+                (None, _) => return Err(error),
+            },
+        }
+    }
+    all_at_boot(cx, archive, tasks)?;
+    wait(cx, report, &user.unwrap_or_default());
+    Ok(())
+}
+
+/// Who uses the store that this is about.
+fn in_use(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(Error::Refused(Refusal::InUse { by, .. })) => Some(by.clone()),
+        _ => None,
+    })
+}
+
+fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
+    for n in 0..tasks.len() {
+        if let Err(error) = now(&mut tasks[n]) {
+            // All or nothing: those that were swapped in go out again.
+            for done in tasks[..n].iter_mut().rev() {
+                done.engine
+                    .exchange_back()
+                    .with_context(|| format!("{error}; putting {} back", done.into.display()))?;
+            }
+            mark(archive, tasks)?;
+            return Err(error);
+        }
+        undo::forget_paths(&tasks[n].into)?;
+        Done::new(Marker::of(archive, tasks[n].store), cx.now).write(&tasks[n].into)?;
+    }
+    Ok(())
+}
+
+fn now(task: &mut Task) -> anyhow::Result<()> {
+    let doing = || format!("swapping in {}", task.into.display());
+    if task.waits {
+        return waiting::exchange(&mut *task.engine, &task.into).with_context(doing);
+    }
+    Marker::remove(task.engine.stage()?.as_fd())?;
+    Note::remove(&task.into)?; // of a run that was killed: nothing waits
+    Done::forget(&task.into)?;
+    task.engine.exchange().with_context(doing).map(drop)
+}
+
+/// What was staged is a stage again, which the next run adopts.
+fn mark(archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
+    for task in tasks.iter_mut().filter(|task| !task.waits) {
+        Marker::of(archive, task.store).write(task.engine.stage()?.as_fd())?;
+    }
+    Ok(())
+}
+
+fn all_at_boot(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
+    for n in 0..tasks.len() {
+        let task = &mut tasks[n];
+        if task.waits {
+            continue;
+        }
+        let postponed = Marker::remove(task.engine.stage()?.as_fd())
+            .and_then(|()| waiting::postpone(cx, &mut *task.engine, &task.into, what(archive)));
+        if let Err(error) = postponed {
+            let doing = format!("leaving {} to the next boot", task.into.display());
+            for done in tasks[..n].iter_mut().filter(|done| !done.waits) {
+                waiting::call_off(&mut *done.engine, &done.into)
+                    .with_context(|| format!("{error}; calling {} off", done.into.display()))?;
+            }
+            mark(archive, tasks)?;
+            return Err(anyhow::Error::from(error).context(doing));
+        }
+    }
+    Ok(())
+}

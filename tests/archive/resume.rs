@@ -1,0 +1,116 @@
+//! An extraction that was killed is gone on with: what it made is hashed instead of read again, and
+//! what is not whole is made anew.
+
+use super::common::*;
+use super::roundtrip::note;
+use state::archive::compare;
+use state::archive::extract::Job;
+use state::archive::owners::Owners;
+use state::archive::read::{Archive, Source};
+use state_api::{Interrupt, Never, View};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Counts what is read.
+struct Counted<'a>(&'a Vec<u8>, AtomicU64);
+
+impl Source for Counted<'_> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    fn read(&self, at: u64, length: usize) -> state::archive::Result<Vec<u8>> {
+        self.1.fetch_add(length as u64, Ordering::Relaxed);
+        self.0.read(at, length)
+    }
+}
+
+struct When(AtomicBool);
+
+impl Interrupt for When {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn what_is_staged_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    fs::create_dir(&from).unwrap();
+    for n in 0..60 {
+        // Nothing that compresses.
+        let mut state = n + 1;
+        let mut noise = || {
+            state = u64::wrapping_add(u64::wrapping_mul(state, 6_364_136_223_846_793_005), 1);
+            (state >> 56) as u8
+        };
+        let content: Vec<u8> = std::iter::repeat_with(&mut noise).take(200_000).collect();
+        fs::write(from.join(format!("file-{n:02}")), content).unwrap();
+    }
+    let made = archive(&[("/persist", &from)]);
+    let whole = made.data.len() as u64;
+    let to = tempfile::tempdir().unwrap();
+    let stage = File::open(to.path()).unwrap();
+    let extract = |until: u64| {
+        let data = Counted(&made.data, AtomicU64::new(0));
+        let archive = Archive::open(&data, &made.label).unwrap();
+        let stop = When(AtomicBool::new(false));
+        let job = Job {
+            archive: &archive,
+            store: 0,
+            under: None,
+            owners: &Owners::default(),
+            interrupt: &stop,
+        };
+        let extracted = job.extract(stage.as_fd(), &mut |now| {
+            stop.0.fetch_or(now.bytes >= until, Ordering::Relaxed);
+        });
+        if let Ok(losses) = &extracted {
+            assert_eq!(*losses, []);
+        }
+        (extracted.is_ok(), data.1.into_inner())
+    };
+    let (ended, read) = extract(60 * 200_000 * 8 / 10);
+    assert!(!ended && read > whole / 2, "{read} of {whole}");
+    // A machine that lost its power has files without their last bytes, or with zeros in them.
+    let mut staged: Vec<_> = (fs::read_dir(to.path()).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    staged.sort();
+    File::options()
+        .write(true)
+        .open(&staged[0])
+        .unwrap()
+        .set_len(1000)
+        .unwrap();
+    fs::write(&staged[1], [0; 200_000]).unwrap();
+
+    let (ended, read) = extract(u64::MAX);
+    assert!(
+        ended && read < whole * 45 / 100,
+        "{read} of {whole} read again"
+    );
+    let wanted = note(&from);
+    assert_eq!(wanted.differences(&note(to.path())), [""; 0]);
+    let archive = Archive::open(&made.data, &made.label).unwrap();
+    let job = Job {
+        archive: &archive,
+        store: 0,
+        under: None,
+        owners: &Owners::default(),
+        interrupt: &Never,
+    };
+    assert_eq!(
+        compare(&job, &View::live(stage.try_clone().unwrap().into())).unwrap(),
+        []
+    );
+    // All of it.
+    let (ended, read) = extract(u64::MAX);
+    assert!(ended && read < whole / 10, "{read} of {whole} read again");
+}
