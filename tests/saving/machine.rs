@@ -116,14 +116,14 @@ impl Machine {
         backup::run(&self.context(&Never), &backup::Options::default(), &Silent).unwrap()
     }
 
-    /// What is in the store's reserved directory beside what backups remember.
+    /// What is in the store's reserved directory beside what backups and restores remember.
     pub(crate) fn reserved(&self) -> Vec<String> {
         let names = fs::read_dir(self.store().join(".state"))
             .into_iter()
             .flatten();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names
-            .filter(|name| name != "archive" && name != "ledger.json")
+            .filter(|name| !["archive", "ledger.json", "restored.json"].contains(&name.as_str()))
             .collect()
     }
 

@@ -212,7 +212,7 @@ fn undoing_survives_a_cut_after_every_act<S: Swap>() {
 
 /// What a boot does, as often as it takes; says how many of them were cut.
 fn boots<S: Swap>(top: &Path, n: u32) -> u32 {
-    let mut boot = || {
+    let boot = || {
         let swap = S::at(top);
         let recovered = swap.recover().unwrap();
         match swap.waiting().unwrap() {
@@ -222,7 +222,7 @@ fn boots<S: Swap>(top: &Path, n: u32) -> u32 {
     };
     let mut times = 0;
     // Cut ever later, so that it comes to its end.
-    while is_cut(n + times, &mut boot) {
+    while is_cut(n + times, boot) {
         times += 1;
     }
     times
