@@ -80,6 +80,11 @@ impl Machine {
     /// A file is there and cannot be read. What is not there is no error.
     pub fn look(cx: &Context) -> io::Result<Self> {
         let text = |path: &str| optional_text(&cx.rooted(path));
+        let has_proc = has_proc(cx);
+        let of_kernel = |path: &str| match has_proc {
+            true => text(path),
+            false => Ok(String::new()),
+        };
         let os_release = match text("/etc/os-release")? {
             empty if empty.is_empty() => text("/usr/lib/os-release")?,
             found => found,
@@ -87,7 +92,7 @@ impl Machine {
         let is_nixos = cx.rooted("/etc/NIXOS").exists();
         let mut hostname = text("/etc/hostname")?;
         if hostname.trim().is_empty() {
-            hostname = text("/proc/sys/kernel/hostname")?;
+            hostname = of_kernel("/proc/sys/kernel/hostname")?;
         }
         let hostname = hostname
             .lines()
@@ -95,9 +100,9 @@ impl Machine {
             .find(|line| !line.is_empty() && !line.starts_with('#'));
         Ok(Self {
             mounts: mounts(cx)?,
-            is_running: cx.rooted(MOUNTS).exists(),
+            is_running: has_proc,
             fstab: fstab::parse(&optional(&cx.rooted("/etc/fstab"))?.unwrap_or_default()),
-            command_line: text("/proc/cmdline")?.trim().to_owned(),
+            command_line: of_kernel("/proc/cmdline")?.trim().to_owned(),
             hostname: hostname.map(str::to_owned),
             distribution: Distribution::parse(&os_release, is_nixos),
             people: people(&text("/etc/passwd")?),
@@ -151,19 +156,27 @@ impl Machine {
     }
 }
 
+/// Whether the machine below the root directory has a /proc of its own. One that is only mounted
+/// there, for a chroot, is that of the machine which looks.
+fn has_proc(cx: &Context) -> bool {
+    let is_mounted = || {
+        let proc = rustix::fs::statfs(cx.rooted("/proc"));
+        proc.is_ok_and(|proc| proc.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    };
+    cx.rooted(MOUNTS).exists() && (cx.root_dir == Path::new("/") || !is_mounted())
+}
+
 /// The mounts below the root directory, by where they are on the machine. A root directory with
 /// a /proc of its own (a whole machine, or a fixture of one) speaks for itself.
 ///
 /// # Errors
 /// The list cannot be read.
 pub fn mounts(cx: &Context) -> io::Result<Vec<Mount>> {
-    let (text, prefix) = match optional(&cx.rooted(MOUNTS))? {
-        Some(text) => (text, Path::new("/")),
-        None => (
-            optional(Path::new(MOUNTS))?.unwrap_or_default(),
-            cx.root_dir.as_path(),
-        ),
+    let (file, prefix) = match has_proc(cx) {
+        true => (cx.rooted(MOUNTS), Path::new("/")),
+        false => (MOUNTS.into(), cx.root_dir.as_path()),
     };
+    let text = optional(&file)?.unwrap_or_default();
     let mut mounts = mountinfo::parse(&text).map_err(io::Error::other)?;
     mounts.retain_mut(|mount| match mount.at.strip_prefix(prefix) {
         Ok(below) => {

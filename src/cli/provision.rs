@@ -101,10 +101,7 @@ impl Disk {
         into: &Path,
         is_nixos: bool,
     ) -> anyhow::Result<Options> {
-        let backend = self.backend.ok_or_else(|| {
-            Failure::usage("nothing says what root is to live on")
-                .hint("--backend btrfs, zfs, tmpfs or overlay")
-        })?;
+        let backend = self.engine()?;
         let mut volumes = self.volume.clone();
         let nix = PathBuf::from("/nix");
         if is_nixos && !volumes.contains(&nix) {
@@ -144,6 +141,15 @@ impl Disk {
             passphrase: None,
             erase: self.erase.clone(),
             uuid: None,
+        })
+    }
+
+    /// What root is to live on.
+    pub(super) fn engine(&self) -> anyhow::Result<Engine> {
+        self.backend.ok_or_else(|| {
+            Failure::usage("nothing says what root is to live on")
+                .hint("--backend btrfs, zfs, tmpfs or overlay")
+                .into()
         })
     }
 

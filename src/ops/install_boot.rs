@@ -79,7 +79,8 @@ pub struct Installed {
 pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
     let (settings, tree, _) = declared(cx)?;
     let mut report = install(cx, maker, &settings, &tree)?;
-    if settings.root.is_some() {
+    // Below an overlay what is installed is the blank.
+    if !matches!(settings.root, None | Some(Root::Overlay { .. })) {
         report.todo.push(take_blank(cx, &settings));
     }
     Ok(report)

@@ -409,10 +409,17 @@ fn loop_a_second_run_goes_on_with_what_the_first_could_not_do() {
     machine.write("root/persist/var/lib/app/data", "newer");
     machine.backup().unwrap();
     let (told, exit) = new.told(&options);
-    assert_eq!(exit, Some(4), "{told}");
-    assert!(
-        told.contains("the tree that an earlier restore replaced"),
-        "{told}"
+    assert_eq!(
+        (told.as_str(), exit),
+        (
+            format!(
+                "error: DIR/mnt/persist still keeps the tree that an earlier restore replaced\n\
+                 hint: --archive {id} goes on with what is there; `state undo DIR/mnt/persist` puts it \
+                 back; --forget-replaced gives it up for this restore\n"
+            )
+            .as_str(),
+            Some(4)
+        )
     );
 
     // What came before is back: it is another one's tree.

@@ -4,6 +4,7 @@
 
 mod client;
 mod gate;
+mod guided;
 mod moto;
 mod s3;
 mod s3_failures;

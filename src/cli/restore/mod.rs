@@ -123,6 +123,9 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         forget_replaced: args.forget_replaced,
         now: args.now,
     };
+    if args.provision.is_some() {
+        args.disk.engine()?; // before anything is asked
+    }
     let look = globals.context(true)?;
     if is_nobody(&look, &options.which) {
         choose::which(globals, &look, &mut options)?;
@@ -170,8 +173,8 @@ impl Rest {
 }
 
 /// Has somebody vouch for the archive, if nothing here does.
-fn vouched(globals: &Globals, options: &mut Options, plan: &Report) -> anyhow::Result<()> {
-    match &plan.signature {
+fn vouched(globals: &Globals, options: &mut Options, plan: &mut Report) -> anyhow::Result<()> {
+    match plan.signature.clone() {
         Signature::Unknown { key } if !options.allow_unsigned => {
             let question = format!(
                 "The archive {} is signed by {key}. Compare it with your recovery sheet, or \
@@ -182,6 +185,7 @@ fn vouched(globals: &Globals, options: &mut Options, plan: &Report) -> anyhow::R
                 return plan.signature.demand(&plan.id, false);
             }
             options.which.trust_key = Some(key.clone());
+            plan.signature = Signature::Trusted { key };
             Ok(())
         }
         signature => signature.demand(&plan.id, options.allow_unsigned),
@@ -242,12 +246,12 @@ fn into_place(
     dry_run: bool,
 ) -> anyhow::Result<Exit> {
     if !dry_run {
-        let plan = restore::run(
+        let mut plan = restore::run(
             &globals.context(true)?,
             &options,
             globals.progress().as_ref(),
         )?;
-        vouched(globals, &mut options, &plan)?;
+        vouched(globals, &mut options, &mut plan)?;
         let into: Vec<_> = plan
             .stores
             .iter()
@@ -300,9 +304,9 @@ fn onto_disk(
     let into = std::path::absolute(into)?;
     options.into = Some(into.clone());
     let look = globals.context(true)?;
-    let restore = restore::foresee(&look, &options)?;
+    let mut restore = restore::foresee(&look, &options)?;
     if !dry_run {
-        vouched(globals, &mut options, &restore)?;
+        vouched(globals, &mut options, &mut restore)?;
     }
     let is_nixos = restore
         .archived
@@ -316,7 +320,7 @@ fn onto_disk(
     let mut wanted = disk.options(on, stores, &into, is_nixos)?;
     wanted.name = Some(restore.machine.clone());
     let plan = provision::run(&look, &wanted)?;
-    let restore = match plan.plan.is_empty() {
+    restore = match plan.plan.is_empty() {
         true => restore::run(&look, &options, globals.progress().as_ref())?,
         false => restore,
     };

@@ -31,10 +31,11 @@ pub(in crate::ops) struct Keys {
 
 /// Looks at the keys that making archives, and reading them here, would use.
 pub(super) fn look(cx: &Context, settings: &Settings) -> Option<Keys> {
-    let archive = &settings.archive;
     if settings.target.is_empty() {
         return None;
     }
+    let settings = &in_stores(cx, settings);
+    let archive = &settings.archive;
     let encryption = Encryption::of(cx, settings);
     let signs = match Seal::of(cx, settings) {
         Ok(seal) => seal.map(|seal| Ok(seal.fingerprint())),
@@ -59,6 +60,24 @@ pub(super) fn look(cx: &Context, settings: &Settings) -> Option<Keys> {
         signs,
         identity,
     })
+}
+
+/// On a machine that is looked at from outside entries are not in place: such keys are read where
+/// their stores have them.
+fn in_stores(cx: &Context, settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    let archive = &mut settings.archive;
+    let files = [&mut archive.sign_with, &mut archive.trusted_signers];
+    for file in files.into_iter().flatten() {
+        let inside = file.strip_prefix("/").unwrap_or(file).to_owned();
+        let mut copies = settings.persist.keys().map(|store| store.join(&inside));
+        if !cx.rooted(&*file).exists()
+            && let Some(copy) = copies.find(|copy| cx.rooted(copy).exists())
+        {
+            *file = copy;
+        }
+    }
+    settings
 }
 
 pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {

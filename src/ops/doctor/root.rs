@@ -24,7 +24,9 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         )]);
     };
     let mut findings = Vec::new();
-    findings.extend(is_another(root, &facts.machine));
+    if !is_below_overlay(facts) {
+        findings.extend(is_another(root, &facts.machine));
+    }
     for who in facts.machine.root_by_id() {
         let fact = format!("{who} mounts root by its subvolume id, which the first reset changes");
         findings.push(Finding::new(CHECK, Severity::Bad, fact).cure(
@@ -86,9 +88,18 @@ fn is_expected(refusal: &Refusal, facts: &Facts) -> bool {
     match refusal {
         // Where it is looked at, below --root, is no obstacle to the reset at its next start.
         Refusal::RootMounted { at, .. } => facts.machine.is_running || *at == facts.root_dir,
+        // The lower layer is written to while it is installed.
+        Refusal::Unsafe { .. } => is_below_overlay(facts),
         Refusal::RootMountedById { .. } => !facts.machine.root_by_id().is_empty(),
         _ => false,
     }
+}
+
+/// Whether a machine with an overlay is looked at from outside: what is mounted is what lies below.
+fn is_below_overlay(facts: &Facts) -> bool {
+    let config = facts.config.as_ref();
+    let root = config.ok().and_then(|config| config.settings.root.as_ref());
+    matches!(root, Some(Root::Overlay { .. })) && !facts.machine.is_running
 }
 
 fn leftover(leftover: &Leftover) -> Finding {

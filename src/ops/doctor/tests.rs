@@ -5,6 +5,7 @@ use crate::ops::look::{Place, Placed, Space};
 use crate::ops::seal::Believed;
 use crate::persist;
 use crate::record::Outcome;
+use crate::settings::Settings;
 use chrono::{DateTime, TimeDelta};
 use state_api::{Error, Leftover, PastRoot, Refusal};
 use std::path::Path;
@@ -80,6 +81,32 @@ fn all_is_well() {
     assert_eq!(
         judge(&well()).skipped,
         ["initrd", "loader", "keys", "drill"]
+    );
+}
+
+#[test]
+fn what_lies_below_an_overlay_is_no_fault_where_it_is_looked_at_from_outside() {
+    let overlay = |facts: &mut Facts, is_running| {
+        let text = "[root]\nbackend = \"overlay\"\ndevice = \"/dev/disk/by-uuid/1\"";
+        let settings: Settings = text.parse().unwrap();
+        facts.config.as_mut().unwrap().settings.root = settings.root;
+        facts.machine.is_running = is_running;
+        engine(facts).refusals = vec![Refusal::Unsafe {
+            fact: "the lower layer is mounted writable".into(),
+            cure: String::new(),
+        }];
+    };
+    let of_root = |found: Vec<String>| -> Vec<String> {
+        let found = found.into_iter();
+        found.filter(|line| line.starts_with("root ")).collect()
+    };
+    assert_eq!(of_root(found(|facts| overlay(facts, false))), [""; 0]);
+    assert_eq!(
+        of_root(found(|facts| overlay(facts, true))),
+        [
+            "root Bad: root is declared to be overlay, and subvolume root is mounted",
+            "root Bad: the lower layer is mounted writable"
+        ]
     );
 }
 

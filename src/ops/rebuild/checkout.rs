@@ -146,7 +146,22 @@ pub(super) fn run(into: &Path, archived: &Machine, config_from: Option<&str>) ->
             repo,
             commit,
         },
-        Err(error) => failed(failure::message(&error.into())),
+        Err(error) => failed(told(&failure::message(&error.into()))),
+    }
+}
+
+/// What git says, in one line; where it is ssh that cannot, what that wants.
+fn told(said: &str) -> String {
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let of_ssh = [
+        "Host key verification failed",
+        "Permission denied (publickey",
+    ];
+    match of_ssh.iter().any(|words| line.contains(words)) {
+        true => {
+            format!("{line} (git takes what ssh finds by itself: a key and known_hosts in ~/.ssh)")
+        }
+        false => line,
     }
 }
 

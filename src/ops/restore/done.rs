@@ -51,10 +51,18 @@ impl Done {
         }
     }
 
-    /// When this was restored into the store, if nothing else came after it.
-    pub(super) fn when(of: &Marker, store: &Path) -> Option<DateTime<Utc>> {
-        let text = fs::read(file(store)).ok()?;
-        let done: Self = serde_json::from_slice(&text).ok()?;
-        (done.of == *of).then(|| DateTime::from_timestamp(done.time, 0))?
+    /// What is noted in the store, if anything.
+    pub(super) fn read(store: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(file(store)).ok()?).ok()
+    }
+
+    /// When it was, if this was restored.
+    pub(super) fn when(&self, of: &Marker) -> Option<DateTime<Utc>> {
+        (self.of == *of).then(|| DateTime::from_timestamp(self.time, 0))?
+    }
+
+    /// The archive that it was.
+    pub(super) fn archive(&self) -> &str {
+        self.of.archive()
     }
 }

@@ -50,6 +50,10 @@ impl Marker {
         }
     }
 
+    pub(super) fn archive(&self) -> &str {
+        &self.archive
+    }
+
     pub(super) fn look(stage: BorrowedFd<'_>) -> Result<Found> {
         let listed = openat(stage, c".", LISTED, Mode::empty());
         let names = state_linux::tree::names(listed.map_err(os)?).map_err(os)?;

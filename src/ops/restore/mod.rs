@@ -229,21 +229,26 @@ fn tasks(
         }
         // One replaced tree is kept: a second restore would give up the only original.
         if facts.has_replaced && !options.forget_replaced {
-            let earlier = Done::when(&Marker::of(archive, task.store), &task.into);
-            if earlier.is_some() && place::machine_root(options, &task.name)?.is_some() {
+            let done = Done::read(&task.into);
+            let is_new = place::machine_root(options, &task.name)?.is_some();
+            let of = Marker::of(archive, task.store);
+            let earlier = done.as_ref().and_then(|done| done.when(&of));
+            if is_new && earlier.is_some() {
                 task.earlier = earlier;
                 continue;
             }
             let into = task.into.display();
-            let by = match earlier {
-                Some(_) => "a restore of this very archive",
-                None => "an earlier restore",
+            let goes_on = match &done {
+                Some(done) if is_new => {
+                    format!("--archive {} goes on with what is there; ", done.archive())
+                }
+                _ => String::new(),
             };
             return Err(Failure::refused(format!(
-                "{into} still keeps the tree that {by} replaced"
+                "{into} still keeps the tree that an earlier restore replaced"
             ))
             .hint(format!(
-                "`state undo {into}` puts it back; --forget-replaced gives it up for this restore"
+                "{goes_on}`state undo {into}` puts it back; --forget-replaced gives it up for this restore"
             ))
             .into());
         }

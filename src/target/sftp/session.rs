@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Session {
     /// The target as a person wrote it.
     url: String,
+    /// As ssh-keyscan takes it.
+    host: String,
     ssh: Piped,
     packets: Receiver<Vec<u8>>,
     next: u32,
@@ -104,6 +106,10 @@ impl Session {
         });
         let mut session = Self {
             url: url.to_owned(),
+            host: match place.port {
+                Some(port) => format!("-p {port} {}", place.host),
+                None => place.host.clone(),
+            },
             ssh,
             packets,
             next: 0,
@@ -143,7 +149,7 @@ impl Session {
         };
         Error::Target {
             target: self.url.clone(),
-            cure: cure(&why).into(),
+            cure: cure(&why).replace("HOST", &self.host),
             why,
         }
     }
