@@ -116,32 +116,13 @@ impl Forge {
         let (headers, _) = self.members.last_mut().unwrap();
         bend(headers);
         let at = headers.len() - 512;
-        let sum: u32 = (headers[at..].iter().enumerate())
-            .map(|(n, b)| {
-                if (148..156).contains(&n) {
-                    32
-                } else {
-                    u32::from(*b)
-                }
-            })
-            .sum();
-        headers[at + 148..at + 156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+        sum(&mut headers[at..]);
         self
     }
 
     /// Puts an extended header with these records before the last member.
     pub(crate) fn pax(mut self, records: &[u8]) -> Self {
-        let mut header = tar::Header::new_ustar();
-        header.set_path("PaxHeaders").unwrap();
-        header.set_entry_type(tar::EntryType::XHeader);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(records.len() as u64);
-        header.set_cksum();
-        let mut bytes = [header.as_bytes(), records].concat();
-        bytes.resize(padded(bytes.len() as u64) as usize, 0);
+        let bytes = pax_header(records);
         let (headers, _) = self.members.last_mut().unwrap();
         *headers = [bytes, std::mem::take(headers)].concat();
         self
@@ -273,6 +254,29 @@ impl Forge {
             written,
         }
     }
+}
+
+/// Gives a header the right checksum.
+pub(crate) fn sum(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+}
+
+/// An extended header with these records.
+pub(crate) fn pax_header(records: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.as_ustar_mut().unwrap().name[..12].copy_from_slice(b"./PaxHeaders");
+    header.set_entry_type(tar::EntryType::XHeader);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(records.len() as u64);
+    header.set_cksum();
+    let mut bytes = [header.as_bytes(), records].concat();
+    bytes.resize(padded(bytes.len() as u64) as usize, 0);
+    bytes
 }
 
 /// The frames of an archive's data, and its seek table.

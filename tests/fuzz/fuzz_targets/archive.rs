@@ -1,2 +1,3 @@
+//! Fuzzes whole archives.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| state_fuzz::archive(data));

@@ -1,2 +1,3 @@
+//! Fuzzes `state.toml`.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| state_fuzz::config(data));

@@ -1,35 +1,74 @@
 //! What reads bytes that somebody else wrote, one function for each fuzz target. Each may refuse
 //! what it is given; it may not panic, and what it accepts has one spelling.
 //!
-//! `tests/corpus.rs` runs the kept inputs through the same functions in every build.
+//! `tests/corpus.rs` beside this runs the kept inputs through the same functions in every build.
 
+use chrono::DateTime;
+use state::archive::encryption::{Identities, Sealed};
 use state::archive::frame::{self, Packer, SeekTable};
 use state::archive::label::{DATA, Label};
 use state::archive::machine::Machine;
 use state::archive::manifest::{Digest, Head, Index, Order, push_line, records};
 use state::archive::member::{BLOCK, Member, padded};
 use state::archive::pax;
-use state::archive::read::Archive;
+use state::archive::proof::Proof;
+use state::archive::read::{Archive, Source};
+use state::archive::signature::{AllowedSigners, signed_by};
+use state::ask::{Ask, Nobody};
 use state::cmdline::Words;
 use state::persist::Users;
 use state::settings::Settings;
 use state_api::Never;
 use state_linux::acl::Acl;
+use state_linux::btrfs::items;
 use state_linux::metadata::Flags;
+use std::sync::Arc;
 
 /// A target: its name, and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 10] = [
+    ("age", age),
     ("archive", archive),
     ("cmdline", cmdline),
     ("config", config),
     ("frames", frames),
+    ("items", items),
     ("label", label),
     ("manifest", manifest),
     ("member", member),
+    ("signature", signature),
 ];
+
+/// The beginning of an encrypted object, up to what is encrypted.
+const AGE_HEADER: &[u8] = include_bytes!("../age/header");
+
+/// The keys that open what the corpus has of encrypted objects.
+pub fn keys() -> Identities {
+    let nobody: Arc<dyn Ask> = Arc::new(Nobody);
+    let mut keys = Identities::default();
+    let added = keys.add("the key", include_bytes!("../age/identity"), &nobody);
+    added.expect("it is a key of age");
+    keys
+}
+
+/// An encrypted object: its header, and what is encrypted behind a header that is right. And a
+/// file of identities.
+pub fn age(data: &[u8]) {
+    let keys = keys();
+    for object in [data.to_vec(), [AGE_HEADER, data].concat()] {
+        if let Ok(sealed) = Sealed::open(Box::new(object), &keys) {
+            let length = sealed.length().min(1 << 20) as usize;
+            let whole = sealed.read(0, length);
+            assert!(whole.is_ok_and(|bytes| bytes.len() == length) || sealed.read(0, 1).is_err());
+            drop(sealed.read(sealed.length() / 2, 16));
+            assert!(sealed.read(sealed.length(), 1).is_err());
+        }
+    }
+    let nobody: Arc<dyn Ask> = Arc::new(Nobody);
+    drop(Identities::default().add("a file", data, &nobody));
+}
 
 /// The kernel command line, and other short texts.
 pub fn cmdline(data: &[u8]) {
@@ -67,6 +106,19 @@ pub fn frames(data: &[u8]) {
         if let Ok(content) = frame::unpack(data, length) {
             assert_eq!(content.len(), length);
         }
+    }
+}
+
+/// The items of a btrfs tree.
+pub fn items(data: &[u8]) {
+    assert_eq!(items::inode_item(data).is_some(), data.len() >= 160);
+    let names = items::inode_refs(256, data).into_iter();
+    let names = names.chain(items::inode_extrefs(data)).flatten();
+    let entry = items::dir_index(data).map(|(name, target)| (target.object, name));
+    for (_, name) in names.chain(entry) {
+        let name = name.as_encoded_bytes();
+        assert!(!matches!(name, b"" | b"." | b"..") && name.len() <= 255);
+        assert!(!name.contains(&b'/') && !name.contains(&0));
     }
 }
 
@@ -113,6 +165,24 @@ pub fn member(data: &[u8]) {
         assert_eq!(member.encode().as_deref(), Ok(&data[..length]));
         assert!(!member.path.starts_with(b"/") && member.path.len() <= 4095);
         assert!(member.path.split(|b| *b == b'/').all(|part| part != b".."));
+    }
+}
+
+/// A signature, the list of those who are believed, and a proof behind its own name in a line.
+pub fn signature(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    drop(signed_by(b"state archive 1\n", text));
+    let allowed = AllowedSigners::parse(text);
+    assert!(allowed.strange().len() <= text.lines().count());
+    assert_eq!(allowed.until("blitzar", "SHA256:"), None);
+    drop(allowed.verify("blitzar", b"state archive 1\n", text, DateTime::UNIX_EPOCH));
+    if let Some((name, object)) = text.split_once('\n')
+        && let Ok((proof, signature)) = Proof::from_object(name, object.as_bytes())
+    {
+        let again = proof.to_text() + &signature.unwrap_or_default();
+        assert_eq!((proof.name(), again), (name.to_owned(), object.to_owned()));
     }
 }
 

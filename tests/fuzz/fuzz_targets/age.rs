@@ -1,0 +1,3 @@
+//! Fuzzes encrypted objects and files of identities.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| state_fuzz::age(data));
