@@ -1,7 +1,8 @@
 //! The map in front of a sparse member's data: GNU's pax form 1.0.
 //!
 //! The number of extents, then offset and length of each, one number a line, padded to whole
-//! blocks. A hole at the end is an extent without length.
+//! blocks. A hole at the end is an extent without length. All data but the last is of whole blocks:
+//! GNU tar begins each extent with a block, the others go on in the middle of one.
 
 use super::Bad;
 use super::member::{BLOCK, padded};
@@ -10,6 +11,23 @@ use state_linux::metadata::Extent;
 
 /// More extents than this are not read: the map alone would be 40 MiB.
 const MOST_EXTENTS: usize = 1 << 20;
+
+/// The extents with as much of the holes behind them as makes them whole blocks.
+pub(super) fn whole_blocks(extents: Vec<Extent>, size: u64) -> Vec<Extent> {
+    let mut whole: Vec<Extent> = Vec::with_capacity(extents.len());
+    for mut extent in extents {
+        let end = extent.offset + extent.length;
+        extent.offset = match whole.last() {
+            Some(last) if last.offset + last.length >= extent.offset => {
+                whole.pop().expect("it was just there").offset
+            }
+            _ => extent.offset,
+        };
+        extent.length = padded(end - extent.offset).min(size - extent.offset);
+        whole.push(extent);
+    }
+    whole
+}
 
 /// The map of a file of `size` bytes whose data is in `extents`.
 pub(super) fn encode(extents: &[Extent], size: u64) -> Vec<u8> {
@@ -64,7 +82,11 @@ pub(super) fn decode<E: From<Bad>>(
             .filter(|end| *end <= size)
             .ok_or_else(bad)?;
         data += length;
+        let torn = |last: &Extent| !last.length.is_multiple_of(BLOCK as u64);
         if length > 0 {
+            if extents.last().is_some_and(torn) {
+                return Err(bad().into());
+            }
             extents.push(Extent { offset, length });
         }
     }
@@ -95,7 +117,7 @@ mod tests {
         for (extents, size) in [
             (vec![], 1 << 40),
             (vec![extent(4096, 10)], 4106),
-            (vec![extent(0, 1), extent(8192, 4096)], 1 << 20),
+            (vec![extent(0, 512), extent(8192, 4097)], 1 << 20),
             (
                 (0..500).map(|n| extent(n * 8192, 4096)).collect(),
                 500 * 8192,
@@ -110,6 +132,32 @@ mod tests {
     }
 
     #[test]
+    fn data_is_made_of_whole_blocks() {
+        type Extents = [(u64, u64)];
+        let table: [(&Extents, u64, &Extents); 6] = [
+            (&[(0, 512), (4096, 1)], 9999, &[(0, 512), (4096, 512)]),
+            (&[(3, 600), (4096, 9)], 4105, &[(3, 1024), (4096, 9)]),
+            (&[(0, 1), (512, 1)], 9999, &[(0, 1024)]),
+            (
+                &[(0, 1), (600, 1), (1000, 1)],
+                9999,
+                &[(0, 512), (600, 512)],
+            ),
+            (&[(0, 1), (100, 900)], 1001, &[(0, 1001)]),
+            (&[], 7, &[]),
+        ];
+        let extents = |list: &Extents| -> Vec<_> {
+            let extents = list.iter();
+            extents
+                .map(|&(offset, length)| Extent { offset, length })
+                .collect()
+        };
+        for (found, size, wanted) in table {
+            assert_eq!(whole_blocks(extents(found), size), extents(wanted));
+        }
+    }
+
+    #[test]
     fn maps_that_lie_are_refused() {
         for (map, size, data) in [
             ("1\n0\n11\n", 10, 11),                  // beyond the end
@@ -118,6 +166,7 @@ mod tests {
             ("1\n18446744073709551615\n2\n", 10, 2), // overflowing
             ("2\n0\n5\n5\n0\n", 10, 5),              // an extent of nothing
             ("1\n0\n5\n", 10, 5),                    // no hole at the end
+            ("2\n0\n5\n7\n3\n", 10, 8),              // goes on in the middle of a block
             ("01\n0\n10\n", 10, 10),                 // another spelling
             ("99999999999\n", 10, 0),                // more than fits
             ("1\n0\n", 10, 0),                       // torn

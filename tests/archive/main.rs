@@ -10,6 +10,7 @@ mod hostile;
 mod increments;
 mod malicious;
 mod memory;
+mod mutants;
 mod parts;
 mod path;
 mod peers;

@@ -109,7 +109,7 @@ fn a_reader_with_little() {
 }
 
 /// A figure of this process in bytes.
-fn status(key: &str) -> u64 {
+pub(crate) fn status(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kib = line.unwrap().trim_matches(|c: char| !c.is_ascii_digit());

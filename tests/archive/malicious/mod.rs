@@ -11,7 +11,7 @@ mod places;
 
 use crate::common::*;
 use crate::roundtrip::note;
-pub(crate) use forge::{Forge, parts, reframed, relabelled};
+pub(crate) use forge::{Forge, member, parts, pax_header, record, reframed, relabelled, sum};
 use forge::{link, symlink};
 use state::archive::Error;
 use state::archive::extract::Job;
