@@ -210,3 +210,33 @@ fn servers_sftp_a_connection_that_breaks_off_is_made_again() {
     let last: usize = words.split(' ').next().unwrap().parse().unwrap();
     assert!(last > MIB && last < 8 * MIB, "{last}: {log}");
 }
+
+#[test]
+#[ignore = "needs sshd and root"]
+fn servers_sftp_reading_goes_on_when_the_connection_breaks_off() {
+    // Once it is wanted, every conversation ends after so many bytes of answers, and each is noted.
+    const MOST: usize = 5_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let turns = dir.path().join("turns");
+    let server = "/usr/lib/openssh/sftp-server";
+    let command = format!(
+        "ForceCommand test -e {0} || exec {server}; echo >>{0}; {server} | (stdbuf -o0 head -c {MOST}; kill 0)",
+        turns.display()
+    );
+    let sshd = Sshd::start(&command);
+    let client = Client::new("blitzar", 12 * MIB, &sshd.target("key", "known_hosts"));
+    client.backup().expect(0, &["\"is_published\":true"]);
+    let conversations = |read: &dyn Fn()| {
+        fs::write(&turns, "").unwrap();
+        read();
+        fs::read_to_string(&turns).unwrap().lines().count()
+    };
+    let verified = conversations(&|| {
+        client.run(&["archives", "verify"]).expect(0, &[]);
+    });
+    let restored = conversations(&|| client.restores("nas"));
+    assert!(
+        verified.min(restored) > 12 * MIB / MOST,
+        "{verified}, {restored}"
+    );
+}

@@ -21,12 +21,16 @@ use state_api::Outcome;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 use upload::SftpUpload;
 
 /// The most that every server takes in one request.
 const PIECE: usize = 32 << 10;
 /// So many requests are under way at once: 2 MiB, what an ssh channel holds.
 const WINDOW: usize = 64;
+
+/// How many seconds are waited before each attempt to connect anew.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 
 const READ: u32 = 1;
 /// Write, create, and fail if it is there.
@@ -111,11 +115,45 @@ impl SftpTarget {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
-    /// Connects anew. What was open is so no longer.
-    fn reconnect(&self) -> Result<()> {
-        let session = self.door.open(&self.url)?;
-        *self.session() = session;
+    /// Connects anew, unless somebody else has done so since that turn. What was open is so no
+    /// longer.
+    fn reconnect(&self, turn: u64) -> Result<()> {
+        let mut session = self.session();
+        if session.turn == turn {
+            *session = self.door.open(&self.url)?;
+            session.turn = turn + 1;
+        }
         Ok(())
+    }
+
+    /// Does what can be done again, until it is done or was refused: when the connection is lost,
+    /// another one is made.
+    fn again<T>(&self, work: &mut dyn FnMut(&mut Session) -> Result<T>) -> Result<T> {
+        let mut once = || {
+            let mut session = self.session();
+            let done = work(&mut session);
+            match session.is_lost {
+                true => done.map_err(|lost| (lost, Some(session.turn))),
+                false => done.map_err(|refused| (refused, None)),
+            }
+        };
+        let (lost, mut turn) = match once() {
+            Ok(done) => return Ok(done),
+            Err((refused, None)) => return Err(refused),
+            Err((lost, Some(turn))) => (lost, turn),
+        };
+        for pause in PAUSES {
+            std::thread::sleep(Duration::from_secs(pause));
+            if self.reconnect(turn).is_err() {
+                continue;
+            }
+            match once() {
+                Ok(done) => return Ok(done),
+                Err((refused, None)) => return Err(refused),
+                Err((_, Some(now))) => turn = now,
+            }
+        }
+        Err(lost)
     }
 
     fn path(&self, name: &str) -> String {
@@ -126,7 +164,15 @@ impl SftpTarget {
     }
 
     fn stat(&self, name: &str) -> Result<Option<Attributes>> {
-        let mut session = self.session();
+        self.again(&mut |session| self.stat_in(session, name))
+    }
+
+    /// The same, through the connection that there is.
+    fn stat_once(&self, name: &str) -> Result<Option<Attributes>> {
+        self.stat_in(&mut self.session(), name)
+    }
+
+    fn stat_in(&self, session: &mut Session, name: &str) -> Result<Option<Attributes>> {
         match session.call(Request::new(Request::STAT).string(self.path(name)))? {
             Reply::Attributes(attributes) => Ok(Some(attributes)),
             Reply::Status(NO_SUCH_FILE, _) => Ok(None),
@@ -136,8 +182,11 @@ impl SftpTarget {
 
     /// The entries of a directory; none if it is not there.
     fn entries(&self, name: &str) -> Result<Vec<Entry>> {
+        self.again(&mut |session| self.entries_in(session, name))
+    }
+
+    fn entries_in(&self, session: &mut Session, name: &str) -> Result<Vec<Entry>> {
         let doing = format!("listing {}", self.path(name));
-        let mut session = self.session();
         let open = Request::new(Request::OPENDIR).string(self.path(name));
         let Some(handle) = session.handle(&doing, open)? else {
             return Ok(Vec::new());
@@ -260,17 +309,9 @@ impl Target for SftpTarget {
         let length = attributes
             .and_then(|attributes| attributes.size)
             .ok_or_else(missing)?;
-        let open = Request::new(Request::OPEN)
-            .string(self.path(name))
-            .number(READ)
-            .number(0);
-        let handle = self.session().handle(&format!("opening {name}"), open)?;
-        Ok(Box::new(SftpSource {
-            target: self,
-            name: format!("{name} at {}", self.url),
-            length,
-            handle: handle.ok_or_else(missing)?,
-        }))
+        let source = SftpSource::new(self, name, length);
+        self.again(&mut |session| source.handle(session).map(drop))?;
+        Ok(Box::new(source))
     }
 
     fn delete(&self, name: &str) -> Result<Outcome> {

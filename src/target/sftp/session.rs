@@ -30,6 +30,10 @@ pub(super) struct Session {
     /// Answers to requests that nobody has asked for yet.
     early: BTreeMap<u32, Reply>,
     extensions: Vec<String>,
+    /// Whether the connection is gone, or as good as gone.
+    pub(super) is_lost: bool,
+    /// How many there were before: what was opened through another one is open no longer.
+    pub(super) turn: u64,
 }
 
 /// The arguments of `ssh`. Its own settings hold where these say nothing: names of hosts, jumps.
@@ -115,6 +119,8 @@ impl Session {
             next: 0,
             early: BTreeMap::new(),
             extensions: Vec::new(),
+            is_lost: false,
+            turn: 0,
         };
         session.send(&HELLO)?;
         let hello = session.packet()?;
@@ -142,6 +148,7 @@ impl Session {
 
     /// Why the connection is gone: what `ssh` said last.
     fn gone(&mut self) -> Error {
+        self.is_lost = true;
         let said = self.ssh.end();
         let why = match said.lines().rev().find(|line| !line.trim().is_empty()) {
             Some(_) => said.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -156,6 +163,7 @@ impl Session {
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(stdin) = &mut self.ssh.stdin else {
+            self.is_lost = true;
             return Err(self.wrong("the connection broke off".into()));
         };
         stdin.write_all(bytes).map_err(|_| self.gone())
@@ -166,6 +174,7 @@ impl Session {
             Ok(packet) => Ok(packet),
             Err(RecvTimeoutError::Disconnected) => Err(self.gone()),
             Err(RecvTimeoutError::Timeout) => {
+                self.is_lost = true;
                 let why = format!("no answer within {} s", PATIENCE.as_secs());
                 Err(self.wrong(why))
             }

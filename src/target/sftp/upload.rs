@@ -1,15 +1,13 @@
 //! An object on its way to an ssh server.
 
 use super::packet::{OK, Reply, Request};
-use super::{PIECE, SftpTarget, WINDOW};
+use super::{PAUSES, PIECE, SftpTarget, WINDOW};
 use crate::archive::{Error, Result};
 use crate::target::Upload;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// How many seconds are waited before each attempt to connect anew.
-const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// To write what is there.
 const WRITE: u32 = 2;
 
@@ -108,12 +106,13 @@ impl<'t> SftpUpload<'t> {
     }
 
     fn resume(&mut self) -> Result<bool> {
-        self.target.reconnect()?;
+        let turn = self.target.session().turn;
+        self.target.reconnect(turn)?;
         let partial = self
             .partial
             .as_ref()
             .expect("it is there until it is finished");
-        let arrived = self.target.stat(partial)?.and_then(|there| there.size);
+        let arrived = self.target.stat_once(partial)?.and_then(|there| there.size);
         let begin = self.under_way.front().map_or(self.at, |piece| piece.at);
         if arrived.is_none_or(|arrived| arrived < begin) {
             return Ok(false);
