@@ -3,6 +3,7 @@
 mod chain;
 mod common;
 mod damage;
+mod damage_kinds;
 mod extremes;
 mod fidelity;
 mod history;

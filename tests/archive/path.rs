@@ -90,7 +90,10 @@ fn one_path_reads_its_blocks_and_frames_alone() {
         let to = tempfile::tempdir().unwrap();
         let stage = File::open(to.path()).unwrap();
         assert_eq!(job.extract(stage.as_fd(), &mut |_| {}).unwrap(), []);
-        assert_eq!(compare(&job, &View::live(stage.into())).unwrap(), []);
+        assert_eq!(
+            compare(&job, &View::live(stage.into()), &mut |_| {}).unwrap(),
+            []
+        );
         let path = Path::new(OsStr::from_bytes(path));
         if from.join(path).is_dir() {
             let (wanted, found) = (note(&from.join(path)), note(&to.path().join(path)));

@@ -45,7 +45,7 @@ pub(crate) fn extract_from(
     };
     let stage = File::open(into).unwrap();
     let mut losses = job.extract(stage.as_fd(), &mut |_| {}).unwrap();
-    losses.extend(compare(&job, &View::live(stage.into())).unwrap());
+    losses.extend(compare(&job, &View::live(stage.into()), &mut |_| {}).unwrap());
     losses
 }
 
