@@ -2,7 +2,7 @@
 
 use super::extract::{Aspect, Job, Loss};
 use super::manifest::{Record, What, order};
-use super::{Error, Result};
+use super::{Error, Progress, Result};
 use state_api::View;
 use state_linux::acl::{Acl, BadAcl};
 use state_linux::stat::{FileId, Kind, Stat};
@@ -15,8 +15,13 @@ use std::os::unix::ffi::OsStrExt;
 ///
 /// # Errors
 /// The archive or the tree cannot be read, or a path is missing or too many.
-pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
+pub fn compare(
+    job: &Job<'_>,
+    tree: &View,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<Loss>> {
     let mut differences = Vec::new();
+    let mut entries = 0;
     let mut walk = Walk::new(tree);
     let mut ids: HashMap<Vec<u8>, FileId> = HashMap::new();
     for record in job.archive.records_of(&job.archive.scope(job.under)?) {
@@ -27,6 +32,12 @@ pub fn compare(job: &Job<'_>, tree: &View) -> Result<Vec<Loss>> {
         if !job.wants(&record) {
             continue;
         }
+        entries += 1;
+        watch(Progress {
+            entries,
+            bytes: 0,
+            path: &record.path,
+        });
         let entry = next(&mut walk)?;
         let entry = entry.ok_or_else(|| Error::member(&record.path, "it was not restored"))?;
         let path = entry.path.as_os_str().as_bytes();

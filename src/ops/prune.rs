@@ -6,6 +6,7 @@ use crate::archive::label::Label;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
+use crate::progress::{Progress, Unit};
 use crate::retention::{self, Archived, Reason, Verdict};
 use crate::settings::Settings;
 use crate::target::catalog::Catalog;
@@ -47,7 +48,7 @@ impl Report {
 ///
 /// # Errors
 /// No target has a rule, or none can be looked at.
-pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, which: &Which, progress: &dyn Progress) -> anyhow::Result<Report> {
     let from = which.from.as_deref();
     let settings = settings(cx, which)?;
     let machine = machine_of(cx, &settings, which)?;
@@ -85,7 +86,9 @@ pub fn run(cx: &Context, which: &Which) -> anyhow::Result<Report> {
             failed: None,
             is_append_only: false,
         };
-        if let Err(error) = prune(cx, &settings, &machine, &ledger, &mut pruned) {
+        let done = prune(cx, &settings, &machine, &ledger, &mut pruned, progress);
+        progress.end();
+        if let Err(error) = done {
             if let Error::Other(state_api::Error::Interrupted) = error {
                 return Err(state_api::Error::Interrupted.into());
             }
@@ -120,6 +123,7 @@ fn prune(
     machine: &str,
     ledger: &Ledger,
     pruned: &mut Pruned,
+    progress: &dyn Progress,
 ) -> crate::archive::Result<()> {
     let name = pruned.target.clone();
     let target = target::open(settings, &name)?;
@@ -136,6 +140,9 @@ fn prune(
     if cx.dry_run {
         return Ok(());
     }
+    let going = pruned.archives.iter().filter(|verdict| !verdict.is_kept());
+    let doing = format!("deleting from {name}");
+    progress.begin(&doing, Unit::Items, Some(going.count() as u64));
     // The newest first: a parent never goes before what builds on it.
     for label in catalog.labels.iter().rev() {
         let goes =
@@ -146,7 +153,9 @@ fn prune(
         if cx.interrupt.is_set() {
             return Err(state_api::Error::Interrupted.into());
         }
+        progress.see(0, label.id.as_str().as_bytes());
         delete(target.as_ref(), label)?;
+        progress.advance(1);
         pruned.deleted.push(label.id.to_string());
         // It is gone: whether the proof of it can be deleted is of no importance.
         for proof in catalog.proofs_of(&label.id) {

@@ -107,7 +107,12 @@ fn what_is_staged_is_not_read_again() {
         interrupt: &Never,
     };
     assert_eq!(
-        compare(&job, &View::live(stage.try_clone().unwrap().into())).unwrap(),
+        compare(
+            &job,
+            &View::live(stage.try_clone().unwrap().into()),
+            &mut |_| {}
+        )
+        .unwrap(),
         []
     );
     // All of it.

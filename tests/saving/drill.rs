@@ -80,7 +80,12 @@ fn a_proof_is_noted_published_and_goes_with_its_archive() {
     let second = machine.backup().unwrap().id.unwrap();
     // What was proven is still known, although there is a newer archive.
     assert_eq!(listed(&machine).0, Some(first));
-    prune::run(&machine.context(&Never), &archives::Which::default()).unwrap();
+    prune::run(
+        &machine.context(&Never),
+        &archives::Which::default(),
+        &Silent,
+    )
+    .unwrap();
     let names = [format!("{second}.tar.zst"), format!("{second}.txt")];
     assert_eq!(machine.objects(), names);
     assert_eq!(listed(&machine), (None, vec![]));
@@ -248,7 +253,12 @@ fn hostile_proofs_harm_nobody() {
     assert_eq!(machine.list().odd, []);
     machine.write("root/persist/var/lib/app/data", "changed");
     assert!(!machine.backup_next().is_partial());
-    prune::run(&machine.context(&Never), &archives::Which::default()).unwrap();
+    prune::run(
+        &machine.context(&Never),
+        &archives::Which::default(),
+        &Silent,
+    )
+    .unwrap();
     // The next drill clears them away.
     drill(&machine).unwrap();
     assert_eq!(proofs(&machine).len(), 1);

@@ -25,6 +25,7 @@ mod sealed;
 mod sheet;
 #[cfg(feature = "offsite")]
 mod signed;
+mod told;
 mod turns;
 mod undo;
 

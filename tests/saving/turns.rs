@@ -8,7 +8,11 @@ use std::fs;
 use std::path::Path;
 
 fn prune(machine: &Machine) -> anyhow::Result<prune::Report> {
-    prune::run(&machine.context(&Never), &archives::Which::default())
+    prune::run(
+        &machine.context(&Never),
+        &archives::Which::default(),
+        &Silent,
+    )
 }
 
 fn ledger(machine: &Machine) -> serde_json::Value {
@@ -139,7 +143,7 @@ fn pruning_follows_the_rules_and_the_doubts() {
     let before = ids(&machine);
     let mut cx = machine.context(&Never);
     cx.dry_run = true;
-    let plan = prune::run(&cx, &archives::Which::default()).unwrap();
+    let plan = prune::run(&cx, &archives::Which::default(), &Silent).unwrap();
     assert_eq!((plan.executed, ids(&machine).len()), (false, 4));
 
     // The newest is not proven while the ledger does not know it.
@@ -233,7 +237,7 @@ fn pruning_another_machine_leaves_this_one_alone() {
         machine: Some("quasar".into()),
         ..Default::default()
     };
-    let report = prune::run(&machine.context(&Never), &other).unwrap();
+    let report = prune::run(&machine.context(&Never), &other, &Silent).unwrap();
     assert_eq!(report.targets[0].archives, []);
     assert_eq!(ids(&machine).len(), 2);
     // Whoever holds the other key prunes for a machine that has none: after verifying.
@@ -248,7 +252,7 @@ fn pruning_another_machine_leaves_this_one_alone() {
     };
     fs::remove_file(machine.path("root/persist/.state/ledger.json")).unwrap();
     let gone = || {
-        let report = prune::run(&machine.context(&Never), &blitzar).unwrap();
+        let report = prune::run(&machine.context(&Never), &blitzar, &Silent).unwrap();
         report.targets[0].deleted.len()
     };
     assert_eq!(gone(), 0);

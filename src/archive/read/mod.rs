@@ -223,6 +223,16 @@ impl<'s> Archive<'s> {
         Records::of(self.clone(), Scope::all(self.blocks()))
     }
 
+    /// The data of the whole tree, wherever in the chain it lies.
+    ///
+    /// # Errors
+    /// The manifest is not what the index says.
+    pub fn data_bytes(&self) -> Result<u64> {
+        self.records().try_fold(0_u64, |bytes, record| {
+            Ok(bytes.saturating_add(record?.0.what.data_bytes()))
+        })
+    }
+
     /// Those of a scope.
     pub fn records_of(&self, scope: &Scope) -> Records<'s> {
         Records::of(self.clone(), scope.clone())

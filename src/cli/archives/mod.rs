@@ -149,7 +149,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             globals.show(&report, consolidate::human)?;
         }
         Verb::Prune { .. } => {
-            let report = ops::prune::run(&cx, &which)?;
+            let report = ops::prune::run(&cx, &which, globals.progress().as_ref())?;
             globals.show(&report, prune::human)?;
             return Ok(prune::exit(&report));
         }

@@ -107,7 +107,7 @@ pub fn consolidate(
         recipients: encryption.recipients().to_vec(),
         ..found.label.clone()
     };
-    progress.begin("consolidating", Unit::Bytes, None);
+    progress.begin("consolidating", Unit::Bytes, Some(archive.data_bytes()?));
     let mut seen = 0;
     let made = store(cx, &[target], label, encryption, &mut |out| {
         let level = settings.archive.level;

@@ -3,6 +3,8 @@
 use super::before::{Choice, has_commit};
 use super::publish::{Made, store};
 use super::sources::Sources;
+use crate::archive::Result;
+use crate::archive::base::Older;
 use crate::archive::label::Label;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
@@ -53,10 +55,26 @@ pub(super) fn make(
         older: &older,
     });
     let places = choice.map(|choice| choice.places(sources)).transpose()?;
-    let since = before.as_ref().map(|before| {
-        progress.begin("looking for changes", Unit::Bytes, None);
+    let since = choice.map(|choice| {
+        let total = choice.label.totals.entries;
+        progress.begin("looking for changes", Unit::Items, Some(total));
+        // What the archive before has is passed by as the tree is.
+        let passing = || -> Result<Older<'_>> {
+            let records = choice.older()?;
+            Ok(Box::new(records.inspect(|record| {
+                progress.advance(1);
+                if let Ok(record) = record {
+                    progress.see(0, &record.path);
+                }
+            })))
+        };
+        let before = Before {
+            parents: choice.parents(),
+            begun: choice.label.time.timestamp(),
+            older: &passing,
+        };
         let places = places.as_ref().and_then(Option::as_deref);
-        let since = Since::look(&inputs, before, places, cx.interrupt);
+        let since = Since::look(&inputs, &before, places, cx.interrupt);
         progress.end();
         since
     });

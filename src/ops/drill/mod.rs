@@ -185,12 +185,7 @@ impl Drill<'_> {
         let source = found.data()?;
         let archive = parents.open(source.as_ref(), &found.label)?;
         // The label has the data of this archive alone; its parents' is restored as well.
-        let mut bytes: u64 = 0;
-        for record in archive.records() {
-            let (record, _) = record?;
-            bytes = bytes.saturating_add(record.what.data_bytes());
-        }
-        let bytes = bytes.max(totals.bytes);
+        let bytes = archive.data_bytes()?.max(totals.bytes);
         drilled.weighs(bytes);
         // A block for every entry on top, as for a restore.
         let needed = totals.entries.saturating_mul(4096).saturating_add(bytes);
@@ -218,8 +213,6 @@ impl Drill<'_> {
             drilled.against = Some(Against::Manifest);
             return Ok(());
         };
-        self.progress
-            .begin("comparing with the snapshot", Unit::Bytes, None);
         for n in 0..stores {
             match self.differences(&archive, &origin, n, scratch, &drilled.losses)? {
                 Some(differences) => drilled.differ(differences),
@@ -247,8 +240,11 @@ impl Drill<'_> {
             return Ok(None);
         };
         let restored = scratch.opened(n)?;
-        let interrupt = self.cx.interrupt;
-        let found = compare::differences(archive, &frozen, &restored, losses, interrupt);
+        let (interrupt, progress) = (self.cx.interrupt, self.progress);
+        // Of one store of several it is not known beforehand.
+        let total = (machine.stores.len() == 1).then(|| archive.index().totals.entries);
+        progress.begin("comparing with the snapshot", Unit::Items, total);
+        let found = compare::differences(archive, &frozen, &restored, losses, interrupt, progress);
         // A backup may have taken the snapshot away meanwhile.
         match origin.open(path, id) {
             Some(_) => Ok(Some(found?)),

@@ -333,7 +333,16 @@ pub(super) fn staged(
         progress.end();
         let losses = losses?;
         let view = View::frozen(stage.try_clone().context("opening it again")?);
-        let differences = compare(job, &view).context("checking it")?;
+        // Of one store of several it is not known beforehand.
+        let is_all = job.under.is_none() && job.archive.machine().stores.len() == 1;
+        let total = is_all.then(|| job.archive.index().totals.entries);
+        progress.begin("comparing with the manifest", Unit::Items, total);
+        let differences = compare(job, &view, &mut |now| {
+            progress.advance(1);
+            progress.see(0, now.path);
+        });
+        progress.end();
+        let differences = differences.context("checking it")?;
         Ok((merge(losses, differences), confinement))
     })
 }

@@ -1,0 +1,140 @@
+//! Every long verb tells how far it is: of what, how much is done, and what is at work.
+
+use crate::machine::Machine;
+use state::ops::{archives, backup, drill, prune, restore};
+use state::progress::{Progress, Unit};
+use state_api::Never;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+/// What was told of one stage.
+#[derive(Debug, Clone, PartialEq)]
+struct Stage {
+    doing: String,
+    unit: Unit,
+    total: Option<u64>,
+    done: u64,
+    paths: BTreeSet<Vec<u8>>,
+    is_over: bool,
+}
+
+#[derive(Default)]
+struct Listener(Mutex<Vec<Stage>>);
+
+impl Listener {
+    fn last(&self, change: impl FnOnce(&mut Stage)) {
+        if let Some(stage) = self.0.lock().unwrap().last_mut() {
+            change(stage);
+        }
+    }
+
+    /// What the stages were, once each was over and had all of what it said.
+    fn told(&self) -> Vec<String> {
+        let stages = std::mem::take(&mut *self.0.lock().unwrap());
+        let told = stages.iter().map(|stage| {
+            assert!(stage.is_over, "{stage:?}");
+            assert!(
+                stage.total.is_none_or(|total| total == stage.done),
+                "{stage:?}"
+            );
+            assert!(stage.done > 0, "{stage:?}");
+            // Ids differ.
+            let words = stage
+                .doing
+                .split(' ')
+                .filter(|word| !word.starts_with("2027"));
+            let words: Vec<&str> = words.collect();
+            let unit = match stage.unit {
+                Unit::Bytes => "bytes",
+                Unit::Items => "items",
+            };
+            let open = if stage.total.is_none() { ", open" } else { "" };
+            let paths = if stage.paths.is_empty() {
+                ""
+            } else {
+                ", at paths"
+            };
+            format!("{}: {unit}{open}{paths}", words.join(" "))
+        });
+        told.collect()
+    }
+}
+
+impl Progress for Listener {
+    fn begin(&self, doing: &str, unit: Unit, total: Option<u64>) {
+        self.0.lock().unwrap().push(Stage {
+            doing: doing.to_owned(),
+            unit,
+            total,
+            done: 0,
+            paths: BTreeSet::new(),
+            is_over: false,
+        });
+    }
+
+    fn advance(&self, by: u64) {
+        self.last(|stage| stage.done += by);
+    }
+
+    fn see(&self, _: u64, path: &[u8]) {
+        self.last(|stage| stage.paths.extend([path.to_vec()]));
+    }
+
+    fn end(&self) {
+        self.last(|stage| stage.is_over = true);
+    }
+}
+
+#[test]
+fn every_long_verb_says_how_far_it_is() {
+    let machine = Machine::new();
+    machine.configure_target("keep = { last = 1 }");
+    let listener = Listener::default();
+    let cx = || machine.context(&Never);
+    let which = archives::Which::default();
+
+    let backup = |full| {
+        let options = backup::Options {
+            full,
+            ..Default::default()
+        };
+        backup::run(&cx(), &options, &listener).unwrap();
+        listener.told()
+    };
+    let archived = [
+        "archiving: bytes, open, at paths",
+        "verifying what was published: bytes",
+    ];
+    assert_eq!(backup(true), archived);
+    machine.write("root/persist/var/lib/app/new", "new");
+    let looked = ["looking for changes: items, at paths"];
+    assert_eq!(backup(false), [&looked[..], &archived].concat());
+    assert_eq!(backup(false), looked);
+
+    archives::verify(&cx(), &which, None, true, &listener).unwrap();
+    let verified = ["verifying: bytes, at paths"; 2];
+    assert_eq!(listener.told(), verified);
+
+    drill::run(&cx(), &drill::Options::default(), &listener).unwrap();
+    let restored = "comparing with the manifest: items, at paths";
+    assert_eq!(
+        listener.told(),
+        ["restoring from usb: bytes, at paths", restored]
+    );
+
+    backup::consolidate(&cx(), &which, "latest", &listener).unwrap();
+    let consolidated = "consolidating: bytes, at paths";
+    assert_eq!(listener.told(), [consolidated, archived[1]]);
+
+    let options = restore::Options {
+        allow_unsigned: true,
+        ..Default::default()
+    };
+    restore::run(&cx(), &options, &listener).unwrap();
+    assert_eq!(listener.told(), ["restoring: bytes, at paths", restored]);
+
+    // What is newest has to be proven before anything goes.
+    backup(true);
+    prune::run(&cx(), &which, &listener).unwrap();
+    assert_eq!(listener.told(), ["deleting from usb: items, at paths"]);
+}
