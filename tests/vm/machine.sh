@@ -50,16 +50,23 @@ install_machine() { # MAKER
   say "a machine with $1: installed in $((SECONDS - begun)) s"
 }
 
-# Makes $work/cut: the machine's kernel and its initrd, over which more lines for the unit that resets (or for $unit) are laid.
-drop_in() { # LINE...
-  local drop_in=etc/systemd/system/${unit-state-reset.service}.d over
-  over=$(printf ' %q' '[Service]' "$@")
-  inside "$work/disk" "
-    mkdir -p /tmp/out /tmp/over/$drop_in
-    cd /tmp/over
-    printf '%s\n' $over >$drop_in/cut.conf
-    find . | cpio -o --quiet -H newc >/tmp/out/over
-  "
+# Makes $work/cut: the machine's kernel and its initrd, over which more lines for a unit of it are laid.
+drop_in() { # UNIT LINE...
+  inside "$work/disk" "$(more_lines "$@")"
+  lay_over
+}
+# The same in two: what the machine runs, and what is done with the /tmp/out/over that came of it.
+more_lines() { # UNIT LINE...
+  local drop_in=etc/systemd/system/$1.d
+  shift
+  cat <<LINES
+mkdir -p /tmp/out /tmp/over/$drop_in
+cd /tmp/over
+printf '%s\\n'$(printf ' %q' '[Service]' "$@") >$drop_in/cut.conf
+find . | cpio -o --quiet -H newc >/tmp/out/over
+LINES
+}
+lay_over() {
   mkdir -p "$work/cut"
   cp "$work/boot/vmlinuz" "$work/boot/initrd" "$work/cut/"
   truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive

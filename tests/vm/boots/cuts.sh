@@ -18,7 +18,7 @@ cut_at() { # NUMBER...
 GUEST
   for each; do
     IFS='|' read -r what inject sign <<<"${cuts[each]}"
-    drop_in ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
+    drop_in state-reset.service ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
 /usr/bin/state --config /etc/state/state.toml reset"
     status=0
     "$vm_dir/run" --boot "$work/cut" --attach "$work/disk" --timeout 600 --serial "$work/serial" --kill-after-serial "$sign" \

@@ -1,23 +1,11 @@
 # shellcheck shell=bash disable=SC2154 # boot, which reads this, has set them
 
-# The power fails at STATE_CUTS random moments of a reset (200), drawn from STATE_SEED. The machine boots once, up to the reset, and is
-# frozen there. Then it goes on from that again and again, is killed at the last of twelve moments, and at the others its disk
-# is copied in one instant: as it has no write cache, that is what a kill would have left. Each copy is checked by after-cut,
-# without booting it. A finding leaves the disk behind.
-random_cuts() { # BACKEND DISK
-  local backend=$1 disk=$2 cuts=${STATE_CUTS:-200} seed=${STATE_SEED:-1}
-  boot 'a machine that is lived in' <<'GUEST'
-    echo clutter >/etc/clutter
-    rm /etc/issue
-    mkdir -p '/opt/a b/c'
-    btrfs -q subvolume create /opt/nested 2>/dev/null || : # where root is one
-    head -c 3000000 /dev/urandom >'/opt/a b/c/more'
-    echo kept >/persist/kept
-GUEST
-  # Held before the reset, to be frozen, and after it, so that nobody uses the new root.
-  local say_now='read -r now _ </proc/uptime; echo cut:'
-  drop_in "ExecStartPre=/bin/sh -c 'echo cut: ready >/dev/console; sleep 4; $say_now from \$\$now >/dev/console'" \
-    "ExecStartPost=/bin/sh -c '$say_now to \$\$now >/dev/console; sleep 600'" TimeoutStartSec=900
+# The power fails at STATE_CUTS random moments of a reset (200), drawn from STATE_SEED over the time from its first write to its
+# last. The machine boots once, up to the reset, and is frozen there. Then it goes on from that again and again, is killed at
+# the last of twelve moments, and at the others its disk is copied in one instant: as it has no write cache, that is what a kill
+# would have left. Each copy is checked by after-cut, without booting it. A finding leaves the disk behind.
+random_cuts() { # BACKEND DISK WRITES-PER-SECOND
+  local backend=$1 disk=$2 slow=$3 cuts=${STATE_CUTS:-200} seed=${STATE_SEED:-1}
   # A filesystem that copies at once, wherever this machine keeps its temporary files.
   local copies=$work/copies
   mkdir "$copies"
@@ -25,65 +13,138 @@ GUEST
   mkfs.btrfs -q "$work/copies.img" >/dev/null
   mount -o loop "$work/copies.img" "$copies"
   cp --sparse=always "$disk" "$copies/before"
-  copy() { cp --reflink=always "$copies/$1" "$copies/$2"; }
-  # With a slow disk, or nearly all of the time would be the program's own, before its first write.
+  # With the time of its last write, which says where among the writes a copy was made.
+  copy() { cp --reflink=always --preserve=timestamps "$copies/$1" "$copies/$2"; }
+  local disks=(--attach "$work/disk" "${more_disks[@]}")
+  disks=("${disks[@]/#"$disk"/"$copies/disk"}")
+  # With a slow disk: otherwise all that is written is there before a moment can be hit.
   goes_on() { # RUN-OPTION...
+    rm -f "$copies/kill"
     copy before disk
-    "$vm_dir/run" --boot "$work/cut" --timeout 600 --append "$root_words" \
-      --attach "$copies/disk" --slow-writes 8 --serial "$work/serial" --frozen "$work/memory" "$@" -- true >/dev/null 2>"$work/err"
+    : >"$work/serial"
+    "$vm_dir/run" --boot "$work/cut" --timeout 900 --append "$root_words" "${disks[@]}" --slow-writes "$slow" --serial "$work/serial" \
+      --frozen "$work/memory" "$@" -- true >/dev/null 2>"$work/err"
   }
-  is_cut() { "$vm_dir/after-cut" "$backend" "$work/state" "$copies/$1" "$copies/before"; }
+  # The machine that goes on has begun the reset, and written something; sets `first`, when that was.
+  writes() { # PROCESS
+    until grep -q 'cut: from' "$work/serial" || ! kill -0 "$1" 2>/dev/null; do sleep 0.02; done
+    touch "$copies/begun"
+    until [[ $copies/disk -nt $copies/begun ]] || ! kill -0 "$1" 2>/dev/null; do sleep 0.01; done
+    first=$(stat -c %.6Y "$copies/disk")
+  }
+  calc() { awk "BEGIN { printf \"%.3f\", $1 }"; }
 
   goes_on --freeze-after-serial 'cut: ready' || { cat "$work/err" >&2 && die 'the machine could not be frozen'; }
   ! grep -q 'cut: from' "$work/serial" || die 'the machine was frozen too late'
   mv "$copies/disk" "$copies/before"
-  local status=0 from to long
-  goes_on --kill-after-serial 'cut: to [0-9.]+' || status=$?
+  local machine status=0 first long
+  goes_on --kill-after-serial 'cut: to' --kill-delay 1 &
+  machine=$!
+  writes $machine
+  wait $machine || status=$?
   [[ $status == 137 ]] || { tail -n 40 "$work/serial" "$work/err" >&2 && die 'the machine did not go on'; }
-  from=$(grep -oP 'cut: from \K[0-9.]+' "$work/serial") to=$(grep -oP 'cut: to \K[0-9.]+' "$work/serial")
-  long=$(awk -v from="$from" -v to="$to" 'BEGIN { print to - from }')
-  [[ $(is_cut disk) == put-away ]] || die 'the reset is not right without any cut'
-  say "$backend: $cuts cuts from seed $seed, within $long s"
+  long=$(calc "$(stat -c %.6Y "$copies/disk") - $first")
+  copy disk checked0
+  local came
+  came=$("after_cuts_$backend" 1)
+  [[ $came == put-away ]] || die "the reset is not right without any cut: $came"
+  say "$backend: $cuts cuts from seed $seed, over $long s of writing"
 
-  local begun=$SECONDS number=0 round moments machine before each came lost=0
+  local begun=$SECONDS number=0 round moments before each last lost=0 within=0
   declare -A count=()
   for ((round = 1; number < cuts; round++)); do
     mapfile -t moments < <(awk -v seed="$seed" -v round="$round" -v left=$((cuts - number)) -v long="$long" \
-      'BEGIN { srand(seed * 100003 + round); rand(); for (i = 0; i < 12 && i < left; i++) printf "%.3f\n", rand() * long * 1.1 }' | sort -n)
-    goes_on --kill-after-serial 'cut: from [0-9.]+' --kill-delay "${moments[-1]}" &
+      'BEGIN { srand(seed * 100003 + round); rand(); for (i = 0; i < 12 && i < left; i++) printf "%.3f\n", rand() * long }' | sort -n)
+    goes_on --kill-when "$copies/kill" &
     machine=$!
-    until grep -qE 'cut: from [0-9.]+' "$work/serial" || ! kill -0 $machine 2>/dev/null; do sleep 0.05; done
+    writes $machine
     before=0
-    for ((each = 0; each + 1 < ${#moments[@]}; each++)); do
-      sleep "$(awk -v a="$before" -v b="${moments[each]}" 'BEGIN { print b - a }')"
+    for each in "${!moments[@]}"; do
+      sleep "$(calc "${moments[each]} - $before")"
       before=${moments[each]}
-      copy disk "cut$each"
+      ((each + 1 == ${#moments[@]})) || copy disk "cut$each"
     done
+    touch "$copies/kill"
     status=0
     wait $machine || status=$?
-    # A machine that others use as well is now faster, now slower.
-    to=$(grep -oP 'cut: to \K[0-9.]+' "$work/serial") || :
-    long=$(awk -v from="$from" -v to="${to:-0}" -v long="$long" 'BEGIN { print (to > from ? to - from : long * 1.3) }')
     [[ $status == 137 ]] || { cat "$work/err" >&2 && die "round $round: status $status"; }
     copy disk "cut$each"
+    # Whatever was written after a copy was made came after it; and after the last, if the reset was not over.
+    last=$(stat -c %.6Y "$copies/disk")
     for each in "${!moments[@]}"; do
-      number=$((number + 1))
-      copy "cut$each" disk
-      if came=$(is_cut disk); then
-        count[$came]=$((${count[$came]-0} + 1))
-        continue
-      fi
-      lost=$((lost + 1))
-      cp --sparse=always "$copies/cut$each" "${TMPDIR:-/tmp}/state-lost-$backend-$seed-$number"
-      echo "cut $number of seed $seed, after ${moments[each]} s: FAILED: the disk is ${TMPDIR:-/tmp}/state-lost-$backend-$seed-$number"
+      copy "cut$each" "checked$each"
+      grep -q 'cut: to' "$work/serial" && [[ $(stat -c %.6Y "$copies/cut$each") == "$last" ]] || within=$((within + 1))
     done
-    say "$number cuts in $((SECONDS - begun)) s:$(for came in "${!count[@]}"; do printf ' %s %s' "$came" "${count[$came]}"; done); $lost lost"
+    each=0
+    while read -r came; do
+      number=$((number + 1))
+      if [[ $came == lost* ]]; then
+        lost=$((lost + 1))
+        cp --sparse=always "$copies/cut$each" "${TMPDIR:-/tmp}/state-lost-$backend-$seed-$number"
+        echo "cut $number of seed $seed, ${moments[each]} s after the first write: FAILED: $came: the disk is ${TMPDIR:-/tmp}/state-lost-$backend-$seed-$number"
+        came=lost
+      fi
+      count[$came]=$((${count[$came]-0} + 1))
+      each=$((each + 1))
+    done < <("after_cuts_$backend" "${#moments[@]}")
+    ((each == ${#moments[@]})) || die "round $round: only $each of ${#moments[@]} were checked"
+    say "$number cuts in $((SECONDS - begun)) s, $within of them between the first write and the last:$(for came in "${!count[@]}"; do printf ' %s %s' "$came" "${count[$came]}"; done)"
   done
   failures=$((failures + lost))
-  echo "$number random cuts of $backend from seed $seed:$(for came in "${!count[@]}"; do printf ' %s %s' "$came" "${count[$came]}"; done); $lost lost"
+  echo "$number random cuts of $backend from seed $seed, $within between the first write and the last:$(for came in "${!count[@]}"; do printf ' %s %s' "$came" "${count[$came]}"; done)"
 }
+
+# Checks the disks checked0, checked1, ... in $copies.
+on_this_machine() { # BACKEND NUMBER
+  local disks=() each
+  for ((each = 0; each < $2; each++)); do disks+=("$copies/checked$each"); done
+  copy before reference
+  "$vm_dir/after-cut" "$1" "$work/state" "$copies/reference" "${disks[@]}" || :
+}
+after_cuts_btrfs() { on_this_machine btrfs "$1"; }
+after_cuts_overlay() { on_this_machine overlay "$1"; }
+# All of them in one guest.
+after_cuts_zfs() { # NUMBER
+  local disks=(--attach "$copies/reference") each letters=(/dev/vd{b..z})
+  for ((each = 0; each < $1; each++)); do disks+=(--attach "$copies/checked$each"); done
+  copy before reference
+  "$vm_dir/run" --memory 1536M --timeout 3000 --payload "$vm_dir/after-cut" --payload "$work/state" "${disks[@]}" -- \
+    ./after-cut zfs state /dev/vda "${letters[@]:0:$1}" || :
+}
+
+lived_in='
+    echo clutter >/etc/clutter
+    rm /etc/issue
+    mkdir -p "/opt/a b/c"
+    btrfs -q subvolume create /opt/nested 2>/dev/null || : # where root is one
+    head -c 3000000 /dev/urandom >"/opt/a b/c/more"
+    echo kept >/persist/kept
+'
+# Held before the reset, to be frozen, and after it, so that nobody uses the new root.
+held=("ExecStartPre=/bin/sh -c 'echo cut: ready >/dev/console; sleep 4; echo cut: from >/dev/console'"
+  "ExecStartPost=/bin/sh -c 'echo cut: to >/dev/console; sleep 600'" TimeoutStartSec=900)
 
 test_random_btrfs() {
   install_machine dracut
-  random_cuts btrfs "$work/disk"
+  boot 'a machine that is lived in' <<<"$lived_in"
+  drop_in state-reset.service "${held[@]}"
+  random_cuts btrfs "$work/disk" 8
+}
+
+test_random_overlay() {
+  install_overlay
+  root_words+=" ro"
+  boot 'a machine that is lived in' <<<"$lived_in"
+  drop_in state-reset.service "${held[@]}"
+  random_cuts overlay "$work/layers" 8
+}
+
+test_random_zfs() {
+  install_zfs_machine
+  in_zfs_machine "$work/boot" "
+    $lived_in
+    $(more_lines state-reset.service "${held[@]}")
+  "
+  lay_over
+  random_cuts zfs "$work/disk" 32
 }

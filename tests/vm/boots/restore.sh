@@ -66,7 +66,7 @@ restore_cut_at() { # NUMBER...
   machine_that_restores
   for each; do
     IFS='|' read -r what inject sign <<<"${cuts[each]}"
-    unit=state-mount-early.service drop_in ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
+    drop_in state-mount-early.service ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
 /usr/bin/state --root /sysroot --config /etc/state/state.toml mount --early"
     status=0
     "$vm_dir/run" --boot "$work/cut" --attach "$work/disk" --timeout 600 --serial "$work/serial" --kill-after-serial "$sign" \

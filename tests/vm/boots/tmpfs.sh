@@ -108,20 +108,8 @@ GUEST
 # The power fails while root is filled: `strace` holds the program in the middle, and the machine is killed.
 cut_while_filling() {
   local status=0
-  mkdir -p "$work/cut"
-  cp "$work/boot/vmlinuz" "$work/cut/"
-  # A drop-in, laid over the initrd as another archive behind it.
-  inside "$work/disk" "
-    mkdir -p /tmp/out /tmp/over/etc/systemd/system/state-fill.service.d
-    cd /tmp/over
-    printf '%s\n' '[Service]' ExecStart= 'ExecStart=/usr/bin/strace -o /dev/console -e trace=symlinkat \
--e inject=symlinkat:delay_enter=600000000:when=20 /usr/bin/state --config /etc/state/state.toml reset' \
-      >etc/systemd/system/state-fill.service.d/cut.conf
-    find . | cpio -o --quiet -H newc >/tmp/out/over
-  "
-  cp "$work/boot/initrd" "$work/cut/initrd"
-  truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive
-  cat "$work/boot/over" >>"$work/cut/initrd"
+  drop_in state-fill.service ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=symlinkat \
+-e inject=symlinkat:delay_enter=600000000:when=20 /usr/bin/state --config /etc/state/state.toml reset"
   "$vm_dir/run" --boot "$work/cut" --attach "$work/disk" "${more_disks[@]}" --timeout 300 --serial "$work/serial" \
     --kill-after-serial 'symlinkat\([^)]*$' --append "root=UUID=$uuid rootflags=subvol=root" -- true >"$work/out" 2>"$work/err" ||
     status=$?

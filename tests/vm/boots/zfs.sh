@@ -141,10 +141,7 @@ GUEST
 zfs_cut_after() { # NUMBER...
   local acts what number=0
   install_zfs_machine
-  rm -rf "$work/cut"
-  cp -r "$work/boot" "$work/cut"
-  truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive
-  cat "$work/cut/over" >>"$work/cut/initrd"
+  lay_over
   boot 'ZFS: a machine that is lived in' <<'GUEST'
     echo 'clutter 0' >/etc/clutter
     cat /etc/machine-id >/persist/machine-id-was
