@@ -129,7 +129,10 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));
     report.notes.extend(used.notes(archive.machine(), &owners));
-    let can_wait = !options.now && tasks.iter().all(|task| is_declared(cx, &settings, task));
+    let can_wait = !options.now
+        && tasks
+            .iter()
+            .all(|task| place::is_declared(cx, &settings, &task.into));
     if cx.dry_run {
         swap::foresee(cx, &tasks, can_wait, &mut report)?;
         return Ok(report);
@@ -145,13 +148,6 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     swap::carry_out(cx, &archive, &mut tasks, can_wait, &mut report)?;
     report.executed = true;
     Ok(report)
-}
-
-/// Whether it goes into a store of this machine, in its place: those are what boots look after.
-fn is_declared(cx: &Context, settings: &crate::settings::Settings, task: &Task) -> bool {
-    let is_it =
-        |store: &PathBuf| std::path::absolute(cx.rooted(store)).is_ok_and(|at| at == task.into);
-    settings.persist.keys().any(is_it)
 }
 
 /// Which store goes where.
@@ -223,6 +219,7 @@ fn tasks(
     }
     for task in &mut tasks {
         let facts = task.engine.survey()?;
+        place::demand_fit(cx, settings, &task.into, &facts.shape)?;
         task.waits = swap::waits(task, archive)?;
         if task.waits {
             continue;
