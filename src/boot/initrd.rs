@@ -5,6 +5,7 @@ mod cpio;
 pub mod elf;
 pub mod find;
 pub mod judge;
+mod order;
 pub mod uki;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Whether a machine that boots an initrd will really be reset. Pure.
 
-use super::{Entry, Tree, elf};
+use super::{Entry, Tree, elf, order};
 use crate::boot::files::Contents;
 use crate::boot::maker::{File, Maker};
 use crate::boot::unit::IN_INITRD;
@@ -26,9 +26,10 @@ impl Wanted {
     pub fn reads(&self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or(path);
         let is_ours = |file: &File| file.path.strip_prefix('/') == Some(path);
-        // The program, the hooks, and what is beside them.
+        // The program, the hooks, what is beside them, and units.
         matches!(name, "state" | "ORDER" | "modules.builtin")
             || self.contents.files.iter().any(is_ours)
+            || order::reads(path)
     }
 }
 
@@ -119,6 +120,12 @@ fn units(tree: &Tree, contents: &Contents) -> Vec<String> {
             if is_mask || is_drop_in {
                 faults.push(format!("/{path} in it changes {name}"));
             }
+        }
+        if let Some(ring) = order::ring(tree, name) {
+            let ring = ring.join(", ");
+            faults.push(format!(
+                "in it {ring} wait for each other in a ring, which systemd breaks by leaving one out"
+            ));
         }
     }
     faults

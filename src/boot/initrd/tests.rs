@@ -216,6 +216,14 @@ fn everything_that_would_stop_the_reset_is_found() {
             "/etc/systemd/system/state-reset.service.d/a.conf in it changes state-reset.service",
         ),
         (
+            |e| {
+                let path = "usr/lib/systemd/system/a.service".to_owned();
+                let text = b"[Unit]\nAfter=sysroot.mount\nBefore=state-reset.service\n";
+                e.push((path, 0o100_644, text.into(), 99));
+            },
+            "in it state-reset.service, sysroot.mount, a.service wait for each other in a ring, which systemd breaks by leaving one out",
+        ),
+        (
             |e| find(e, "btrfs.ko.xz").0 = "a.ko".into(),
             "the kernel's module btrfs is not in it",
         ),
