@@ -301,6 +301,25 @@ fn loop_the_configuration_comes_back_at_its_commit_or_is_told_how() {
     assert!(told.ends_with(&by_hand), "{told}");
     assert_eq!(exit, Some(3));
 
+    // No git: `state` looks for it in the system's directories only.
+    let hidden = ["/usr/bin/git", "/bin/git"].map(Path::new);
+    let hidden: Vec<_> = hidden.iter().filter(|git| git.exists()).collect();
+    for git in &hidden {
+        mount::bind(Path::new("/dev/null"), git, false).unwrap();
+    }
+    let new = New::begin(&machine, 320);
+    let (told, exit) = new.told(&options);
+    drop(new);
+    for git in hidden.iter().rev() {
+        mount::unmount(git).unwrap();
+    }
+    let first = format!(
+        "config   {short} could not be checked out: there is no git here: install it and run the \
+         same command again, or do it later\n         git clone --no-checkout -- "
+    );
+    assert!(about_config(&told).starts_with(&first), "{told}");
+    assert_eq!(exit, Some(3));
+
     // No remote that answers.
     let (said, _) = restore(&["--config-from", "file:///nonexistent"]);
     assert_eq!(said.1, Some(3), "{said:?}");

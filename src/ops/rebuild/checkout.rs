@@ -146,6 +146,10 @@ pub(super) fn run(into: &Path, archived: &Machine, config_from: Option<&str>) ->
             repo,
             commit,
         },
+        Err(Error::Missing { .. }) => failed(
+            "there is no git here: install it and run the same command again, or do it later"
+                .into(),
+        ),
         Err(error) => failed(told(&failure::message(&error.into()))),
     }
 }
