@@ -200,11 +200,12 @@ impl SeekTable {
         (n < self.frames.len()).then_some(n)
     }
 
-    /// Whether a frame begins at `offset` of the tar.
-    pub fn is_cut(&self, offset: u64) -> bool {
-        self.frames
-            .binary_search_by_key(&offset, |frame| frame.offset)
-            .is_ok()
+    /// The frame that begins at `offset` of the tar, and its number.
+    pub fn beginning_at(&self, offset: u64) -> Option<(usize, &Frame)> {
+        let n = self
+            .frames
+            .binary_search_by_key(&offset, |frame| frame.offset);
+        n.ok().map(|n| (n, &self.frames[n]))
     }
 
     /// The table as the last, skippable frame.

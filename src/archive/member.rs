@@ -138,7 +138,9 @@ impl Member {
     /// Its attributes are larger than an extended header may be.
     pub fn encode(&self) -> Result<Vec<u8>, Bad> {
         let mut header = Header::new_ustar();
-        let mut records = Vec::new();
+        // In front of them is room for their own header.
+        let mut records = Vec::with_capacity(3 * BLOCK);
+        records.resize(BLOCK, 0);
         let mut wire_name = name(&self.path);
         if self.kind == Kind::Directory && !self.path.is_empty() {
             wire_name.push(b'/');
@@ -244,10 +246,19 @@ impl Member {
             pax::push(&mut records, &xattr_key(name), value);
         }
         header.set_cksum();
-        if records.len() > pax::MOST_BYTES {
+        let length = records.len() - BLOCK;
+        if length > pax::MOST_BYTES {
             return Err("attributes of more than 1 MiB".into());
         }
-        Ok([pax_header(&records), header.as_bytes().to_vec()].concat())
+        match length {
+            0 => records.clear(),
+            _ => {
+                records[..BLOCK].copy_from_slice(pax_header(length as u64).as_bytes());
+                records.resize(records.len().next_multiple_of(BLOCK), 0);
+            }
+        }
+        records.extend_from_slice(header.as_bytes());
+        Ok(records)
     }
 }
 
@@ -276,10 +287,8 @@ fn ustar_split(name: &[u8]) -> Option<usize> {
     }
 }
 
-fn pax_header(records: &[u8]) -> Vec<u8> {
-    if records.is_empty() {
-        return Vec::new();
-    }
+/// The header of so many bytes of records.
+fn pax_header(length: u64) -> Header {
     let mut header = Header::new_ustar();
     put(
         &mut header.as_ustar_mut().expect("it was made as ustar").name,
@@ -290,11 +299,9 @@ fn pax_header(records: &[u8]) -> Vec<u8> {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(records.len() as u64);
+    header.set_size(length);
     header.set_cksum();
-    let mut bytes = [header.as_bytes(), records].concat();
-    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    bytes
+    header
 }
 
 const XATTR: &[u8] = b"SCHILY.xattr.";

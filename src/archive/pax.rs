@@ -13,11 +13,16 @@ pub const MOST_BYTES: usize = 1 << 20;
 /// Appends a record.
 pub fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = 1 + key.len() + 1 + value.len() + 1;
+    let digits = |n: usize| n.ilog10() as usize + 1;
     let mut length = rest + 1;
-    while length.to_string().len() + rest != length {
-        length = length.to_string().len() + rest;
+    while digits(length) + rest != length {
+        length = digits(length) + rest;
     }
-    records.extend_from_slice(length.to_string().as_bytes());
+    let mut unit = 10_usize.pow(length.ilog10());
+    while unit > 0 {
+        records.push(b'0' + (length / unit % 10) as u8);
+        unit /= 10;
+    }
     records.push(b' ');
     records.extend_from_slice(key);
     records.push(b'=');

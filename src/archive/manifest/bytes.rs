@@ -12,35 +12,46 @@ pub struct Bytes(pub Vec<u8>);
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    let digits = bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]);
-    let mut text = String::with_capacity(2 * bytes.len());
-    text.extend(digits);
-    text
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    String::from_utf8(text).expect("digits are text")
 }
 
-/// Appends bytes as [`Bytes`] are written in JSON. Nearly all need no escapes.
-pub(super) fn push_json(to: &mut Vec<u8>, bytes: Bytes) {
+/// Appends bytes in lower-case hexadecimal.
+pub(super) fn push_hex(to: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |value: u8| DIGITS[usize::from(value)];
+    to.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]));
+}
+
+/// Appends two pieces joined as [`Bytes`] are written in JSON. Nearly all need no escapes.
+pub(super) fn push_json(to: &mut Vec<u8>, front: &[u8], bytes: &[u8]) {
     let is_plain = |b: &u8| (b' '..=b'~').contains(b) && !b"\"\\".contains(b);
-    if bytes.0.iter().all(is_plain) {
+    if bytes.iter().all(is_plain) {
         to.push(b'"');
-        to.extend(bytes.0);
+        to.extend_from_slice(front);
+        to.extend_from_slice(bytes);
         to.push(b'"');
     } else {
+        let bytes = Bytes([front, bytes].concat());
         serde_json::to_writer(to, &bytes).expect("bytes are JSON, and a vector takes them");
     }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|&pair| byte(pair));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
+/// What two digits stand for.
+fn byte([a, b]: [u8; 2]) -> Option<u8> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
         b'a'..=b'f' => Some(b - b'a' + 10),
         _ => None,
     };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|&[a, b]| Some(digit(a)? << 4 | digit(b)?));
-    rest.is_empty().then(|| bytes.collect())?
+    Some(digit(a)? << 4 | digit(b)?)
 }
 
 impl Serialize for Bytes {
@@ -112,8 +123,16 @@ impl std::str::FromStr for Digest {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = unhex(text).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or("no SHA-256 digest in hexadecimal")
+        let none = "no SHA-256 digest in hexadecimal";
+        let mut digest = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != digest.len() || !rest.is_empty() {
+            return Err(none);
+        }
+        for (to, pair) in digest.iter_mut().zip(pairs) {
+            *to = byte(*pair).ok_or(none)?;
+        }
+        Ok(Self(digest))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod index;
+mod line;
 mod order;
 mod record;
 

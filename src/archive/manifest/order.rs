@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 pub fn order(a: &[u8], b: &[u8]) -> Ordering {
     // No name holds a NUL: a slash in its place sorts before every byte of a longer name.
     let key = |b: &u8| if *b == b'/' { 0 } else { *b };
-    a.iter().map(key).cmp(b.iter().map(key))
+    // Neighbours share most of their paths.
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    a.get(same).map(key).cmp(&b.get(same).map(key))
 }
 
 /// Watches the records of a manifest pass in order.

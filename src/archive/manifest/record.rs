@@ -1,13 +1,10 @@
 //! One record of a manifest: everything about one path of one store.
 
-use super::bytes::push_json;
-use super::{Bytes, Digest};
-use crate::archive::member::{Extra, Kind, MOST_STORED, Member, name, path_of};
+use super::Digest;
+use crate::archive::machine::Machine;
+use crate::archive::member::{Extra, Kind, MOST_STORED, Member};
 use crate::archive::pax::{self, Time};
 use crate::archive::{Bad, NAME_MAX, XATTR_MAX};
-use serde::Deserialize;
-use std::fmt::Display;
-use std::io::Write;
 
 /// Everything about one path of one store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,177 +81,9 @@ impl What {
     }
 }
 
-/// A record as it is read: one line of JSON. [`Record::push_line`] writes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Line<'a> {
-    path: Bytes,
-    #[serde(rename = "type")]
-    what: Type,
-    #[serde(default)]
-    store: usize,
-    target: Option<Bytes>,
-    size: Option<u64>,
-    sha256: Option<Digest>,
-    #[serde(default)]
-    sparse: bool,
-    mode: &'a str,
-    uid: u32,
-    gid: u32,
-    mtime: &'a str,
-    acl: Option<String>,
-    default_acl: Option<String>,
-    #[serde(default)]
-    xattrs: Vec<(Bytes, Bytes)>,
-    flags: Option<String>,
-    #[serde(default)]
-    links: bool,
-    #[serde(default)]
-    archive: usize,
-    offset: u64,
-    inode: u64,
-    ctime: &'a str,
-}
-
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Type {
-    Directory,
-    File,
-    Symlink,
-    Link,
-    Fifo,
-}
-
 impl Record {
-    /// Appends the record as one line of JSON, without the line feed. By hand, because there are
-    /// hundreds of thousands.
-    pub fn push_line(&self, line: &mut Vec<u8>) {
-        let mut to = Keys(line);
-        to.bytes("{\"path\":", name(&self.path));
-        let kind = match &self.what {
-            What::Directory => "directory",
-            What::File { .. } => "file",
-            What::Symlink { .. } => "symlink",
-            What::Link { .. } => "link",
-            What::Fifo => "fifo",
-        };
-        to.text(",\"type\":", kind);
-        if self.store != 0 {
-            to.plain(",\"store\":", self.store);
-        }
-        match &self.what {
-            What::Directory | What::Fifo => {}
-            What::File {
-                size,
-                sha256,
-                is_sparse,
-            } => {
-                to.plain(",\"size\":", size);
-                to.text(",\"sha256\":", sha256);
-                if *is_sparse {
-                    to.plain(",\"sparse\":", true);
-                }
-            }
-            What::Symlink { target } => to.bytes(",\"target\":", target.clone()),
-            What::Link { target } => to.bytes(",\"target\":", name(target)),
-        }
-        to.text(",\"mode\":", format_args!("{:04o}", self.mode));
-        to.plain(",\"uid\":", self.uid);
-        to.plain(",\"gid\":", self.gid);
-        to.text(",\"mtime\":", self.modified);
-        let extra = &self.extra;
-        for (key, text) in [
-            (",\"acl\":", &extra.access_acl),
-            (",\"default-acl\":", &extra.default_acl),
-        ] {
-            if let Some(text) = text {
-                to.bytes(key, text.as_bytes().to_vec());
-            }
-        }
-        for (n, (name, value)) in extra.xattrs.iter().enumerate() {
-            to.bytes(if n == 0 { ",\"xattrs\":[[" } else { ",[" }, name.clone());
-            to.bytes(",", value.clone());
-            to.0.push(b']');
-        }
-        if !extra.xattrs.is_empty() {
-            to.0.push(b']');
-        }
-        if let Some(flags) = &extra.flags {
-            to.bytes(",\"flags\":", flags.as_bytes().to_vec());
-        }
-        if self.has_links {
-            to.plain(",\"links\":", true);
-        }
-        if self.archive != 0 {
-            to.plain(",\"archive\":", self.archive);
-        }
-        to.plain(",\"offset\":", self.offset);
-        to.plain(",\"inode\":", self.inode);
-        to.text(",\"ctime\":", self.changed);
-        to.0.push(b'}');
-    }
-
-    /// Reads a line back.
-    ///
-    /// # Errors
-    /// It is not what [`Record::push_line`] writes.
-    pub fn from_line(text: &str) -> Result<Self, Bad> {
-        let line: Line =
-            serde_json::from_str(text).map_err(|e| Bad(format!("a bad record: {e}")))?;
-        let time = |text: &str| text.parse::<Time>();
-        let what = match (line.what, line.target, line.size, line.sha256, line.sparse) {
-            (Type::Directory, None, None, None, false) => What::Directory,
-            (Type::Fifo, None, None, None, false) => What::Fifo,
-            (Type::File, None, Some(size), Some(sha256), is_sparse) => What::File {
-                size,
-                sha256,
-                is_sparse,
-            },
-            (Type::Symlink, Some(Bytes(target)), None, None, false) => {
-                if target.is_empty() || target.len() > super::PATH_MAX || target.contains(&0) {
-                    return Err("a symlink with an impossible target".into());
-                }
-                What::Symlink { target }
-            }
-            (Type::Link, Some(Bytes(target)), None, None, false) => What::Link {
-                target: path_of(&target)?.to_vec(),
-            },
-            _ => return Err("a record whose fields contradict its type".into()),
-        };
-        let record = Self {
-            path: path_of(&line.path.0)?.to_vec(),
-            store: line.store,
-            what,
-            mode: u32::from_str_radix(line.mode, 8).map_err(|_| "a mode that is not octal")?,
-            uid: line.uid,
-            gid: line.gid,
-            modified: time(line.mtime)?,
-            extra: Extra {
-                xattrs: line.xattrs.into_iter().map(|(k, v)| (k.0, v.0)).collect(),
-                access_acl: line.acl,
-                default_acl: line.default_acl,
-                flags: line.flags,
-            },
-            has_links: line.links,
-            archive: line.archive,
-            offset: line.offset,
-            inode: line.inode,
-            changed: time(line.ctime)?,
-        };
-        if record.mode > 0o7777 {
-            return Err("a mode with unknown bits".into());
-        }
-        record.check_limits()?;
-        let mut again = Vec::with_capacity(text.len());
-        record.push_line(&mut again);
-        (again == text.as_bytes())
-            .then_some(record)
-            .ok_or_else(|| "a record in another form than the one of this format".into())
-    }
-
     /// What no inode has is not believed, and takes no memory later on.
-    fn check_limits(&self) -> Result<(), Bad> {
+    pub(super) fn check_limits(&self) -> Result<(), Bad> {
         if matches!(self.what, What::File { size, .. } if size > MOST_STORED) {
             return Err("a size that no file has".into());
         }
@@ -275,6 +104,43 @@ impl Record {
             return Err("attributes of more than 1 MiB".into());
         }
         Ok(())
+    }
+
+    /// The member that it announces, with the owners' names that `machine` has; `None` if it does
+    /// not tell how much of a file with holes is stored.
+    pub fn member(&self, machine: &Machine) -> Option<Member> {
+        let (kind, stored_bytes) = match &self.what {
+            What::Directory => (Kind::Directory, 0),
+            What::Fifo => (Kind::Fifo, 0),
+            What::File {
+                is_sparse: true, ..
+            } => return None,
+            What::File { size, .. } => (Kind::File, *size),
+            What::Symlink { target } => (
+                Kind::Symlink {
+                    target: target.clone(),
+                },
+                0,
+            ),
+            What::Link { target } => (
+                Kind::Link {
+                    target: target.clone(),
+                },
+                0,
+            ),
+        };
+        Some(Member {
+            path: self.path.clone(),
+            kind,
+            stored_bytes,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            user: machine.user(self.uid).to_vec(),
+            group: machine.group(self.gid).to_vec(),
+            modified: self.modified,
+            extra: self.extra.clone(),
+        })
     }
 
     /// Whether `member` is what this record announces. Owners' names are not the record's matter.
@@ -309,24 +175,5 @@ impl Record {
             && self.uid == member.uid
             && self.gid == member.gid
             && self.modified == member.modified
-    }
-}
-
-/// Keys and values of a line.
-struct Keys<'a>(&'a mut Vec<u8>);
-
-impl Keys<'_> {
-    fn bytes(&mut self, key: &str, value: Vec<u8>) {
-        self.0.extend_from_slice(key.as_bytes());
-        push_json(self.0, Bytes(value));
-    }
-
-    /// A value that needs quotes and no escapes.
-    fn text(&mut self, key: &str, value: impl Display) {
-        write!(self.0, "{key}\"{value}\"").expect("a vector takes everything");
-    }
-
-    fn plain(&mut self, key: &str, value: impl Display) {
-        write!(self.0, "{key}{value}").expect("a vector takes everything");
     }
 }

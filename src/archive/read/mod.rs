@@ -18,14 +18,13 @@ pub use verify::{Stop, digest};
 
 use super::label::Label;
 use super::machine::{self, Machine};
-use super::manifest::{BLOCK_BYTES, Digest, Head, Index, Parent, Record, records_where as parse};
+use super::manifest::{Digest, Head, Index, Parent, Record, records_where as parse};
 use super::member::{BLOCK, Kind, padded};
 use super::write::MANIFEST;
 use super::{Bad, Error, Result};
 use chain::Ancestor;
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
@@ -85,15 +84,9 @@ struct Parts {
     machine: Machine,
     head: Head,
     index: Index,
-    /// The blocks of the manifest that were read last: for one path the same few are looked at
-    /// several times.
-    texts: Mutex<VecDeque<(usize, Arc<[u8]>)>>,
+    /// The scope that was asked for last: for one path the same is looked at several times.
+    scope: Mutex<Option<(Vec<u8>, Scope)>>,
 }
-
-/// How many blocks are kept, and how long they may be: none but those with very many attributes
-/// is longer.
-const KEPT_BLOCKS: usize = 8;
-const KEPT_BYTES: usize = 2 * BLOCK_BYTES;
 
 impl<'s> Archive<'s> {
     /// Opens the archive that `label` is the label of. What it holds itself can be read then; for
@@ -129,7 +122,7 @@ impl<'s> Archive<'s> {
                 machine,
                 head,
                 index,
-                texts: Mutex::default(),
+                scope: Mutex::default(),
             }),
             ancestors: Arc::default(),
         })
@@ -194,26 +187,21 @@ impl<'s> Archive<'s> {
     }
 
     /// The lines of one block, which are those that the index vouches for.
-    fn block_text(&self, n: usize) -> Result<Arc<[u8]>> {
-        let texts = || {
-            let texts = self.parts.texts.lock();
-            texts.unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some((_, text)) = texts().iter().find(|(kept, _)| *kept == n) {
-            return Ok(Arc::clone(text));
-        }
+    fn block_text(&self, n: usize) -> Result<Vec<u8>> {
         let block = &self.parts.index.blocks[n];
-        let mut reader = self.reader();
-        reader.seek(block.offset)?;
-        let text: Arc<[u8]> = reader.bytes(block.length as usize)?.into();
+        let length = block.length as usize;
+        let text = match self.object.table.beginning_at(block.offset) {
+            // Nearly every block is one frame.
+            Some((n, frame)) if frame.length as usize == length => self.object.frame(n)?,
+            _ => {
+                let mut reader = self.reader();
+                reader.seek(block.offset)?;
+                reader.bytes(length)?
+            }
+        };
         if Digest::of(&text) != block.sha256 {
             let first = String::from_utf8_lossy(&block.first.0);
             return Err(self.damaged(format!("the manifest's block at {first} is altered")));
-        }
-        if text.len() <= KEPT_BYTES {
-            let mut texts = texts();
-            texts.truncate(KEPT_BLOCKS - 1);
-            texts.push_front((n, Arc::clone(&text)));
         }
         Ok(text)
     }

@@ -1,11 +1,11 @@
 //! One path out of a manifest: which blocks of it have to be read, and which of their lines.
 
 use super::{Archive, Result};
-use crate::archive::manifest::{Bytes, Index, Record, What, order};
+use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, order};
 use crate::archive::member::name;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A part of a manifest.
 #[derive(Debug, Clone)]
@@ -24,7 +24,14 @@ struct Part {
     names: BTreeSet<Vec<u8>>,
     /// How the lines of `names` begin, and those below the path.
     lines: Vec<String>,
+    /// The records of blocks that were read, by number, as long as they are few.
+    found: Mutex<BTreeMap<usize, Vec<Record>>>,
 }
+
+/// The records of so many blocks are kept: those of a path with little below it.
+const KEPT_BLOCKS: usize = 16;
+/// How long such a block may be: none but those with very many attributes is longer.
+const KEPT_BYTES: u64 = 2 * BLOCK_BYTES as u64;
 
 const PATH: &str = "{\"path\":";
 
@@ -80,6 +87,7 @@ impl Scope {
                 under: under.to_vec(),
                 names,
                 lines,
+                found: Mutex::default(),
             })),
         }
     }
@@ -92,6 +100,21 @@ impl Scope {
             .strip_prefix(PATH)
             .is_some_and(|rest| rest.starts_with('"'));
         !is_plain || part.lines.iter().any(|begin| line.starts_with(begin))
+    }
+
+    fn found(&self, block: usize) -> Option<Vec<Record>> {
+        let found = self.part.as_ref()?.found.lock();
+        let found = found.unwrap_or_else(PoisonError::into_inner);
+        found.get(&block).cloned()
+    }
+
+    fn keep(&self, block: usize, records: &[Record]) {
+        let Some(part) = &self.part else { return };
+        let found = part.found.lock();
+        let mut found = found.unwrap_or_else(PoisonError::into_inner);
+        if found.len() < KEPT_BLOCKS {
+            found.insert(block, records.to_vec());
+        }
     }
 
     fn wants(&self, record: &Record) -> bool {
@@ -117,6 +140,21 @@ impl Archive<'_> {
         let Some(under) = under.filter(|under| !under.is_empty()) else {
             return Ok(Scope::all(self.blocks()));
         };
+        let last = || {
+            let last = self.parts.scope.lock();
+            last.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((path, scope)) = &*last()
+            && path == under
+        {
+            return Ok(scope.clone());
+        }
+        let scope = self.find_scope(under)?;
+        *last() = Some((under.to_vec(), scope.clone()));
+        Ok(scope)
+    }
+
+    fn find_scope(&self, under: &[u8]) -> Result<Scope> {
         let index = self.index();
         let scope = Scope::part(index, under, &[]);
         let mut elsewhere = Vec::new();
@@ -140,8 +178,14 @@ impl Archive<'_> {
     /// # Errors
     /// It is not what the index says.
     pub fn block_of(&self, n: usize, scope: &Scope) -> Result<Vec<Record>> {
+        if let Some(records) = scope.found(n) {
+            return Ok(records);
+        }
         let mut records = self.block_where(n, &|line| scope.wants_line(line))?;
         records.retain(|record| scope.wants(record));
+        if self.index().blocks[n].length <= KEPT_BYTES {
+            scope.keep(n, &records);
+        }
         Ok(records)
     }
 }

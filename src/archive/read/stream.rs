@@ -168,6 +168,16 @@ impl<'a> Reader<'a> {
         member.ok_or_else(|| object.damaged("it ends too early"))
     }
 
+    /// The next member, if its headers are those that `record` announces: they have one encoding,
+    /// so it is sooner made than taken apart. Whatever else they may be, they are still to be read.
+    fn announced(&mut self, record: &Record, machine: &Machine) -> Option<Member> {
+        let member = record.member(machine)?;
+        let headers = member.encode().ok()?;
+        let is_next = self.content[self.at..].starts_with(&headers);
+        self.at += if is_next { headers.len() } else { 0 };
+        is_next.then_some(member)
+    }
+
     pub(super) fn skip_padding(&mut self, length: u64) -> Result<()> {
         let object = self.object.clone();
         self.pump(
@@ -190,8 +200,11 @@ impl<'a> Reader<'a> {
         machine: &Machine,
         data: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let (member, _) = self.member()?;
         let wrong = |why: &str| Error::member(&record.path, why);
+        let member = match self.announced(record, machine) {
+            Some(member) => member,
+            None => self.member()?.0,
+        };
         if !record.announces(&member)
             || machine.user(member.uid) != member.user
             || machine.group(member.gid) != member.group

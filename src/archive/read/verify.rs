@@ -145,7 +145,7 @@ impl Archive<'_> {
             sums_bytes += line.len() as u64;
             line.clear();
             if has_member && record.archive == self.position() {
-                let is_cut = self.object.table.is_cut(record.offset);
+                let is_cut = self.object.table.beginning_at(record.offset).is_some();
                 if is_cut || stretches.records.len() >= MOST_RECORDS {
                     let next = (record.offset, record.path.as_slice());
                     stretches.end(next, &mut || meanwhile(&record.path, entries))?;

@@ -136,7 +136,8 @@ impl BtrfsStore {
             }
             self.freeze(&join(&subvolume, &inside), &depth.join(&inside))?;
         }
-        self.kernel.commit()?;
+        // A crash takes back the last acts first: without a commit in between, too, nothing has
+        // this name that is not whole.
         self.kernel.rename(unfinished, set)?;
         self.kernel.commit()
     }
@@ -165,7 +166,6 @@ impl BtrfsStore {
             let hidden = self.sets().join(hidden);
             self.remove(&hidden)?; // of the same name, from an interrupted run
             self.kernel.rename(&set, &hidden)?;
-            self.kernel.commit()?;
         }
         self.clear_unfinished()?;
         Ok(match exists {
