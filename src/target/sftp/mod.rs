@@ -167,11 +167,6 @@ impl SftpTarget {
         self.again(&mut |session| self.stat_in(session, name))
     }
 
-    /// The same, through the connection that there is.
-    fn stat_once(&self, name: &str) -> Result<Option<Attributes>> {
-        self.stat_in(&mut self.session(), name)
-    }
-
     fn stat_in(&self, session: &mut Session, name: &str) -> Result<Option<Attributes>> {
         match session.call(Request::new(Request::STAT).string(self.path(name)))? {
             Reply::Attributes(attributes) => Ok(Some(attributes)),
@@ -295,11 +290,14 @@ impl Target for SftpTarget {
             .string(self.path(&partial))
             .number(NEW)
             .mode(0o600);
-        let reply = self.session().call(open)?;
+        let mut session = self.session();
+        let (turn, reply) = (session.turn, session.call(open)?);
+        drop(session);
         let Reply::Handle(handle) = reply else {
             return Err(self.write_failure(&doing, &reply));
         };
-        Ok(Box::new(SftpUpload::begin(self, name, partial, handle)))
+        let open = (turn, handle);
+        Ok(Box::new(SftpUpload::begin(self, name, partial, open)))
     }
 
     fn get(&self, name: &str) -> Result<Box<dyn Source + '_>> {

@@ -1,11 +1,13 @@
 //! An object on its way to an ssh server.
 
 use super::packet::{OK, Reply, Request};
+use super::session::Session;
 use super::{PAUSES, PIECE, SftpTarget, WINDOW};
 use crate::archive::{Error, Result};
 use crate::target::Upload;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 /// To write what is there.
@@ -26,26 +28,43 @@ pub(super) struct SftpUpload<'t> {
     /// The hidden name, as long as it is there.
     partial: Option<String>,
     handle: Option<Vec<u8>>,
+    /// The connection that the handle is of.
+    turn: u64,
     at: u64,
     /// What was sent and is not known to have arrived, in order.
     under_way: VecDeque<Piece>,
 }
 
 impl<'t> SftpUpload<'t> {
-    /// `handle` is of the file that was just made under the name `partial`.
+    /// `handle` is of the file that was just made under the name `partial`, in the connection of
+    /// that turn.
     pub(super) fn begin(
         target: &'t SftpTarget,
         name: &str,
         partial: String,
-        handle: Vec<u8>,
+        (turn, handle): (u64, Vec<u8>),
     ) -> Self {
         Self {
             target,
             name: name.to_owned(),
             partial: Some(partial),
             handle: Some(handle),
+            turn,
             at: 0,
             under_way: VecDeque::new(),
+        }
+    }
+
+    /// The connection, unless whoever reads through it has made another one: there the handle is
+    /// that of another file, and the numbers of requests are other requests'.
+    fn session(&self) -> Result<MutexGuard<'t, Session>> {
+        let session = self.target.session();
+        match session.turn == self.turn {
+            true => Ok(session),
+            false => {
+                let cure = "run the command again";
+                Err(self.target.refused("the connection broke off", cure))
+            }
         }
     }
 
@@ -53,7 +72,7 @@ impl<'t> SftpUpload<'t> {
     fn settle(&mut self, left: usize) -> Result<()> {
         while self.under_way.len() > left {
             let id = self.under_way.front().expect("there is one").id;
-            let answered = self.target.session().answer(id);
+            let answered = self.session().and_then(|mut session| session.answer(id));
             match answered {
                 Ok(Reply::Status(OK, _)) => drop(self.under_way.pop_front()),
                 Ok(reply) => {
@@ -88,7 +107,7 @@ impl<'t> SftpUpload<'t> {
             .string(handle)
             .long(piece.at)
             .string(&piece.bytes);
-        piece.id = self.target.session().ask(request)?;
+        piece.id = self.session()?.ask(request)?;
         Ok(())
     }
 
@@ -106,13 +125,14 @@ impl<'t> SftpUpload<'t> {
     }
 
     fn resume(&mut self) -> Result<bool> {
-        let turn = self.target.session().turn;
-        self.target.reconnect(turn)?;
+        self.target.reconnect(self.turn)?;
+        self.turn = self.target.session().turn;
         let partial = self
             .partial
             .as_ref()
             .expect("it is there until it is finished");
-        let arrived = self.target.stat_once(partial)?.and_then(|there| there.size);
+        let there = self.target.stat_in(&mut *self.session()?, partial)?;
+        let arrived = there.and_then(|there| there.size);
         let begin = self.under_way.front().map_or(self.at, |piece| piece.at);
         if arrived.is_none_or(|arrived| arrived < begin) {
             return Ok(false);
@@ -122,7 +142,7 @@ impl<'t> SftpUpload<'t> {
             .string(self.target.path(partial))
             .number(WRITE)
             .number(0);
-        self.handle = self.target.session().handle(&doing, open)?;
+        self.handle = self.session()?.handle(&doing, open)?;
         if self.handle.is_none() {
             return Ok(false);
         }
@@ -134,9 +154,12 @@ impl<'t> SftpUpload<'t> {
 
     fn publish(&mut self) -> Result<()> {
         self.settle(0)?;
+        if let Err(lost) = self.session().map(drop) {
+            self.go_on(lost)?;
+        }
         let doing = format!("publishing {}", self.name);
+        let mut session = self.session()?;
         let handle = self.handle.take().expect("it is open until it is finished");
-        let mut session = self.target.session();
         if session.has("fsync@openssh.com") {
             let sync = Request::new(Request::EXTENDED)
                 .string("fsync@openssh.com")
@@ -178,9 +201,11 @@ impl Upload for SftpUpload<'_> {
 impl Drop for SftpUpload<'_> {
     fn drop(&mut self) {
         // If it cannot be removed, the next run sweeps it.
-        if let Some(handle) = self.handle.take() {
+        if let Some(handle) = self.handle.take()
+            && let Ok(mut session) = self.session()
+        {
             let close = Request::new(Request::CLOSE).string(&handle);
-            self.target.session().ask(close).map(drop).unwrap_or(());
+            session.ask(close).map(drop).unwrap_or(());
         }
         if let Some(partial) = self.partial.take() {
             self.target.remove(&partial).map(drop).unwrap_or(());
