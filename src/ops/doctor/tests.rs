@@ -104,7 +104,7 @@ fn what_lies_below_an_overlay_is_no_fault_where_it_is_looked_at_from_outside() {
     assert_eq!(
         of_root(found(|facts| overlay(facts, true))),
         [
-            "root Bad: root is declared to be overlay, and subvolume root is mounted",
+            "root Bad: root is declared to be overlay, and btrfs is mounted",
             "root Bad: the lower layer is mounted writable"
         ]
     );
