@@ -30,6 +30,10 @@ impl Source for Counted<'_> {
     }
 }
 
+/// Many frames' worth: whoever lacks a file reads its frame, and the workers stop in one each.
+const FILES: u64 = 180;
+const SIZE: usize = 200_000;
+
 struct When(AtomicBool);
 
 impl Interrupt for When {
@@ -43,15 +47,15 @@ fn what_is_staged_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("from");
     fs::create_dir(&from).unwrap();
-    for n in 0..60 {
+    for n in 0..FILES {
         // Nothing that compresses.
         let mut state = n + 1;
         let mut noise = || {
             state = u64::wrapping_add(u64::wrapping_mul(state, 6_364_136_223_846_793_005), 1);
             (state >> 56) as u8
         };
-        let content: Vec<u8> = std::iter::repeat_with(&mut noise).take(200_000).collect();
-        fs::write(from.join(format!("file-{n:02}")), content).unwrap();
+        let content: Vec<u8> = std::iter::repeat_with(&mut noise).take(SIZE).collect();
+        fs::write(from.join(format!("file-{n:03}")), content).unwrap();
     }
     let made = archive(&[("/persist", &from)]);
     let whole = made.data.len() as u64;
@@ -76,7 +80,7 @@ fn what_is_staged_is_not_read_again() {
         }
         (extracted.is_ok(), data.1.into_inner())
     };
-    let (ended, read) = extract(60 * 200_000 * 8 / 10);
+    let (ended, read) = extract(FILES * SIZE as u64 * 8 / 10);
     assert!(!ended && read > whole / 2, "{read} of {whole}");
     // A machine that lost its power has files without their last bytes, or with zeros in them.
     let mut staged: Vec<_> = (fs::read_dir(to.path()).unwrap())
@@ -89,7 +93,7 @@ fn what_is_staged_is_not_read_again() {
         .unwrap()
         .set_len(1000)
         .unwrap();
-    fs::write(&staged[1], [0; 200_000]).unwrap();
+    fs::write(&staged[1], [0; SIZE]).unwrap();
 
     let (ended, read) = extract(u64::MAX);
     assert!(
