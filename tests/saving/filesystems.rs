@@ -240,7 +240,7 @@ fn loop_a_store_in_use_is_not_swapped_under_its_users() {
         .current_dir(machine.store())
         .spawn()
         .unwrap();
-    let error = machine.restore().unwrap_err();
+    let error = (machine.restore_with(&Never, |options| options.now = true)).unwrap_err();
     assert_eq!(exit(&error), 4, "{error:#}");
     assert_eq!(machine.read("root/persist/var/lib/app/data"), "present");
     user.kill().unwrap();

@@ -43,7 +43,8 @@ pub(crate) fn see(dir: &Path, count: usize) -> [(&'static str, Vec<Result<Tree, 
                 "--warning=no-timestamp",
                 "-xpf",
             ];
-            let bsdtar = ["bsdtar", "--no-xattrs", "-xpf"];
+            // Behind `p`, which would bring them back.
+            let bsdtar = ["bsdtar", "-xp", "--no-xattrs", "-f"];
             (extracted(dir, count, &tar), extracted(dir, count, &bsdtar))
         });
         let python = listed(dir, count);
