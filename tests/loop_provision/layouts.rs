@@ -12,8 +12,8 @@ use std::process::Command;
 #[ignore = "needs root and a loop device"]
 fn loop_every_layout_is_made_once() {
     let files = [
-        "write /mnt/persist/etc/state/state.toml",
         "write /mnt/persist/etc/state/fstab",
+        "write /mnt/persist/etc/state/state.toml",
     ];
     let table: [(&[&str], &[&str]); 5] = [
         (

@@ -94,7 +94,8 @@ pub(super) fn plan(
             });
         }
     }
-    for (file, text) in files {
+    // The configuration last: a store that has it counts as complete.
+    for (file, text) in files.iter().rev() {
         if !seen.written.contains(file) {
             steps.push(Step::Write {
                 file: file.clone(),
