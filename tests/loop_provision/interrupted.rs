@@ -39,6 +39,25 @@ fn loop_a_killed_run_is_finished_by_the_next() {
     }
 }
 
+/// Killed while blank had no name yet.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_blank_that_was_begun_is_taken() {
+    let rig = Rig::new(320);
+    let options = ["--backend=btrfs", "--nixos"];
+    rig.report(&options);
+    rig.unmount();
+    let top = rig.mount("btrfs");
+    let at = rig.dir.path().join("other");
+    fs::rename(at.join("root-blank"), at.join("root-blank.new")).unwrap();
+    top.unmount().unwrap();
+    let step = ("take blank of the empty root".into(), "made".into());
+    assert!(rig.report(&options).contains(&step));
+    let top = rig.mount("btrfs");
+    assert!(at.join("root-blank").exists() && !at.join("root-blank.new").exists());
+    top.unmount().unwrap();
+}
+
 /// Whether some mkfs works on a device.
 fn runs_mkfs(device: &Path) -> bool {
     let device = device.to_string_lossy().into_owned();

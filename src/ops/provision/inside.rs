@@ -115,6 +115,10 @@ impl Top {
                     self.ours(&name, volume, layout, &mut inside.foreign)?;
                 }
                 None if name == Path::new("root-blank") => inside.has_blank = true,
+                // A blank that was being taken when the run ended: taking it begins with that.
+                None if layout.takes_blank
+                    && name == Path::new("root-blank.new")
+                    && is_volume()? => {}
                 None if name == Path::new(RESERVED) => {}
                 _ => {
                     inside.foreign.insert(name);
