@@ -16,9 +16,10 @@ const DIRECTORY: &str = "layers";
 /// What is installed, mounted where root will be; the layers are on a device that is named for
 /// each run. Mounts are in a namespace of the test's thread.
 struct Machine {
-    dir: tempfile::TempDir,
     filesystem: &'static str,
     _lower: Guard,
+    // Goes after the mount in it.
+    dir: tempfile::TempDir,
     _installed: Disk,
 }
 
