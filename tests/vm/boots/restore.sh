@@ -2,16 +2,14 @@
 
 # A store that is in use is restored: nothing changes until the next boot, which exchanges it in the initrd, and `state undo` goes
 # back the same way. Data is `archived`, `mine` when it is restored, `later` when the machine goes down.
-machine_that_restores() {
-  install_machine dracut
-  boot 'a store in use is restored' <<'GUEST'
-    top=$(findmnt -no SOURCE / | sed 's/\[.*//')
-    mount -o subvolid=5 "$top" /mnt && mkdir -p /mnt/usb /var/lib/app
+machine_that_restores() { # WHICH
+  boot "$1: a store in use is restored" <<'GUEST'
+    mount -t tmpfs usb /mnt && mkdir -p /var/lib/app
     echo archived >/var/lib/app/data
     check 'what is declared' ends 0 state --yes keep /var/lib/app
-    check 'is saved' ends 0 state --yes backup --to file:///mnt/usb
+    check 'is saved' ends 0 state --yes backup --to file:///mnt
     echo mine >/var/lib/app/data
-    restore='state --yes restore --from file:///mnt/usb --allow-unsigned'
+    restore='state --yes restore --from file:///mnt --allow-unsigned'
     check 'a plan says when' says 'at the next boot' $restore --dry-run
     check 'nothing is exchanged under its users' ends 4 $restore --now
     check 'a restore' ends 0 $restore
@@ -22,9 +20,10 @@ machine_that_restores() {
 GUEST
 }
 
-test_live_restore() {
-  machine_that_restores
-  boot 'the boot after a restore' <<'GUEST'
+# There, and back again.
+exchanged_and_back() { # WHICH
+  machine_that_restores "$1"
+  boot "$1: the boot after a restore" <<'GUEST'
     check 'what was restored is there' grep -qx archived /var/lib/app/data
     check 'in the store' grep -qx archived /persist/var/lib/app/data
     check 'this boot was reset, and all is in place' ends 0 state status
@@ -35,21 +34,35 @@ test_live_restore() {
     check 'undo again' says 'waits for the next boot' state --yes undo
     check 'leaves the store as it is' grep -qx archived /var/lib/app/data
 GUEST
-  boot 'the boot after undo' <<'GUEST'
+  boot "$1: the boot after undo" <<'GUEST'
     check 'what was there is back' grep -qx later /var/lib/app/data
     check 'this boot was reset, and all is in place' ends 0 state status
     check 'and it says so' says 'this boot put what `state undo`' state status
     check 'undo' says 'waits for the next boot' state --yes undo
-    # Somebody deletes what waits.
-    mount -o subvolid=5 "$(findmnt -no SOURCE / | sed 's/\[.*//')" /mnt
-    check 'what waits is deleted' btrfs subvolume delete /mnt/.state/stores/persist/returning
 GUEST
-  boot 'what waited is gone' <<'GUEST'
+}
+
+test_live_restore() {
+  install_machine dracut
+  exchanged_and_back btrfs
+  # Somebody deletes what waits.
+  # shellcheck disable=SC2016 # for the machine's shell
+  inside "$work/disk" '
+    mount -o subvolid=5 "$(findmnt -no SOURCE / | sed "s/\[.*//")" /mnt
+    btrfs subvolume delete /mnt/.state/stores/persist/returning
+  ' >/dev/null
+  boot 'btrfs: what waited is gone' <<'GUEST'
     check 'what was there still is' grep -qx later /var/lib/app/data
     check 'the persist tree is in place' ends 0 state mount
     check 'status wants attention' ends 5 state status
     check 'and says why' says 'was to take its place and is gone' state status
 GUEST
+}
+
+# The top of a dataset cannot be renamed: its children are exchanged.
+test_live_restore_zfs() {
+  install_zfs_machine
+  exchanged_and_back ZFS
 }
 
 # The machine is killed between the acts of such a boot, and once more with every tree there and back.
@@ -63,7 +76,8 @@ restore_cut_at() { # NUMBER...
     'all done, nothing recorded|inject=rename:delay_enter=600000000:when=1|rename\([^)]*$'
   )
   local each="" what inject sign status wanted=archived other=later
-  machine_that_restores
+  install_machine dracut
+  machine_that_restores btrfs
   for each; do
     IFS='|' read -r what inject sign <<<"${cuts[each]}"
     drop_in state-mount-early.service ExecStart= "ExecStart=/usr/bin/strace -o /dev/console -e trace=renameat2,rename -e $inject \
