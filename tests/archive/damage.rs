@@ -3,9 +3,7 @@
 use super::common::*;
 use super::malicious::{parts, reframed, relabelled};
 use super::roundtrip::note;
-use state::archive::extract::Job;
 use state::archive::label::Label;
-use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state_api::Never;
 use std::fs::{self, File};
@@ -66,13 +64,7 @@ fn a_restore_of_a_damaged_archive_fails_or_is_right() {
         let to = dir.path().join("to");
         fs::create_dir(&to).unwrap();
         let extracted = Archive::open(&made.data, &made.label).and_then(|archive| {
-            let job = Job {
-                archive: &archive,
-                store: 0,
-                under: None,
-                owners: &Owners::default(),
-                interrupt: &Never,
-            };
+            let job = job(&archive, &Never);
             job.extract(File::open(&to).unwrap().as_fd(), &mut |_| {})
         });
         match extracted {

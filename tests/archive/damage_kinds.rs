@@ -6,7 +6,6 @@ use super::damage::{cut_frames, flip};
 use super::history::History;
 use state::archive::label::Label;
 use state::archive::read::{Archive, Source};
-use state::archive::write::again;
 use state_api::Never;
 use std::fs;
 
@@ -74,13 +73,7 @@ fn of_an_archive_out_of_a_chain() {
     let archive = super::chain::open(&history.chain).unwrap();
     let mut machine = archive.machine().clone();
     (machine.id, machine.parent) = ("20261121T120000Z-00000001".into(), None);
-    let mut data = Vec::new();
-    let written = again(&archive, &machine, 3, &mut data, &Never, &mut |_| {}).unwrap();
-    let made = Made {
-        label: label(&machine, &data, &written),
-        data,
-        written,
-    };
+    let made = consolidated(&archive, &machine);
     let verifies = |data: &Vec<u8>, label: &Label| verifies_after(&[], data, label);
     flip(&made, 1, &verifies);
     cut_frames(&made, &verifies);

@@ -6,7 +6,6 @@ use super::common::*;
 use super::hostile::Random;
 use super::roundtrip::note;
 use rustix::fs::{Mode, OFlags, XattrFlags};
-use state::archive::write::again;
 use state::inventory::Inventory;
 use state_api::Never;
 use std::fs::{self, File};
@@ -228,13 +227,7 @@ fn a_chain_becomes_one_full_archive() {
         let archive = open(&history.chain).unwrap();
         let mut machine = archive.machine().clone();
         (machine.id, machine.parent) = ("20261121T120000Z-00000001".into(), None);
-        let mut data = Vec::new();
-        let written = again(&archive, &machine, 3, &mut data, &Never, &mut |_| {}).unwrap();
-        let made = Made {
-            label: label(&machine, &data, &written),
-            data,
-            written,
-        };
+        let made = consolidated(&archive, &machine);
         // The same as if the machine had been read again, but for its name.
         let fresh = archive_named(&machine, &history.tree());
         assert_eq!(made.label, fresh.label, "seed {seed}");

@@ -4,34 +4,13 @@ use super::common::*;
 use super::roundtrip::note;
 use state::archive::compare;
 use state::archive::extract::Job;
-use state::archive::owners::Owners;
-use state::archive::read::{Archive, Source};
+use state::archive::read::Archive;
 use state_api::{Never, View};
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Mutex;
-
-/// Notes what is read, where and how much.
-struct Noted<'a>(&'a Vec<u8>, Mutex<BTreeMap<u64, usize>>);
-
-impl Source for Noted<'_> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn length(&self) -> u64 {
-        self.0.length()
-    }
-
-    fn read(&self, at: u64, length: usize) -> state::archive::Result<Vec<u8>> {
-        self.1.lock().unwrap().insert(at, length);
-        self.0.read(at, length)
-    }
-}
 
 fn noise(seed: usize) -> Vec<u8> {
     let mut state = seed as u64 + 1;
@@ -70,7 +49,7 @@ fn one_path_reads_its_blocks_and_frames_alone() {
         fs::hard_link(from.join("var/lib/service-50/link"), again).unwrap();
     }
     let made = archive(&[("/persist", &from)]);
-    let whole = made.data.len();
+    let whole = made.data.len() as u64;
     for (path, share) in [
         (&b"var/lib/service-42/sub/file-17"[..], 8),
         (b"var/lib/service-42", 5),
@@ -78,14 +57,11 @@ fn one_path_reads_its_blocks_and_frames_alone() {
         (b"var/lib/odd \xff\"\\", 5),
         (b"var", 1),
     ] {
-        let data = Noted(&made.data, Mutex::default());
+        let data = Counted::new(&made.data);
         let archive = Archive::open(&data, &made.label).unwrap();
         let job = Job {
-            archive: &archive,
-            store: 0,
             under: Some(path),
-            owners: &Owners::default(),
-            interrupt: &Never,
+            ..job(&archive, &Never)
         };
         let to = tempfile::tempdir().unwrap();
         let stage = File::open(to.path()).unwrap();
@@ -102,7 +78,7 @@ fn one_path_reads_its_blocks_and_frames_alone() {
             let (wanted, found) = (from.join(path), to.path().join(path));
             assert!(fs::read(wanted).unwrap() == fs::read(found).unwrap());
         }
-        let read: usize = data.1.lock().unwrap().values().sum();
+        let read = data.so_far();
         assert!(
             share == 1 || read * share < whole,
             "{path:?}: {read} of {whole}"

@@ -4,31 +4,11 @@
 use super::common::*;
 use super::roundtrip::note;
 use state::archive::compare;
-use state::archive::extract::Job;
-use state::archive::owners::Owners;
-use state::archive::read::{Archive, Source};
+use state::archive::read::Archive;
 use state_api::{Interrupt, Never, View};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Counts what is read.
-struct Counted<'a>(&'a Vec<u8>, AtomicU64);
-
-impl Source for Counted<'_> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn length(&self) -> u64 {
-        self.0.length()
-    }
-
-    fn read(&self, at: u64, length: usize) -> state::archive::Result<Vec<u8>> {
-        self.1.fetch_add(length as u64, Ordering::Relaxed);
-        self.0.read(at, length)
-    }
-}
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Many frames' worth: whoever lacks a file reads its frame, and the workers stop in one each.
 const FILES: u64 = 180;
@@ -62,23 +42,17 @@ fn what_is_staged_is_not_read_again() {
     let to = tempfile::tempdir().unwrap();
     let stage = File::open(to.path()).unwrap();
     let extract = |until: u64| {
-        let data = Counted(&made.data, AtomicU64::new(0));
+        let data = Counted::new(&made.data);
         let archive = Archive::open(&data, &made.label).unwrap();
         let stop = When(AtomicBool::new(false));
-        let job = Job {
-            archive: &archive,
-            store: 0,
-            under: None,
-            owners: &Owners::default(),
-            interrupt: &stop,
-        };
+        let job = job(&archive, &stop);
         let extracted = job.extract(stage.as_fd(), &mut |now| {
             stop.0.fetch_or(now.bytes >= until, Ordering::Relaxed);
         });
         if let Ok(losses) = &extracted {
             assert_eq!(*losses, []);
         }
-        (extracted.is_ok(), data.1.into_inner())
+        (extracted.is_ok(), data.so_far())
     };
     let (ended, read) = extract(FILES * SIZE as u64 * 8 / 10);
     assert!(!ended && read > whole / 2, "{read} of {whole}");
@@ -103,13 +77,7 @@ fn what_is_staged_is_not_read_again() {
     let wanted = note(&from);
     assert_eq!(wanted.differences(&note(to.path())), [""; 0]);
     let archive = Archive::open(&made.data, &made.label).unwrap();
-    let job = Job {
-        archive: &archive,
-        store: 0,
-        under: None,
-        owners: &Owners::default(),
-        interrupt: &Never,
-    };
+    let job = job(&archive, &Never);
     assert_eq!(
         compare(
             &job,

@@ -4,7 +4,6 @@ use super::common::*;
 use super::hostile;
 use state::archive::compare;
 use state::archive::extract::{Job, Loss};
-use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state::inventory::{self, Inventory};
 use state_api::{Never, View};
@@ -37,11 +36,9 @@ pub(crate) fn extract_from(
     into: &Path,
 ) -> Vec<Loss> {
     let job = Job {
-        archive,
         store,
         under,
-        owners: &Owners::default(),
-        interrupt: &Never,
+        ..job(archive, &Never)
     };
     let stage = File::open(into).unwrap();
     let mut losses = job.extract(stage.as_fd(), &mut |_| {}).unwrap();

@@ -110,18 +110,22 @@ mod tests {
     use super::*;
     use state_api::Never;
 
-    #[test]
-    fn what_root_is_made_from_is_not_moved_away() {
-        let dir = tempfile::tempdir().unwrap();
-        let root_dir = dir.path().canonicalize().unwrap();
-        let cx = Context {
-            root_dir: root_dir.clone(),
+    fn below(root_dir: &Path) -> Context<'static> {
+        Context {
+            root_dir: root_dir.into(),
             config_file: None,
             now: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
             boot_id: String::new(),
             interrupt: &Never,
             dry_run: true,
-        };
+        }
+    }
+
+    #[test]
+    fn what_root_is_made_from_is_not_moved_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let root_dir = dir.path().canonicalize().unwrap();
+        let cx = below(&root_dir);
         let persist = "[persist.\"/persist\"]\ndirectories = [\"/var/lib/app\"]\n";
         let settings = |root: &str| format!("{root}{persist}").parse::<Settings>().unwrap();
         let overlay = settings("[root]\nbackend = \"overlay\"\ndevice = \"/dev/sda2\"\n");
@@ -149,14 +153,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_mounted_is_none() {
-        let cx = Context {
-            root_dir: "/".into(),
-            config_file: None,
-            now: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
-            boot_id: String::new(),
-            interrupt: &Never,
-            dry_run: true,
-        };
+        let cx = below(Path::new("/"));
         let text = "[root]\nbackend = \"tmpfs\"\n[persist.\"/no such store\"]\nfiles = [\"/etc/machine-id\"]\n";
         let settings: Settings = text.parse().unwrap();
         let shape = Shape::FilesystemRoot;

@@ -14,9 +14,7 @@ use crate::roundtrip::note;
 pub(crate) use forge::{Forge, member, parts, pax_header, record, reframed, relabelled, sum};
 use forge::{link, symlink};
 use state::archive::Error;
-use state::archive::extract::Job;
 use state::archive::member::Kind;
-use state::archive::owners::Owners;
 use state::archive::read::Archive;
 use state_api::Never;
 use std::fs::{self, File};
@@ -35,13 +33,7 @@ fn outcome(made: &Made) -> Result<Vec<String>, String> {
     let read = || -> Result<Vec<String>, Error> {
         let archive = Archive::open(&made.data, &made.label)?;
         let verified = archive.verify(&Never, &mut |_| {});
-        let job = Job {
-            archive: &archive,
-            store: 0,
-            under: None,
-            owners: &Owners::default(),
-            interrupt: &Never,
-        };
+        let job = job(&archive, &Never);
         let extracted = job.extract(File::open(&stage).unwrap().as_fd(), &mut |_| {});
         verified?;
         Ok(extracted?.into_iter().map(|loss| loss.what).collect())
