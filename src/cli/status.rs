@@ -1,19 +1,20 @@
 //! `state status`
 
+mod swapped;
+
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
 use crate::ops::look::{Place, Placed};
-use crate::ops::status::{Last, Proven, Report, Reset, Store, Swapped, run as status};
-use crate::ops::waiting::What;
+use crate::ops::status::{Last, Proven, Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
 use state_api::{RootFacts, Source};
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::Duration;
+use swapped::swapped;
 
 /// Show this boot at a glance: was root reset, is the persist tree in place
 ///
@@ -209,42 +210,6 @@ fn store(store: &Store, out: &mut Screen<'_>) -> io::Result<()> {
     (store.swap.as_ref()).map_or(Ok(()), |swap| swapped(swap, &store.path, out))
 }
 
-fn swapped(swap: &Swapped, store: &Path, out: &mut Screen<'_>) -> io::Result<()> {
-    let named = |what: &Option<What>| {
-        (what.as_ref()).map_or("another tree".into(), |what| one_line(&what.to_string()))
-    };
-    match swap {
-        Swapped::Due { what } => writeln!(
-            out,
-            "         the next boot puts {} in its place; `state undo` calls that off",
-            named(what)
-        ),
-        Swapped::Overdue { what, why, hint } => {
-            writeln!(
-                out,
-                "         {BAD}{} should be in its place{BAD:#}: {}",
-                named(what),
-                one_line(why)
-            )?;
-            match hint {
-                Some(hint) => writeln!(out, "         {}", one_line(hint)),
-                None => Ok(()),
-            }
-        }
-        Swapped::Lost { what } => writeln!(
-            out,
-            "         {BAD}{} was to take its place and is gone{BAD:#}: nothing was changed; `state undo {}` forgets it",
-            one_line(&what.to_string()),
-            Shown(store)
-        ),
-        Swapped::Done { what } => writeln!(
-            out,
-            "         {GOOD}this boot put {} in its place{GOOD:#}; `state undo` goes back",
-            named(what)
-        ),
-    }
-}
-
 fn last(last: &Last, kind: &str, out: &Screen<'_>) -> String {
     match last {
         Last::Is { at: Some(at), .. } => format!("last {kind} {}", out.age(*at)),
@@ -262,7 +227,8 @@ mod tests {
     use crate::ledger::Drill;
     use crate::ops::look::Space;
     use crate::ops::look::{Place, Placed};
-    use crate::ops::status::Target;
+    use crate::ops::status::{Swapped, Target};
+    use crate::ops::waiting::What;
     use state_api::{Blank, Identity, PastRoot};
 
     fn placed(path: &str, place: Place) -> Placed {
@@ -402,25 +368,6 @@ target   usb: file:///mnt/usb: no such file or directory
 drill    restore proven 2 days ago at nas, and should be at most 1 d ago: `state drill`
          failed 2 hours ago at usb: /a: it\\nis gone
 ";
-
-    #[test]
-    fn an_exchange_is_told() {
-        let text = |swap| Screen::text(Some(80), |out| swapped(&swap, Path::new("/persist"), out));
-        assert_eq!(
-            [
-                text(Swapped::Due { what: None }),
-                text(Swapped::Lost { what: What::Undo }),
-                text(Swapped::Done {
-                    what: Some(What::Undo)
-                }),
-            ]
-            .concat(),
-            "         the next boot puts another tree in its place; `state undo` calls that off\n         \
-             what `state undo` brings back was to take its place and is gone: nothing was changed; \
-             `state undo /persist` forgets it\n         \
-             this boot put what `state undo` brings back in its place; `state undo` goes back\n"
-        );
-    }
 
     #[test]
     fn a_boot_that_was_reset() {

@@ -5,7 +5,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use state_linux::loopback::Loop;
 use state_linux::mount::{self, Attributes, Guard};
-use state_linux::{mountinfo, namespace};
+use state_linux::namespace;
+use state_testing::disk;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::os::fd::AsRawFd as _;
@@ -87,16 +88,7 @@ impl Rig {
     }
 
     fn unmount(&self) {
-        loop {
-            let mounts = mountinfo::read().unwrap();
-            let Some(last) = mounts
-                .iter()
-                .rfind(|mount| mount.at.starts_with(self.at("")))
-            else {
-                break;
-            };
-            mount::unmount(&last.at).unwrap();
-        }
+        disk::unmount_all(&self.at(""));
     }
 
     fn mount(&self, filesystem: &str) -> Guard {

@@ -77,7 +77,7 @@ pub fn unmount_all(below: &Path) {
     let mounts = mountinfo::read().expect("the mounts of this thread");
     for each in mounts.iter().rev() {
         if each.at.starts_with(below) {
-            mount::unmount_lazily(&each.at).expect("a mount of ours");
+            mount::unmount(&each.at).expect("a mount of ours that nobody uses");
         }
     }
 }
