@@ -101,7 +101,8 @@ impl<K: Kernel> Tmpfs<K> {
     }
 
     /// Makes a past root of what `write` writes, in the place of an earlier one of the same name:
-    /// whenever the power fails, one of the two is there whole, or none.
+    /// whenever the power fails, one of the two is there whole, if one was; where names cannot be
+    /// exchanged, there is a moment with neither.
     ///
     /// # Errors
     /// Nothing can be written there, or `write` fails; then an earlier one is still there.
@@ -125,10 +126,15 @@ impl<K: Kernel> Tmpfs<K> {
         }
         let (new, old) = (layout::scratch(origin.sequence), layout::scratch(0));
         self.kernel.capture(&new, &origin, write)?;
-        self.kernel.rename(&at, &old)?;
-        self.kernel.rename(&new, &at)?;
+        let outgoing = if self.kernel.exchange(&new, &at)? {
+            new
+        } else {
+            self.kernel.rename(&at, &old)?;
+            self.kernel.rename(&new, &at)?;
+            old
+        };
         self.kernel.commit()?;
-        self.kernel.remove(&old)?;
+        self.kernel.remove(&outgoing)?;
         Ok(())
     }
 }

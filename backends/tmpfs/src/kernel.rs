@@ -78,6 +78,8 @@ pub trait Kernel {
     fn capture(&mut self, at: &Path, origin: &Origin, write: Write<'_>) -> Result<()>;
     /// Renames with `RENAME_NOREPLACE`: `EEXIST` if `to` exists, never *into* it.
     fn rename(&mut self, from: &Path, to: &Path) -> Result<()>;
+    /// Exchanges two names (`RENAME_EXCHANGE`). False: the filesystem cannot (ZFS before 2.2).
+    fn exchange(&mut self, a: &Path, b: &Path) -> Result<bool>;
     /// Deletes a directory with all in it. Not one act: only for what nobody wants.
     fn remove(&mut self, at: &Path) -> Result<Outcome>;
     /// Makes an empty file (a mark), or removes it.

@@ -187,11 +187,14 @@ impl Live {
         Ok(outcome)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_with(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<()> {
         let (old_dir, old) = self.parent(from)?;
         let (new_dir, new) = self.parent(to)?;
-        renameat_with(&old_dir, old, &new_dir, new, RenameFlags::NOREPLACE)?;
-        Ok(())
+        Ok(renameat_with(&old_dir, old, &new_dir, new, flags)?)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename_with(from, to, RenameFlags::NOREPLACE)
     }
 
     /// An empty directory to build something in.
@@ -312,6 +315,14 @@ impl Kernel for Live {
     fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
         let doing = format!("renaming {} to {}", from.display(), to.display());
         self.rename_new(from, to).map_err(os(doing))
+    }
+
+    fn exchange(&mut self, a: &Path, b: &Path) -> Result<bool> {
+        let doing = format!("exchanging {} and {}", a.display(), b.display());
+        match self.rename_with(a, b, RenameFlags::EXCHANGE) {
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(false),
+            exchanged => exchanged.map(|()| true).map_err(os(doing)),
+        }
     }
 
     fn remove(&mut self, at: &Path) -> Result<Outcome> {
