@@ -67,7 +67,15 @@ pub fn initrd(root: Option<&Root>, tree: &PersistTree) -> Vec<Unit> {
     let stores = early_stores(tree);
     if !stores.is_empty() {
         let stores = words(stores.into_iter(), SYSROOT);
-        let blanks = [("@PROGRAM@", IN_INITRD), ("@STORES@", &stores)];
+        let writable = match root {
+            Some(Root::Overlay { .. }) => "",
+            _ => SYSROOT,
+        };
+        let blanks = [
+            ("@PROGRAM@", IN_INITRD),
+            ("@STORES@", &stores),
+            ("@WRITABLE@", writable),
+        ];
         units.push(("state-mount-early.service", fill(MOUNT_EARLY, &blanks)));
     }
     units

@@ -129,6 +129,13 @@ pub fn install(
     }
     let program = find_program(cx)?;
     stores_reach_the_initrd(&machine, tree, maker)?;
+    if matches!(settings.root, Some(Root::Overlay { .. }))
+        && (machine.fstab.iter()).any(|line| line.at == Path::new("/"))
+    {
+        return Err(Failure::refused("/etc/fstab has a line for /")
+            .hint("delete it: at a boot without the overlay the system would make what is installed writable by it")
+            .into());
+    }
     let mut units = unit::system(settings.root.as_ref(), tree, &program);
     units.extend(saving::units(settings, tree, &program));
     let mut contents = files::system(units);
@@ -274,12 +281,31 @@ fn find_maker(cx: &Context, asked: Option<Maker>) -> anyhow::Result<Maker> {
 /// root, where blank has it.
 pub(super) fn find_program(cx: &Context) -> anyhow::Result<PathBuf> {
     let is_there = |path: &PathBuf| cx.rooted(path).is_file();
-    let mut places = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join("state"));
-    places.find(is_there).ok_or_else(|| {
+    let places = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join("state"));
+    let mut places = places.filter(is_there);
+    let program = places.next().ok_or_else(|| {
         Failure::refused("the program is not installed on this machine")
             .hint("`install -m 755 state /usr/local/bin/` first: the next boot must find it")
-            .into()
-    })
+    })?;
+    // A shell, the units and the hooks do not all look in the same order.
+    for other in places {
+        if !is_same_file(&cx.rooted(&program), &cx.rooted(&other))? {
+            let fact = format!("{} and {} differ", Shown(&program), Shown(&other));
+            return Err(Failure::refused(fact)
+                .hint("delete the one that is not to run: which of them an initrd gets would be left to chance")
+                .into());
+        }
+    }
+    Ok(program)
+}
+
+/// Whether both have the same content.
+fn is_same_file(one: &Path, other: &Path) -> anyhow::Result<bool> {
+    let read = |path: &Path| {
+        let reading = || format!("reading {}", Shown(path));
+        fs::read(path).map_err(|error| Error::os(reading(), error))
+    };
+    Ok(fs::canonicalize(one).ok() == fs::canonicalize(other).ok() || read(one)? == read(other)?)
 }
 
 /// Refuses what would boot without its early entries.

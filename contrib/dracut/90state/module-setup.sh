@@ -3,7 +3,7 @@
 # Lies in /usr/lib/dracut/modules.d/90state. Wants dracut's systemd.
 
 # dracut's own has only what the distribution installed.
-PATH=$PATH:/usr/local/sbin:/usr/local/bin
+PATH=$PATH:/usr/local/bin:/usr/local/sbin
 
 # 255: only where it is asked for, as /etc/dracut.conf.d/90-state.conf does.
 check() {

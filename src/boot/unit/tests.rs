@@ -153,6 +153,18 @@ WantedBy=timers.target
     );
 }
 
+/// Where the overlay was not mounted, /sysroot is what is installed.
+#[test]
+fn nothing_makes_the_layer_below_an_overlay_writable() {
+    let overlay = "[root]\nbackend = \"overlay\"\ndevice = \"/dev/vdb\"\n";
+    let texts: Vec<String> = units(&format!("{overlay}{STORES}"))
+        .iter()
+        .map(|(name, text)| format!("{name} {}", plain(text)))
+        .collect();
+    assert!(texts[1].starts_with("state-mount-early.service"));
+    assert!(!texts.concat().contains("remount,"), "{}", texts[1]);
+}
+
 #[test]
 fn a_failure_that_must_stop_the_boot_stops_what_mounts_root() {
     let open = units(BTRFS);

@@ -99,6 +99,21 @@ fn what_would_boot_wrong_is_refused() {
     // Its script mounts the stores itself.
     let dir = machine(Maker::InitramfsTools, late);
     assert!(run(&cx(dir.path(), false), None).is_ok());
+    // Which of two programs an initrd gets is not left to chance.
+    let second = dir.path().join("usr/local/sbin/state");
+    fs::create_dir_all(second.parent().unwrap()).unwrap();
+    fs::write(&second, "").unwrap();
+    assert!(
+        run(&cx(dir.path(), false), None).is_ok(),
+        "they are the same"
+    );
+    fs::write(&second, "older").unwrap();
+    let error = run(&cx(dir.path(), false), None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/usr/local/bin/state and /usr/local/sbin/state differ"
+    );
+    fs::remove_file(second).unwrap();
     // What is only in the build directory is not there at the next boot.
     fs::remove_file(dir.path().join("usr/local/bin/state")).unwrap();
     let error = run(&cx(dir.path(), false), None).unwrap_err();
@@ -106,6 +121,21 @@ fn what_would_boot_wrong_is_refused() {
         error.to_string(),
         "the program is not installed on this machine"
     );
+}
+
+/// systemd-remount-fs.service does what the line says to whatever is mounted there.
+#[test]
+fn a_line_that_makes_root_writable_is_refused_below_an_overlay() {
+    let dir = machine(Maker::Dracut, RIGHT);
+    let overlay = CONFIGURATION
+        .replace("btrfs", "overlay")
+        .replace("subvolume = \"root\"\n", "");
+    fs::write(dir.path().join("etc/state/state.toml"), overlay).unwrap();
+    let error = run(&cx(dir.path(), true), None).unwrap_err();
+    assert_eq!(error.to_string(), "/etc/fstab has a line for /");
+    let without = RIGHT.lines().skip(1).collect::<String>();
+    fs::write(dir.path().join("etc/fstab"), without).unwrap();
+    assert!(run(&cx(dir.path(), true), None).is_ok());
 }
 
 #[test]

@@ -57,6 +57,15 @@ GUEST
     check 'root is as it was' grep -qx clutter /etc/clutter
     check 'status wants attention' ends 5 state status
 GUEST
+  # A write to what is installed would stay for ever, and no past root would fit it any more: the boot after this one boots one.
+  boot 'an overlay that is not mounted' 'ro rd.systemd.mask=state-reset.service' <<'GUEST'
+    mount -t tmpfs scratch /tmp
+    check 'what is installed runs' not says overlay findmnt -no FSTYPE /
+    check 'and cannot be written' not touch /spoilt
+    check 'the store is there' test -s /persist/machine-id-was
+    check 'status wants attention' ends 5 state status
+    check 'and says why' says 'no reset ran at this boot' state status
+GUEST
   boot 'an overlay: a past root' 'ro state.root=past/latest' <<'GUEST'
     check 'status is content' ends 0 state status
     check 'and says from what' says past state status
