@@ -7,9 +7,10 @@ use state::inventory::Inventory;
 use state::ops::mount::{self, Which};
 use state::ops::restore::{self, How};
 use state::ops::waiting;
-use state_api::Never;
+use state_api::{Interrupt, Never};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Mutex;
 
 /// A program that works in the store, until this is dropped.
 struct User(Child);
@@ -204,4 +205,78 @@ fn a_tree_that_waited_and_is_gone_is_missed() {
     assert_eq!(undo(&machine, false).unwrap(), How::Dropped);
     assert_eq!(waiting::Note::read(&machine.store()), None);
     same(&machine, &mine);
+}
+
+fn restore_sub(machine: &Machine, interrupt: &dyn Interrupt) -> anyhow::Result<restore::Report> {
+    let path = Some("/var/lib/app/sub".into());
+    machine.restore_with(interrupt, |options| options.path = path)
+}
+
+/// Gets to work in a directory as soon as somebody asks whether to go on.
+struct ComesMeanwhile(PathBuf, Mutex<Option<User>>);
+
+impl Interrupt for ComesMeanwhile {
+    fn is_set(&self) -> bool {
+        let mut sleep = Command::new("sleep");
+        let comes = || User(sleep.arg("600").current_dir(&self.0).spawn().unwrap());
+        self.1.lock().unwrap().get_or_insert_with(comes);
+        false
+    }
+}
+
+#[test]
+fn a_path_that_came_into_use_while_it_was_staged_is_left_alone() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    machine.write("root/persist/var/lib/app/sub/own", "mine");
+    let mine = note(&machine.store());
+    let at_work = ComesMeanwhile(machine.store().join("var/lib/app/sub"), Mutex::default());
+    let refused = restore_sub(&machine, &at_work).unwrap_err();
+    assert_eq!(exit(&refused), 4, "{refused:#}");
+    same(&machine, &mine);
+    assert_eq!(exit(&undo(&machine, false).unwrap_err()), 4);
+    drop(at_work);
+    restore_sub(&machine, &Never).unwrap();
+    assert!(!machine.path("root/persist/var/lib/app/sub/own").exists());
+    undo(&machine, false).unwrap();
+    assert_eq!(
+        machine.read("root/persist/var/lib/app/sub/own"),
+        "mine",
+        "what is given up leaves nothing in the way"
+    );
+}
+
+#[test]
+#[ignore = "needs user and mount namespaces"]
+fn ns_a_path_in_use_through_a_mount_of_what_it_lies_in_is_left_alone() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let live = machine.path("live");
+    std::fs::create_dir(&live).unwrap();
+    let script = "mount --bind \"$1\" \"$2\" && cd \"$2/sub\" && exec sleep 600";
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+    ]);
+    let mut user = User(
+        (unshare.arg(machine.store().join("var/lib/app")).arg(&live))
+            .spawn()
+            .unwrap(),
+    );
+    let cwd = format!("/proc/{}/cwd", user.0.id());
+    while !std::fs::read_link(&cwd).is_ok_and(|cwd| cwd == live.join("sub")) {
+        assert_eq!(user.0.try_wait().unwrap(), None);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let refused = restore_sub(&machine, &Never).unwrap_err();
+    assert_eq!(exit(&refused), 4, "{refused:#}");
+    assert!(format!("{refused:#}").contains(&user.0.id().to_string()));
+    drop(user);
+    restore_sub(&machine, &Never).unwrap();
 }

@@ -3,6 +3,7 @@
 use crate::mountinfo::{self, Mount};
 use crate::stat::FileId;
 use rustix::fs::OFlags;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -45,18 +46,39 @@ pub fn mount_of<'m>(path: &Path, mounts: &'m [Mount]) -> Option<&'m Mount> {
 /// # Errors
 /// `/proc` cannot be read.
 pub fn of(path: &Path) -> io::Result<Vec<User>> {
-    let mut users = mounts_in(path, &mountinfo::read()?, &mountinfo::read_everywhere()?);
-    users.extend(processes_in(path)?);
+    let (ours, all) = (mountinfo::read()?, mountinfo::read_everywhere()?);
+    let mut users = mounts_in(path, &ours, &all);
+    users.extend(processes_in(&names(path, &ours, &all))?);
     Ok(users)
+}
+
+/// The filesystem that `path` is on, and where it is in it.
+fn inside(path: &Path, ours: &[Mount]) -> Option<((u32, u32), PathBuf)> {
+    let mount = mount_of(path, ours)?;
+    let below = path.strip_prefix(&mount.at).unwrap_or(path);
+    Some((mount.device, mount.root.join(below)))
+}
+
+/// What the directory is called: by `path`, and below every mount of something that it lies in. Who
+/// came to it through such a mount shows that name. A name that means something else in another
+/// namespace makes one user too many.
+fn names(path: &Path, ours: &[Mount], all: &[Mount]) -> BTreeSet<PathBuf> {
+    let mut names = BTreeSet::from([path.to_owned()]);
+    let Some((device, root)) = inside(path, ours) else {
+        return names;
+    };
+    for mount in all.iter().filter(|mount| mount.device == device) {
+        if let Ok(below) = root.strip_prefix(&mount.root) {
+            names.insert(mount.at.join(below));
+        }
+    }
+    names
 }
 
 /// Pure: `ours` are this namespace's mounts, `all` those of every namespace.
 fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
-    let own = mount_of(path, ours);
-    let inside = own.map(|mount| {
-        let below = path.strip_prefix(&mount.at).unwrap_or(path);
-        (mount.device, mount.root.join(below))
-    });
+    let inside = inside(path, ours);
+    let names = names(path, ours, all);
     let mut found: Vec<User> = all
         .iter()
         .filter(|mount| {
@@ -65,7 +87,8 @@ fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
                     // The whole filesystem mounted a second time uses nothing in particular.
                     && mount.root != Path::new("/")
             });
-            is_made_of_it || (mount.at.starts_with(path) && mount.at != path)
+            let lies_in = |name: &PathBuf| mount.at.starts_with(name) && mount.at != *name;
+            is_made_of_it || names.iter().any(lies_in)
         })
         .map(|mount| User::Mount(mount.at.clone()))
         .collect();
@@ -73,8 +96,8 @@ fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
     found
 }
 
-fn processes_in(path: &Path) -> io::Result<Vec<User>> {
-    processes(|process| is_in(process, path))
+fn processes_in(names: &BTreeSet<PathBuf>) -> io::Result<Vec<User>> {
+    processes(|process| is_in(process, names))
 }
 
 /// The other processes of which `is_user` says so, by their directory in `/proc`.
@@ -97,10 +120,11 @@ fn processes(is_user: impl Fn(&Path) -> bool) -> io::Result<Vec<User>> {
     Ok(users)
 }
 
-/// Whether the process shows a path below `path`. One that ends meanwhile, or that we may not
-/// look at, shows none.
-fn is_in(process: &Path, path: &Path) -> bool {
-    let shows = |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(path));
+/// Whether the process shows a path below one of `names`. One that ends meanwhile, or that we may
+/// not look at, shows none.
+fn is_in(process: &Path, names: &BTreeSet<PathBuf>) -> bool {
+    let is_below = |to: PathBuf| names.iter().any(|name| to.starts_with(name));
+    let shows = |link: PathBuf| fs::read_link(link).is_ok_and(is_below);
     ["cwd", "root", "exe"]
         .iter()
         .any(|link| shows(process.join(link)))
@@ -186,6 +210,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_below_a_mount_of_more_has_that_name_too() {
+        let text = "\
+20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 8:2 / /persist rw - ext4 /dev/sdb1 rw
+22 20 8:2 /var/lib/pg /var/lib/pg rw - ext4 /dev/sdb1 rw
+23 22 0:9 / /var/lib/pg/16/run rw - tmpfs none rw
+24 20 8:2 /var/lib/pg/15 /srv rw - ext4 /dev/sdb1 rw
+";
+        let mounts = mountinfo::parse(text.as_bytes()).unwrap();
+        let place = Path::new("/persist/var/lib/pg/16");
+        assert_eq!(
+            names(place, &mounts, &mounts),
+            [place, Path::new("/var/lib/pg/16")]
+                .map(Path::to_owned)
+                .into()
+        );
+        let run = User::Mount("/var/lib/pg/16/run".into());
+        assert_eq!(mounts_in(place, &mounts, &mounts), [run]);
+    }
+
+    #[test]
     fn a_process_with_an_open_file_uses_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
@@ -195,7 +240,8 @@ mod tests {
             .stdin(file)
             .spawn()
             .unwrap();
-        let users = processes_in(&path).unwrap();
+        let names = BTreeSet::from([path.clone()]);
+        let users = processes_in(&names).unwrap();
         let id = crate::stat::Stat::of(rustix::fs::CWD, path.join("file")).map(|stat| stat.id);
         let id = id.unwrap();
         let (writing, writing_in) = (writers(id).unwrap(), writers_in(&path).unwrap());
@@ -210,6 +256,6 @@ mod tests {
             panic!("{users:?}");
         };
         assert_eq!(*found, pid);
-        assert_eq!(processes_in(&path).unwrap(), []);
+        assert_eq!(processes_in(&names).unwrap(), []);
     }
 }

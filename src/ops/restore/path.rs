@@ -117,6 +117,8 @@ pub(super) fn run(
     (report.stores[0].losses, report.stores[0].confinement) = (losses, Some(confinement));
     rustix::fs::syncfs(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
 
+    // It has taken its time.
+    refuse_if_used(&at)?;
     // First the name under which it stays: what is exchanged into it is never taken for a stage.
     let before = format!("{BEFORE}{}", archive.label().id);
     let kept = keep(&reserved, &before).map_err(|e| state_api::Error::os(doing(), e))?;
