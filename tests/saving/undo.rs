@@ -84,18 +84,50 @@ fn the_tree_is_put_back_when_it_was_replaced_last() {
     );
 }
 
+/// The directory that keeps what the last restore of a path replaced.
+fn kept(machine: &Machine) -> Option<PathBuf> {
+    let mut reserved = machine.reserved().into_iter();
+    let name = reserved.find(|name| name.starts_with("before-"))?;
+    Some(machine.store().join(".state").join(name))
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_path_is_put_back_if_it_was_replaced() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let (name, data) = ("var/lib/app/data", "root/persist/var/lib/app/data");
+    machine.write(data, "mine");
+    restore_path(&machine, "/var/lib/app/data");
+    let kept_in = kept(&machine).unwrap();
+    let notes = ["replaced.json", "replacing.json"].map(|name| kept_in.join(".state").join(name));
+    // Right after the exchange.
+    fs::rename(&notes[0], &notes[1]).unwrap();
+    undo(&machine).unwrap();
+    assert_eq!(machine.read(data), "mine");
+    undo(&machine).unwrap();
+    assert_eq!(machine.read(data), "data");
+    undo(&machine).unwrap();
+    // Right before it: what is kept is what comes in.
+    fs::rename(&notes[0], &notes[1]).unwrap();
+    assert_eq!(fs::read_to_string(kept_in.join(name)).unwrap(), "data");
+    assert_eq!(exit(&undo(&machine).unwrap_err()), 4);
+    assert_eq!(machine.read(data), "mine");
+    // The same where nothing had been, right after it.
+    fs::remove_file(kept_in.join(name)).unwrap();
+    assert_eq!(exit(&undo(&machine).unwrap_err()), 4);
+    // The next restore needs no such thing.
+    fs::remove_file(machine.path(data)).unwrap();
+    restore_path(&machine, "/var/lib/app/data");
+    assert_eq!(kept(&machine), None);
+}
+
 #[test]
 fn a_note_that_leads_elsewhere_is_none() {
     let machine = Machine::new();
     machine.backup().unwrap();
     machine.write("root/persist/var/lib/app/data", "mine");
     restore_path(&machine, "/var/lib/app/data");
-    let reserved = machine.store().join(".state");
-    let mut kept = fs::read_dir(&reserved)
-        .unwrap()
-        .map(|kept| kept.unwrap().path());
-    let kept = kept.find(|path| path.join(".state").is_dir()).unwrap();
-    let file = kept.join(".state/replaced.json");
+    let file = kept(&machine).unwrap().join(".state/replaced.json");
     let text = fs::read_to_string(&file).unwrap();
     for path in ["../../../usb", "", "/etc", "var/../..", ".."] {
         fs::write(&file, text.replace("var/lib/app/data", path)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
-use super::undo::{BEFORE, Replaced};
+use super::undo::{BEFORE, Replaced, clear_begun};
 use super::{Options, place, room, staged};
 use crate::archive::Error;
 use crate::archive::extract::Job;
@@ -16,7 +16,7 @@ use crate::progress::{Progress, Unit};
 use crate::settings::Settings;
 use anyhow::Context as _;
 use rustix::fs::{
-    Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2, renameat_with,
+    Mode, OFlags, RenameFlags, ResolveFlags, fsync, mkdirat, openat, openat2, renameat_with,
 };
 use rustix::io::Errno;
 use state_api::Refusal;
@@ -104,6 +104,7 @@ pub(super) fn run(
     let reserved = directory(top.as_fd(), RESERVED).with_context(doing)?;
     // What an interrupted run left is cheap to make again: it is one path.
     remove_tree(&reserved, OsStr::new(STAGE)).with_context(doing)?;
+    clear_begun(&reserved).with_context(doing)?;
     let stage = directory(reserved.as_fd(), STAGE).with_context(doing)?;
     let job = Job {
         archive,
@@ -115,13 +116,16 @@ pub(super) fn run(
     progress.begin("restoring", Unit::Bytes, Some(bytes));
     let (losses, confinement) = staged(&job, &stage, progress).with_context(doing)?;
     (report.stores[0].losses, report.stores[0].confinement) = (losses, Some(confinement));
+    Replaced::begin(cx, &stage, wanted).with_context(doing)?;
     rustix::fs::syncfs(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
 
     // It has taken its time.
     refuse_if_used(&at)?;
     // First the name under which it stays: what is exchanged into it is never taken for a stage.
     let before = format!("{BEFORE}{}", archive.label().id);
-    let kept = keep(&reserved, &before).map_err(|e| state_api::Error::os(doing(), e))?;
+    let kept = keep(&reserved, &before)
+        .and_then(|kept| fsync(&reserved).map(|()| kept))
+        .map_err(|e| state_api::Error::os(doing(), e))?;
     let is_exchanged = match put(stage.as_fd(), top.as_fd(), wanted) {
         Ok(is_exchanged) => is_exchanged,
         Err(errno) => {
@@ -134,7 +138,7 @@ pub(super) fn run(
     };
     if is_exchanged {
         // It now holds what was there.
-        Replaced::note(cx, &stage, wanted).with_context(doing)?;
+        Replaced::end(&stage).map_err(|e| state_api::Error::os(doing(), e))?;
         let kept = into
             .join(RESERVED)
             .join(kept)

@@ -16,10 +16,11 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat_with, unli
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use state_api::{Error, Incoming, Result, SnapshotStore};
-use state_linux::swap::RESERVED;
+use state_linux::stat::Stat;
+use state_linux::swap::{RESERVED, remove_tree};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ use std::path::{Path, PathBuf};
 pub(super) const BEFORE: &str = "before-";
 /// In such a directory, what it keeps. `.state` at the top is nobody's path.
 const NOTE: &str = "replaced.json";
+/// The same before the exchange: whether that was made is seen by what is kept.
+const BEGUN: &str = "replacing.json";
 const MOST_BYTES: u64 = 64 << 10;
 
 /// What `state undo` put back.
@@ -76,28 +79,49 @@ pub(super) struct Replaced {
     time: i64,
     /// What, relative to the store.
     path: Bytes,
+    /// The inode of what comes in.
+    #[serde(default)]
+    incoming: u64,
 }
 
 impl Replaced {
-    /// Notes in `kept` that it holds what was at `path`: it can be put back from now on.
-    pub(super) fn note(cx: &Context, kept: &OwnedFd, path: &[u8]) -> Result<()> {
+    /// Notes in the stage that it is about to be exchanged with what is at `path`, and then holds that.
+    pub(super) fn begin(cx: &Context, stage: &OwnedFd, path: &[u8]) -> Result<()> {
+        let doing = |e| Error::os("noting what is replaced", e);
         let note = Self {
             format: 1,
             time: cx.now.timestamp(),
             path: Bytes(path.to_vec()),
+            incoming: inode_at(stage.as_fd(), path).map_err(doing)?,
         };
-        let doing = |e| Error::os("noting what was replaced", e);
-        let dir = directory(kept.as_fd(), RESERVED)?;
+        let dir = directory(stage.as_fd(), RESERVED)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
-            openat(&dir, NOTE, flags, Mode::RUSR | Mode::WUSR).map_err(|e| doing(e.into()))?;
+            openat(&dir, BEGUN, flags, Mode::RUSR | Mode::WUSR).map_err(|e| doing(e.into()))?;
         let text = serde_json::to_vec(&note).expect("a note is JSON");
         File::from(file).write_all(&text).map_err(doing)
     }
 
+    /// Notes that `kept` holds what was replaced, whatever is exchanged with it later.
+    pub(super) fn end(kept: &OwnedFd) -> rustix::io::Result<()> {
+        let note = |name| Path::new(RESERVED).join(name);
+        match renameat_with(kept, note(BEGUN), kept, note(NOTE), RenameFlags::NOREPLACE) {
+            Err(Errno::NOENT) => Ok(()), // noted already
+            noted => noted,
+        }
+    }
+
     fn read(kept: BorrowedFd<'_>) -> Option<Self> {
+        Self::read_as(kept, NOTE).or_else(|| {
+            let note = Self::read_as(kept, BEGUN)?;
+            let inode = inode_at(kept, &note.path.0).ok()?;
+            (inode != note.incoming).then_some(note)
+        })
+    }
+
+    fn read_as(kept: BorrowedFd<'_>, name: &str) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = openat(kept, Path::new(RESERVED).join(NOTE), flags, Mode::empty()).ok()?;
+        let file = openat(kept, Path::new(RESERVED).join(name), flags, Mode::empty()).ok()?;
         let mut text = Vec::new();
         let mut file = File::from(file).take(MOST_BYTES);
         file.read_to_end(&mut text).ok()?;
@@ -106,6 +130,36 @@ impl Replaced {
         let is_path = !note.path.0.is_empty() && path_of(&name).is_ok();
         (note.format == 1 && is_path).then_some(note)
     }
+}
+
+/// The inode at `path` below `dir`.
+fn inode_at(dir: BorrowedFd<'_>, path: &[u8]) -> io::Result<u64> {
+    let (parent, name) = split(path);
+    Ok(Stat::of(beneath(dir, parent)?, name)?.id.inode)
+}
+
+/// A path's directory, and its name in it.
+fn split(path: &[u8]) -> (&[u8], &OsStr) {
+    let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+        Some(cut) => (&path[..cut], &path[cut + 1..]),
+        None => (&path[..0], path),
+    };
+    (parent, OsStr::from_bytes(name))
+}
+
+/// Deletes what runs left that were interrupted before they exchanged anything: it is out of an
+/// archive, and was never in place.
+pub(super) fn clear_begun(reserved: &OwnedFd) -> Result<()> {
+    for name in befores(reserved)? {
+        let Ok(kept) = openat(reserved, &name, DIRECTORY, Mode::empty()) else {
+            continue;
+        };
+        let is_begun = Replaced::read_as(kept.as_fd(), BEGUN).is_some();
+        if is_begun && Replaced::read(kept.as_fd()).is_none() {
+            remove_tree(reserved, OsStr::new(&name))?;
+        }
+    }
+    Ok(())
 }
 
 /// What can be put back in one store.
@@ -244,10 +298,12 @@ pub(in crate::ops) fn forget_paths(store: &Path) -> Result<()> {
         return Ok(());
     };
     for name in befores(&reserved)? {
-        let note = Path::new(&name).join(RESERVED).join(NOTE);
-        match unlinkat(&reserved, &note, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(Error::os(format!("forgetting {name}"), errno)),
+        for note in [NOTE, BEGUN] {
+            let note = Path::new(&name).join(RESERVED).join(note);
+            match unlinkat(&reserved, &note, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::os(format!("forgetting {name}"), errno)),
+            }
         }
     }
     Ok(())
@@ -304,16 +360,12 @@ fn last_path(store: &Path) -> Result<Option<Kept>> {
 fn put_back(store: &Path, reserved: &OwnedFd, name: &str, path: &[u8]) -> rustix::io::Result<()> {
     let top = rustix::fs::open(store, DIRECTORY, Mode::empty())?;
     let kept = openat(reserved, name, DIRECTORY, Mode::empty())?;
-    let cut = path.iter().rposition(|b| *b == b'/');
-    let (parent, name) = match cut {
-        Some(cut) => (&path[..cut], &path[cut + 1..]),
-        None => (&path[..0], path),
-    };
+    Replaced::end(&kept)?;
+    let (parent, name) = split(path);
     let (from, to) = (
         beneath(kept.as_fd(), parent)?,
         beneath(top.as_fd(), parent)?,
     );
-    let name = OsStr::from_bytes(name);
     match renameat_with(&from, name, &to, name, RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => renameat_with(&from, name, &to, name, RenameFlags::EXCHANGE)?,
         done => done?,
