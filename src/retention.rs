@@ -50,6 +50,8 @@ pub enum Reason {
     NothingBetter,
     /// Something is wrong with it: a person shall look.
     Broken,
+    /// Nobody who is believed signed it: a person shall look.
+    Unvouched,
     /// What it is cannot be read, or what might build on it.
     Unreadable,
     /// The newest has not been read back since it was published.
@@ -77,6 +79,7 @@ impl fmt::Display for Reason {
             Self::Parent => "others build on it",
             Self::NothingBetter => "nothing better is newer",
             Self::Broken => "broken",
+            Self::Unvouched => "nobody vouches for it",
             Self::Unreadable => "not everything there can be read",
             Self::NewestUnproven => "the newest was not read back",
         })
@@ -251,8 +254,8 @@ pub struct Archived {
     pub parent: Option<String>,
     /// Whether everything that should be in it is.
     pub is_complete: bool,
-    /// Whether something is wrong with it, as far as can be seen.
-    pub is_broken: bool,
+    /// What is wrong with it, as far as can be seen: it stays, and takes no place in a rule.
+    pub doubt: Option<Reason>,
 }
 
 /// Decides about the archives of one machine at one target, by the same policy as [`keep`].
@@ -266,7 +269,7 @@ pub fn archives(
 ) -> Vec<Verdict<String>> {
     let mut archives: Vec<&Archived> = archives.iter().collect();
     archives.sort_by(|a, b| a.name.cmp(&b.name));
-    let is_sound = |archive: &Archived| archive.is_complete && !archive.is_broken;
+    let is_sound = |archive: &Archived| archive.is_complete && archive.doubt.is_none();
     let sound = archives
         .iter()
         .enumerate()
@@ -291,7 +294,9 @@ pub fn archives(
                 reasons.push(reason);
             }
         };
-        keep(Reason::Broken, archive.is_broken);
+        if let Some(doubt) = archive.doubt {
+            keep(doubt, true);
+        }
         keep(
             Reason::NothingBetter,
             !archive.is_complete && newest.as_ref().is_none_or(|newest| *newest < archive.name),

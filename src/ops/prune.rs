@@ -1,8 +1,9 @@
 //! `state archives prune`: deletes the archives that no rule keeps.
 
-use super::archives::{Which, machine_of, settings, targets};
+use super::archives::{Which, machine_name, machine_of, settings, targets};
+use super::seal::{Seal, Trust};
 use crate::archive::Error;
-use crate::archive::label::Label;
+use crate::archive::label::{Id, Label};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
@@ -12,6 +13,7 @@ use crate::settings::Settings;
 use crate::target::catalog::Catalog;
 use crate::target::{self, Target};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What pruning did, or would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,6 +73,12 @@ pub fn run(cx: &Context, which: &Which, progress: &dyn Progress) -> anyhow::Resu
         true => None,
         false => Some(cx.lock()?),
     };
+    let believed = Believed {
+        trust: Trust::of(cx, &settings, which)?,
+        // Another machine's archives are signed by its key.
+        seal: Seal::of(cx, &settings)?
+            .filter(|_| machine_name(cx, &settings).is_ok_and(|own| own == machine)),
+    };
     // Deletes by what the ledger says: without it nothing is proven, and nothing goes.
     let ledger = Ledger::read(cx, &settings)?;
     let mut report = Report {
@@ -86,7 +94,14 @@ pub fn run(cx: &Context, which: &Which, progress: &dyn Progress) -> anyhow::Resu
             failed: None,
             is_append_only: false,
         };
-        let done = prune(cx, &settings, &machine, &ledger, &mut pruned, progress);
+        let done = prune(
+            cx,
+            &settings,
+            &machine,
+            (&ledger, &believed),
+            &mut pruned,
+            progress,
+        );
         progress.end();
         if let Err(error) = done {
             if let Error::Other(state_api::Error::Interrupted) = error {
@@ -121,18 +136,28 @@ fn prune(
     cx: &Context,
     settings: &Settings,
     machine: &str,
-    ledger: &Ledger,
+    (ledger, believed): (&Ledger, &Believed),
     pruned: &mut Pruned,
     progress: &dyn Progress,
 ) -> crate::archive::Result<()> {
     let name = pruned.target.clone();
     let target = target::open(settings, &name)?;
     let mut catalog = Catalog::read(target.as_ref(), machine)?;
-    catalog.distrust(|label| ledger.is_damaged(&name, label.id.as_str()));
+    catalog.distrust_damaged(|label| ledger.is_damaged(&name, label.id.as_str()));
+    let mut unvouched = BTreeSet::new();
+    for label in &catalog.labels {
+        if !believed.vouch(target.as_ref(), label)? {
+            unvouched.insert(label.id.clone());
+        }
+    }
+    catalog.distrust(|label| {
+        let nobody = || Reason::Unvouched.to_string();
+        unvouched.contains(&label.id).then(nobody)
+    });
     let there: Vec<Archived> = catalog
         .labels
         .iter()
-        .map(|label| seen(&catalog, label))
+        .map(|label| seen(&catalog, &unvouched, label))
         .collect();
     let policy = settings.target[&name].keep;
     let doubt = doubt(&catalog, ledger, &name);
@@ -165,13 +190,38 @@ fn prune(
     Ok(())
 }
 
-fn seen(catalog: &Catalog, label: &Label) -> Archived {
+/// Whose archives take places in the rules: who may write and not delete must not be able to
+/// let others' go by putting labels of his own there.
+struct Believed {
+    trust: Trust,
+    /// What signs these archives, if this machine makes them and signs.
+    seal: Option<Seal>,
+}
+
+impl Believed {
+    /// Whether somebody who is believed made it; anybody, where nobody was named.
+    fn vouch(&self, target: &dyn Target, label: &Label) -> crate::archive::Result<bool> {
+        let signature = self.trust.look(target, label)?;
+        let id = label.id.as_str();
+        Ok(match self.trust.names_somebody() {
+            true => signature.demand(id, false).is_ok(),
+            false => signature.vouch(id, self.seal.as_ref()).is_ok(),
+        })
+    }
+}
+
+fn seen(catalog: &Catalog, unvouched: &BTreeSet<Id>, label: &Label) -> Archived {
+    let doubt = match catalog.is_whole(label) {
+        true => None,
+        false if unvouched.contains(&label.id) => Some(Reason::Unvouched),
+        false => Some(Reason::Broken),
+    };
     Archived {
         name: label.id.to_string(),
         at: label.time,
         parent: label.parent.as_ref().map(ToString::to_string),
         is_complete: label.is_complete,
-        is_broken: catalog.broken.contains_key(&label.id),
+        doubt,
     }
 }
 

@@ -104,6 +104,20 @@ impl Signature {
             .into()),
         }
     }
+
+    /// Refuses an archive that what this machine signs next would stand for: whoever signs above
+    /// what others made vouches for it, so only if somebody who is believed did before, or this
+    /// machine itself.
+    ///
+    /// # Errors
+    /// Nobody did; or, where nothing is signed, its signature is wrong.
+    pub(crate) fn vouch(&self, id: &str, seal: Option<&Seal>) -> anyhow::Result<()> {
+        match (self, seal) {
+            (_, None) => self.check(id),
+            (Self::Unknown { key }, Some(seal)) if *key == seal.fingerprint() => Ok(()),
+            (_, Some(_)) => self.demand(id, false),
+        }
+    }
 }
 
 /// What the list of those who are believed says of a key.
@@ -230,6 +244,11 @@ mod keys {
             })
         }
 
+        /// Whether there is a key or a list that says whom to believe.
+        pub(crate) fn names_somebody(&self) -> bool {
+            self.signers.is_some() || self.key.is_some()
+        }
+
         /// What is to be thought of a signature of `machine`'s text, if there is one.
         pub(crate) fn judge(
             &self,
@@ -330,6 +349,10 @@ mod keys {
                 true => Err(refused("trusted-signers")),
                 false => Ok(Self),
             }
+        }
+
+        pub(crate) fn names_somebody(&self) -> bool {
+            false
         }
 
         pub(crate) fn believed(&self, _: &str, _: &str) -> Option<Believed> {

@@ -13,7 +13,7 @@ fn archive(n: usize, at: DateTime<Utc>, parent: Option<&str>) -> Archived {
         at,
         parent: parent.map(str::to_owned),
         is_complete: true,
-        is_broken: false,
+        doubt: None,
     }
 }
 
@@ -112,7 +112,7 @@ fn a_clock_ten_years_ahead_deletes_nothing() {
 fn every_verdict_has_its_reasons() {
     let mut there: Vec<_> = (0..6).map(|n| archive(n, at(n as i64, 3), None)).collect();
     there[1].parent = Some("0000".into());
-    there[2].is_broken = true;
+    there[2].doubt = Some(Reason::Broken);
     there[4].is_complete = false;
     let policy = Keep {
         last: 1,

@@ -82,14 +82,21 @@ impl Catalog {
 
     /// Takes archives for broken of which is known that they are damaged, and what builds on them:
     /// no listing shows that.
-    pub fn distrust(&mut self, is_damaged: impl Fn(&Label) -> bool) {
+    pub fn distrust_damaged(&mut self, is_damaged: impl Fn(&Label) -> bool) {
+        let damaged = || "it was damaged when it was last read back".to_owned();
+        self.distrust(|label| is_damaged(label).then(damaged));
+    }
+
+    /// Takes archives for broken of which more is known than a listing shows, and what builds on
+    /// them.
+    pub fn distrust(&mut self, why: impl Fn(&Label) -> Option<String>) {
         for label in &self.labels {
             let on_broken = |parent: &&Id| self.broken.contains_key(parent);
-            let why = match label.parent.as_ref().filter(on_broken) {
+            let why = match (label.parent.as_ref().filter(on_broken), why(label)) {
                 _ if self.broken.contains_key(&label.id) => continue,
-                _ if is_damaged(label) => "it was damaged when it was last read back".to_owned(),
-                Some(parent) => format!("{parent}, on which it builds, is missing or broken"),
-                None => continue,
+                (_, Some(why)) => why,
+                (Some(parent), _) => format!("{parent}, on which it builds, is missing or broken"),
+                (None, None) => continue,
             };
             self.broken.insert(label.id.clone(), why);
         }

@@ -3,8 +3,9 @@
 use super::machine::{Machine, exit, note};
 use state::archive::signature::Signer;
 use state::ops::seal::Signature;
-use state::ops::{archives, restore};
+use state::ops::{archives, prune, restore};
 use state::progress::Silent;
+use state::retention::Reason;
 use state_api::Never;
 use std::fs;
 
@@ -272,6 +273,116 @@ fn a_label_whose_signature_is_gone_is_unsigned() {
     let error = restored(&machine, None).unwrap_err();
     assert_eq!(exit(&error), 12);
     machine.restore().unwrap();
+}
+
+/// Whoever can write to the target can put a newer full archive there, and sign it with a key of
+/// his own: nothing of this machine builds on it, or says that it was proven.
+#[test]
+fn nothing_is_signed_above_what_nobody_vouches_for() {
+    let foreign = signer(OTHER).fingerprint();
+    for (list, sign) in [
+        (None, SIGN.to_owned()),
+        (Some(own()), format!("{SIGN}{TRUST}")),
+    ] {
+        let machine = signing(list.as_slice());
+        machine.configure(&sign);
+        let first = machine.backup().unwrap().id;
+        machine.write("root/persist/var/lib/app/data", "second");
+        let own = machine.backup_next();
+        assert_eq!(own.parent, first, "its own it believes");
+        machine.write("root/etc/ssh/key", OTHER);
+        let forged = machine.backup().unwrap().id.unwrap();
+        machine.write("root/etc/ssh/key", KEY);
+
+        match super::drill::drill(&machine) {
+            Ok(report) => {
+                let drilled = &report.drills[0];
+                assert!(drilled.found.as_ref().unwrap().contains(&foreign));
+                assert_eq!((drilled.proof(), drilled.is_published), (None, false));
+            }
+            Err(error) => assert!(list.is_some() && exit(&error) == 12, "{error:#}"),
+        }
+        let why = match list {
+            None => format!(
+                "the archive {forged} is signed by {foreign}, which nothing here vouches for"
+            ),
+            Some(_) => format!(
+                "the signature of the archive {forged}: the key {foreign} is not trusted for \
+                 blitzar"
+            ),
+        };
+        // Nothing changed since, if one believed it.
+        let next = machine.backup_next();
+        assert_eq!((next.parent, next.full_because), (None, Some(why)));
+        assert!(next.id.is_some());
+    }
+}
+
+/// Whoever may write and not delete puts archives there that would fill the rules' places.
+#[test]
+fn what_nobody_vouches_for_lets_nothing_else_go() {
+    for (list, sign) in [
+        (None, SIGN.to_owned()),
+        (Some(own()), format!("{SIGN}{TRUST}")),
+    ] {
+        let machine = signing(list.as_slice());
+        machine.configure_target("keep = { last = 2 }");
+        let text = machine.read("root/etc/state/state.toml") + &sign;
+        machine.write("root/etc/state/state.toml", &text);
+        let mut ids: Vec<String> = Vec::new();
+        for key in [KEY, KEY, KEY, OTHER, OTHER] {
+            machine.write("root/etc/ssh/key", key);
+            ids.push(machine.backup().unwrap().id.unwrap());
+        }
+        machine.write("root/etc/ssh/key", KEY);
+        fs::remove_file(machine.path(&format!("usb/blitzar/{}.txt.sig", ids[4]))).unwrap();
+        let which = archives::Which::default();
+        let report = prune::run(&machine.context(&Never), &which, &Silent).unwrap();
+        let kept: Vec<_> = (report.targets[0].archives.iter())
+            .map(|verdict| verdict.kept_by.clone())
+            .collect();
+        assert_eq!(
+            kept,
+            [
+                vec![],
+                vec![Reason::Last],
+                vec![Reason::Newest, Reason::Last],
+                vec![Reason::Unvouched],
+                vec![Reason::Unvouched]
+            ]
+        );
+        assert_eq!(report.targets[0].deleted, ids[..1]);
+    }
+}
+
+#[test]
+fn nothing_is_built_on_where_nobody_knows_whom_to_believe() {
+    let machine = signing(&[own()]);
+    let id = machine.backup().unwrap().id.unwrap();
+    let list = "root/etc/state/allowed_signers";
+    fs::rename(machine.path(list), machine.path("list")).unwrap();
+    let next = machine.backup_next();
+    let why = "whose signatures to believe cannot be read";
+    assert_eq!(
+        (next.parent, next.full_because.as_deref()),
+        (None, Some(why))
+    );
+    // Where nothing is signed, nothing can be vouched for either.
+    machine.configure("");
+    let unsigned = machine.backup_next();
+    assert_eq!(
+        (unsigned.id, unsigned.unchanged_since),
+        (None, next.id.clone())
+    );
+    // Unsigned, where this machine signs.
+    fs::rename(machine.path("list"), machine.path(list)).unwrap();
+    machine.configure(&format!("{SIGN}{TRUST}"));
+    let newest = next.id.unwrap();
+    assert!(newest > id);
+    fs::remove_file(machine.path(&format!("usb/blitzar/{newest}.txt.sig"))).unwrap();
+    let next = machine.backup_next();
+    let why = format!("the archive {newest} is not signed: nobody vouches for who made it");
+    assert_eq!((next.parent, next.full_because), (None, Some(why)));
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn list(cx: &Context, which: &Which) -> anyhow::Result<List> {
     let ledger = Ledger::read(cx, &settings).unwrap_or_default();
     let unreached = at_each(&settings, which, |name, target| {
         let mut catalog = Catalog::read(target, &machine)?;
-        catalog.distrust(|label| ledger.is_damaged(name, label.id.as_str()));
+        catalog.distrust_damaged(|label| ledger.is_damaged(name, label.id.as_str()));
         list.add(name, target, &catalog, &trust)
     })?;
     list.odd.extend(unreached);

@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::ops::archives::{self, Which};
 use crate::ops::drill::key::DrillKeys;
 use crate::ops::encryption::Encryption;
-use crate::ops::seal::{Seal, Signature};
+use crate::ops::seal::Seal;
 use crate::progress::{Progress, Unit};
 use crate::target::catalog::Catalog;
 use serde::Serialize;
@@ -56,11 +56,8 @@ pub fn consolidate(
     let settings = archives::settings(cx, which)?;
     let found = archives::find(cx, &settings, which, id)?;
     let signature = found.signature(cx, &settings, which)?;
-    signature.check(found.label.id.as_str())?;
     let seal = Seal::of(cx, &settings)?;
-    if let Some(seal) = &seal {
-        vouch(&signature, seal, &found.label)?;
-    }
+    signature.vouch(found.label.id.as_str(), seal.as_ref())?;
     refuse_older(&found.catalog, &found.label)?;
     let encryption = Encryption::of(cx, &settings)?;
     let mut drill_keys = DrillKeys::of(cx, &settings)?;
@@ -163,13 +160,5 @@ fn refuse_older(catalog: &Catalog, label: &Label) -> anyhow::Result<()> {
         .hint("consolidate the newest; restore an older one with `state restore --archive ID`")
         .into()),
         _ => Ok(()),
-    }
-}
-
-/// Whoever signs what others made vouches for it: only if somebody did before.
-fn vouch(signature: &Signature, seal: &Seal, label: &Label) -> anyhow::Result<()> {
-    match signature {
-        Signature::Unknown { key } if *key == seal.fingerprint() => Ok(()),
-        signature => signature.demand(label.id.as_str(), false),
     }
 }

@@ -141,7 +141,7 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     for (n, opened) in opened.into_iter().enumerate() {
         match opened {
             Ok((target, mut catalog)) => {
-                catalog.distrust(|label| ledger.is_damaged(names[n], label.id.as_str()));
+                catalog.distrust_damaged(|label| ledger.is_damaged(names[n], label.id.as_str()));
                 targets.push((n, target));
                 catalogs.push(catalog);
             }

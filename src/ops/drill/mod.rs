@@ -150,8 +150,11 @@ impl Drill<'_> {
     /// Restores the archive of one target. What is wrong with the archive is part of the result.
     fn one(&self, target: &str, scratch: &Scratch) -> anyhow::Result<Drilled> {
         let (found, mut drilled) = self.find(target)?;
-        if self.seal.is_some() && drilled.is_unsigned() {
-            drilled.found = Some("it is not signed, so a restore would refuse it".into());
+        // The proof is signed: it says of the archive what it would say of this machine's own.
+        if let Some(chosen) = &drilled.archive
+            && let Err(error) = chosen.signature.vouch(found.label.id.as_str(), self.seal)
+        {
+            drilled.found = Some(message(&error));
             return Ok(drilled);
         }
         let restored = self.restore(&found, scratch, &mut drilled);

@@ -113,11 +113,6 @@ impl Drilled {
         }
     }
 
-    pub(super) fn is_unsigned(&self) -> bool {
-        let signature = self.archive.as_ref().map(|chosen| &chosen.signature);
-        signature == Some(&Signature::Unsigned)
-    }
-
     /// Takes up what is not as it was.
     pub(super) fn differ(&mut self, differences: Vec<Lost>) {
         self.different += differences.len();
