@@ -23,13 +23,20 @@ pub struct Kernel {
     pub version: String,
 }
 
-/// The versions of the kernels in a boot directory, oldest first.
+/// The versions of the kernels in boot directories, each of a root, oldest first. One that is not
+/// there holds none.
 ///
 /// # Errors
-/// It cannot be read. One that is not there holds none.
-pub fn in_boot(boot: &Anchor) -> io::Result<Vec<String>> {
-    let kernels = files(boot)?.into_iter();
-    let mut versions: Vec<String> = kernels.map(|kernel| kernel.version).collect();
+/// One cannot be read.
+pub fn in_boot<'a>(
+    dirs: impl IntoIterator<Item = (&'a Anchor, &'a Path)>,
+) -> io::Result<Vec<String>> {
+    let mut versions = Vec::new();
+    for (root, dir) in dirs {
+        if let Some(boot) = directory(root, dir)? {
+            versions.extend(files(&boot)?.into_iter().map(|kernel| kernel.version));
+        }
+    }
     versions.sort_by(|a, b| compare(a, b));
     versions.dedup();
     Ok(versions)
@@ -38,7 +45,7 @@ pub fn in_boot(boot: &Anchor) -> io::Result<Vec<String>> {
 /// The kernels in a boot directory.
 ///
 /// # Errors
-/// As [`in_boot`].
+/// It cannot be read.
 pub fn files(boot: &Anchor) -> io::Result<Vec<Kernel>> {
     let mut kernels = Vec::new();
     for name in names(boot, Path::new(""))? {
@@ -89,6 +96,13 @@ pub fn modules(root: &Anchor) -> io::Result<Vec<String>> {
 pub fn stranger(boot: &[String], modules: &[String]) -> Option<String> {
     let newest = boot.last()?;
     (!modules.is_empty() && !modules.contains(newest)).then(|| newest.clone())
+}
+
+/// The release of the kernel that runs (`uname -r`); `None` where there is no /proc to tell.
+pub fn running(root_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(root_dir.join("proc/sys/kernel/osrelease")).ok()?;
+    let release = text.trim();
+    (!release.is_empty()).then(|| release.to_owned())
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -207,8 +221,8 @@ mod tests {
         fs::create_dir_all(at(&format!("{id}/6.11.4-300.fc41"))).unwrap();
         fs::create_dir_all(at(&format!("{id}/6.12.0-1.fc41"))).unwrap();
         fs::write(at(&format!("{id}/6.11.4-300.fc41/linux")), "").unwrap();
-        let boot = Anchor::open(dir.path()).unwrap();
-        let found = in_boot(&boot).unwrap();
+        let root = Anchor::open(dir.path()).unwrap();
+        let found = in_boot(["", "none"].map(|dir| (&root, Path::new(dir)))).unwrap();
         assert_eq!(found, ["6.1.0-9-amd64", "6.9.1-arch1-1", "6.11.4-300.fc41"]);
     }
 

@@ -8,6 +8,7 @@ mod configuration;
 mod drill;
 mod entries;
 mod initrd;
+mod kernels;
 mod keys;
 mod loader;
 mod root;
@@ -123,6 +124,8 @@ pub(super) struct Facts {
     pub(super) initrd: Option<initrd::Boot>,
     /// What the boot loader offers.
     pub(super) menus: io::Result<loader::Menus>,
+    /// Which kernels there are, and for which blank has modules; nothing where that cannot be told.
+    pub(super) kernels: Option<kernels::Seen>,
     /// What archives need keys for; nothing where none are made.
     pub(super) keys: Option<keys::Keys>,
     /// What a drill would need; nothing where no archives are made.
@@ -138,6 +141,7 @@ const CHECKS: &[Check] = &[
     ("boot", boot::check),
     ("initrd", initrd::check),
     ("loader", loader::check),
+    ("kernels", kernels::check),
     ("clock", boot::clock),
     ("lock", boot::lock),
     ("updates", updates::check),
@@ -201,7 +205,12 @@ fn facts(cx: &Context) -> anyhow::Result<Facts> {
         root_dir: cx.root_dir.clone(),
         root,
         initrd,
-        menus: loader::look(cx),
+        menus: loader::look(
+            cx,
+            &machine,
+            settings.and_then(|settings| settings.root.as_ref()),
+        ),
+        kernels: settings.and_then(|settings| kernels::look(cx, &machine, settings)),
         entries,
         modes: entries::modes(cx, tree.as_ref()),
         precious: entries::precious(cx),

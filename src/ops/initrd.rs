@@ -6,6 +6,7 @@ use crate::boot::files;
 use crate::boot::initrd::judge::{self, Wanted};
 use crate::boot::initrd::{Tree, find};
 use crate::context::Context;
+use crate::machine::Machine;
 use crate::paths::Shown;
 use anyhow::Context as _;
 use state_api::Error;
@@ -70,6 +71,8 @@ pub fn look(cx: &Context) -> anyhow::Result<Option<Seen>> {
     let bytes = fs::read(cx.rooted(&program))
         .map_err(|error| Error::os(reading(), error))
         .with_context(reading)?;
+    let machine = Machine::look(cx).context("looking at the machine")?;
+    let dirs = find::dirs(&machine, Some(&declared));
     let wanted = Wanted {
         contents,
         program,
@@ -78,7 +81,7 @@ pub fn look(cx: &Context) -> anyhow::Result<Option<Seen>> {
     };
     let looking = || "looking for initrds".to_owned();
     let (root, found) = Anchor::open(&cx.root_dir)
-        .and_then(|root| find::find(&root).map(|found| (root, found)))
+        .and_then(|root| find::find(&root, &dirs).map(|found| (root, found)))
         .map_err(|error| Error::os(looking(), error))
         .with_context(looking)?;
     let images = found.images.into_iter().enumerate();

@@ -5,6 +5,7 @@ mod put;
 
 use super::init::Todo;
 use crate::boot::files;
+use crate::boot::initrd::find;
 use crate::boot::maker::Maker;
 use crate::boot::saving;
 use crate::boot::unit;
@@ -27,10 +28,8 @@ use std::time::{Duration, SystemTime};
 
 /// An initrd with everything in it, for several kernels, on a slow machine.
 const REBUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// Where initrds are, or images that they are part of.
-const BOOT_DIRS: [&str; 2] = ["/boot", "/efi"];
-/// How deep: `/boot/efi/EFI/Linux/NAME.efi`.
-const BOOT_DEPTH: u32 = 4;
+/// How deep initrds lie, or images that they are part of: `EFI/Linux/NAME.efi`, `ID/VERSION/initrd`.
+const BOOT_DEPTH: u32 = 2;
 /// What imports pools in an initrd of dracut's: a part of ZFS, in a package of its own.
 const DRACUT_ZFS: &str = "/usr/lib/dracut/modules.d/90zfs/module-setup.sh";
 /// Where a program is that initrds and units find.
@@ -166,8 +165,11 @@ pub fn install(
         rebuild
             .run("making the initrds", args, REBUILD_LIMIT)
             .context("the files are in place; making the initrds anew")?;
-        let is_made = |dir: &&str| has_newer(&cx.rooted(dir), begun, BOOT_DEPTH);
-        if !BOOT_DIRS.iter().any(is_made) {
+        let is_made = |dir: &PathBuf| has_newer(&cx.rooted(dir), begun, BOOT_DEPTH);
+        if !find::dirs(&machine, settings.root.as_ref())
+            .iter()
+            .any(is_made)
+        {
             // It says the same when it found no kernel, and the machine would boot without a reset.
             return Err(Failure::new(
                 Class::Partial,

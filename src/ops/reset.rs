@@ -5,6 +5,8 @@
 
 use super::act::{self, Act};
 use super::look;
+use super::renew;
+use crate::anchor::Anchor;
 use crate::boot::unit;
 use crate::cmdline::Words;
 use crate::context::Context;
@@ -12,11 +14,11 @@ use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::record::{self, Outcome, Record, RecordedBlank};
 use crate::settings::OnFailure;
-use crate::{config, engine, settings};
+use crate::{config, engine, kernels, settings};
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::{
-    Blank, Error, PastRootName, Refusal, Reset, Retire, RootBackend, RootFacts, Source,
+    Blank, Error, PastRootName, Refusal, Reset, Retire, RootBackend, RootFacts, Source, View,
 };
 use std::io;
 use std::path::PathBuf;
@@ -228,6 +230,9 @@ fn reset<B: RootBackend>(
         _ => None,
     };
     let plan = backend.plan_reset(&survey, &reset).with_context(doing)?;
+    if backend.capabilities().erases && facts.exists && reset.source == Some(Source::Blank) {
+        refuse_kernel_without_modules(cx, backend, root).with_context(doing)?;
+    }
     if let (true, Some(filled)) = (plan.is_nothing(), &filled) {
         draft.continues(filled);
     }
@@ -297,6 +302,37 @@ fn refuse_root_by_id(cx: &Context, root: &settings::Root) -> state_api::Result<(
         None => Ok(()),
         Some(file) => Err(Refusal::RootMountedById { file: file.into() }.into()),
     }
+}
+
+/// A kernel that was upgraded on the running machine: a boot loader starts it, and root from blank
+/// would come up without its modules, which the root that is there has.
+fn refuse_kernel_without_modules<B: RootBackend>(
+    cx: &Context,
+    backend: &B,
+    root: &settings::Root,
+) -> state_api::Result<()> {
+    let Some(kernel) = kernels::running(&cx.root_dir) else {
+        return Ok(());
+    };
+    // What cannot be looked into (its key is not loaded) is no reason to leave root as it is.
+    let modules = |view: state_api::Result<View>| {
+        let view = view.ok()?;
+        let dir = view.dir.try_clone().ok()?;
+        kernels::modules(&Anchor::from(dir)).ok()
+    };
+    let Some(of_blank) = modules(backend.open(&Source::Blank)) else {
+        return Ok(());
+    };
+    let lacks = kernels::stranger(std::slice::from_ref(&kernel), &of_blank).is_some();
+    let is_in_root = || modules(backend.open_root()).is_some_and(|all| all.contains(&kernel));
+    if !lacks || !is_in_root() {
+        return Ok(());
+    }
+    Err(Refusal::Unsafe {
+        fact: format!("blank has no modules for {kernel}, the kernel that runs, and root has them"),
+        cure: renew::catch_up(root).into(),
+    }
+    .into())
 }
 
 /// What is asked of the engine, from the kernel command line, the settings and the facts.

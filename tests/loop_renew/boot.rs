@@ -65,6 +65,54 @@ fn loop_a_boot_of_its_own_is_outside_blank_and_goes_with_modules() {
     }
 }
 
+/// systemd-boot on EFI's partition, as a distribution has it that mounts that at /boot/efi: /boot
+/// itself is a part of root.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_kernels_on_efis_partition_are_outside_blank_too() {
+    let machine = Machine::new();
+    machine.install("/bin/mkdir");
+    fs::create_dir(machine.root("boot/efi")).unwrap();
+    fs::write(machine.root("boot/old"), "old").unwrap();
+    machine.done(&["--yes", "blank", "take"]);
+    let mode = [("mode", Some("0755".as_ref()))];
+    let tmpfs = state_linux::mount::tmpfs(&mode, state_linux::mount::Attributes::empty()).unwrap();
+    let _efi = Guard::attach(tmpfs, &machine.root("boot/efi")).unwrap();
+    let id = "0123456789abcdef0123456789abcdef";
+    let kernel = |version: &str| {
+        format!("mkdir -p /boot/efi/{id}/{version}; echo kernel >/boot/efi/{id}/{version}/linux")
+    };
+    let install = |version: &str| {
+        let kernel = kernel(version);
+        machine.run(&format!(
+            "mkdir -p /usr/lib/modules/{version}; {kernel}; echo {version} >/boot/old"
+        ))
+    };
+    assert_eq!(code(&install("6.1.0-9")), 0);
+    assert_eq!(code(&install("6.1.0-10")), 0);
+    // What of /boot is in root has followed blank.
+    assert_eq!(machine.read("root/boot/old"), "6.1.0-10\n");
+    let before = machine.blanks();
+    let undo = machine.state(&["blank", "undo"]);
+    assert_eq!(code(&undo), 4, "{undo:?}");
+    assert!(stderr(&undo).contains("/boot starts 6.1.0-10"), "{undo:?}");
+    let ran = machine.run(&kernel("6.1.0-11"));
+    assert!(
+        stderr(&ran).contains("the draft has no modules for it"),
+        "{ran:?}"
+    );
+    assert_eq!((code(&ran), machine.blanks()), (4, before));
+    // The next boot would start it all the same.
+    let doctor = stdout(&machine.state(&["doctor"]));
+    let fact = "the newest kernel, 6.1.0-11, has no modules in blank";
+    assert!(doctor.contains(fact), "{doctor}");
+    fs::remove_dir_all(machine.root(&format!("boot/efi/{id}/6.1.0-11"))).unwrap();
+    let doctor = stdout(&machine.state(&["doctor"]));
+    assert!(!doctor.contains("modules in blank"), "{doctor}");
+    machine.done(&["blank", "undo", "--kernel", "6.1.0-9"]);
+    assert_eq!(machine.read("root/boot/old"), "6.1.0-9\n");
+}
+
 #[test]
 #[ignore = "needs root and a loop device"]
 fn loop_a_boot_inside_root_follows_blank() {

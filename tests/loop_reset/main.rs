@@ -86,6 +86,44 @@ fn loop_a_reset_erases_root_and_keeps_what_it_was() {
 
 #[test]
 #[ignore = "needs root and a loop device"]
+fn loop_a_kernel_without_modules_in_blank_leaves_root_as_it_is() {
+    let machine = Machine::new(256);
+    let modules = |version: &str| machine.root().join("usr/lib/modules").join(version);
+    std::os::unix::fs::symlink("usr/lib", machine.root().join("lib")).unwrap();
+    fs::create_dir_all(modules("6.1.0-9")).unwrap();
+    assert_eq!(code(&machine.state(&["blank", "take", "--yes"])), 0);
+    // `apt upgrade` on the running machine; the boot loader starts what it finds.
+    fs::create_dir(modules("6.1.0-10")).unwrap();
+    let kernel = machine.dir.path().join("initrd/proc/sys/kernel");
+    fs::create_dir_all(&kernel).unwrap();
+    fs::write(kernel.join("osrelease"), "6.1.0-10\n").unwrap();
+    let refused = machine.state(&["reset"]);
+    assert_eq!(code(&refused), 4, "{refused:?}");
+    let told = stderr(&refused);
+    let fact = ": blank has no modules for 6.1.0-10, the kernel that runs, and root has them\n\
+                hint: upgrade blank as root was (`state blank run -- apt-get -y upgrade`, or what your distribution \
+                has), or make root as it is the blank (`state blank take`)\n";
+    assert!(told.ends_with(fact), "{told}");
+    assert!(modules("6.1.0-10").exists() && machine.past_roots().is_empty());
+    assert_eq!(machine.record()["outcome"], "refused");
+    // What `state status` tells of this boot.
+    let hint = machine.record()["failure"]["hint"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        hint.contains("state blank run -- apt-get -y upgrade"),
+        "{hint}"
+    );
+
+    // The cure is one.
+    assert_eq!(code(&machine.state(&["blank", "take", "--yes"])), 0);
+    assert_eq!(machine.json(&["reset"])["outcome"], "reset");
+    assert!(modules("6.1.0-10").exists());
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
 fn loop_refusals_end_with_4_and_change_nothing() {
     let machine = Machine::new(256);
     fs::write(machine.root().join("lived in"), "yes").unwrap();

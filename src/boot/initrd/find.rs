@@ -1,7 +1,10 @@
 //! Where the initrds of a machine are, by the names that their makers and boot loaders give them.
 
 use crate::anchor::Anchor;
+use crate::context::RUN_DIR;
 use crate::kernels;
+use crate::machine::Machine;
+use crate::settings::Root;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,20 +31,45 @@ pub struct Images {
     pub bare: Option<String>,
 }
 
-/// Finds them.
+/// Whether one of [`DIRS`] is no part of root: a filesystem of its own, or a directory on one.
+pub fn is_apart(machine: &Machine, dir: &Path) -> bool {
+    let below_root = dir.ancestors().filter(|at| at.parent().is_some());
+    below_root
+        .into_iter()
+        .any(|at| machine.mount_at(at).is_some())
+}
+
+/// Where the boot loader of a machine finds [`DIRS`], as paths of that machine: it knows no overlay
+/// and no memory, and reads what is on the disk.
+pub fn dirs(machine: &Machine, root: Option<&Root>) -> Vec<PathBuf> {
+    let running = machine.root().and_then(|mount| mount.filesystem.to_str());
+    let seen = |dir: &str| match (running, root) {
+        _ if is_apart(machine, Path::new(dir)) => Some(dir.into()),
+        (Some("overlay"), Some(Root::Overlay { .. })) => {
+            let lower = Path::new("/").join(RUN_DIR).join("overlay/lower");
+            Some(lower.join(dir.trim_start_matches('/')))
+        }
+        // That filesystem is not mounted, as far as anybody knows.
+        (Some("tmpfs"), Some(Root::Tmpfs { .. })) => None,
+        _ => Some(dir.into()),
+    };
+    DIRS.into_iter().filter_map(seen).collect()
+}
+
+/// Finds them in these directories.
 ///
 /// # Errors
 /// A directory cannot be read.
-pub fn find(root: &Anchor) -> io::Result<Images> {
+pub fn find(root: &Anchor, dirs: &[PathBuf]) -> io::Result<Images> {
     let (mut images, mut kernels) = (Vec::new(), Vec::new());
-    for dir in DIRS {
-        let Some(boot) = kernels::directory(root, Path::new(dir))? else {
+    for dir in dirs {
+        let Some(boot) = kernels::directory(root, dir)? else {
             continue;
         };
         kernels.extend(kernels::files(&boot)?);
         let mut add = |name: String, key: Option<String>| {
             images.push(Image {
-                path: Path::new(dir).join(name),
+                path: dir.join(name),
                 key,
             });
         };
@@ -121,10 +149,78 @@ mod tests {
             fs::create_dir_all(at.parent().unwrap()).unwrap();
             fs::write(at, "").unwrap();
         }
-        let images = find(&Anchor::open(dir.path()).unwrap()).unwrap();
+        let images = find(&Anchor::open(dir.path()).unwrap(), &DIRS.map(PathBuf::from)).unwrap();
         let paths = images.images.iter();
         let paths = paths.map(|image| image.path.display().to_string());
         (paths.collect(), images.next, images.bare)
+    }
+
+    /// A machine of which only the mounts are told.
+    fn machine(mounts: &[(&str, &str)]) -> Machine {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |(at, kind): &(&str, &str)| format!("1 1 0:1 / {at} rw - {kind} none rw\n");
+        fs::create_dir_all(dir.path().join("proc/self")).unwrap();
+        let mounts: String = mounts.iter().map(line).collect();
+        fs::write(dir.path().join("proc/self/mountinfo"), mounts).unwrap();
+        Machine::look(&crate::context::Context {
+            root_dir: dir.path().to_owned(),
+            config_file: None,
+            now: chrono::DateTime::UNIX_EPOCH,
+            boot_id: String::new(),
+            interrupt: &state_api::Never,
+            dry_run: true,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_boot_loader_reads_what_is_on_the_disk() {
+        let root = |text: &str| -> Option<Root> {
+            let text = format!("[root]\nbackend = {text}");
+            text.parse::<crate::settings::Settings>().unwrap().root
+        };
+        let btrfs = root("\"btrfs\"\ndevice = \"/dev/x\"\nsubvolume = \"root\"");
+        let overlay = root("\"overlay\"\ndevice = \"/dev/x\"");
+        let tmpfs = root("\"tmpfs\"");
+        let lower = "/run/state/overlay/lower";
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a Option<Root>, &'a [&'a str]);
+        let table: &[Row<'_>] = &[
+            (&[("/", "btrfs")], &btrfs, &DIRS),
+            (&[("/", "overlay")], &None, &DIRS),
+            // Not yet, or for once without it.
+            (&[("/", "ext4")], &overlay, &DIRS),
+            (
+                &[("/", "overlay")],
+                &overlay,
+                &[
+                    &format!("{lower}/boot"),
+                    &format!("{lower}/efi"),
+                    &format!("{lower}/boot/efi"),
+                ],
+            ),
+            (
+                &[("/", "overlay"), ("/boot/efi", "vfat")],
+                &overlay,
+                &[
+                    &format!("{lower}/boot"),
+                    &format!("{lower}/efi"),
+                    "/boot/efi",
+                ],
+            ),
+            (
+                &[("/", "overlay"), ("/boot", "ext4")],
+                &overlay,
+                &["/boot", &format!("{lower}/efi"), "/boot/efi"],
+            ),
+            (&[("/", "ext4")], &tmpfs, &DIRS),
+            (&[("/", "tmpfs")], &tmpfs, &[]),
+            (&[("/", "tmpfs"), ("/efi", "vfat")], &tmpfs, &["/efi"]),
+        ];
+        for (mounts, root, expected) in table {
+            let found = dirs(&machine(mounts), root.as_ref());
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(found, expected, "{mounts:?}");
+        }
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use super::{Facts, Finding, Severity};
 use crate::anchor::Anchor;
-use crate::boot::initrd::find::DIRS;
+use crate::boot::initrd::find;
 use crate::boot::initrd::uki;
 use crate::boot::loader::{self, Entry};
 use crate::context::Context;
 use crate::kernels;
+use crate::machine::Machine;
 use crate::paths::Shown;
+use crate::settings::Root;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -26,11 +28,11 @@ pub(crate) struct Menus {
 }
 
 /// Reads them.
-pub(super) fn look(cx: &Context) -> io::Result<Menus> {
+pub(super) fn look(cx: &Context, machine: &Machine, declared: Option<&Root>) -> io::Result<Menus> {
     let root = Anchor::open(&cx.root_dir)?;
     let mut menus = Menus::default();
-    for dir in DIRS {
-        match menus.read(&root, Path::new(dir)) {
+    for dir in find::dirs(machine, declared) {
+        match menus.read(&root, &dir) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => menus.is_denied = true,
             read => read?,
         }
@@ -229,7 +231,7 @@ mod tests {
             interrupt: &state_api::Never,
             dry_run: true,
         };
-        let told: Vec<String> = look(&cx)
+        let told: Vec<String> = look(&cx, &Machine::look(&cx).unwrap(), None)
             .unwrap()
             .entries
             .into_iter()

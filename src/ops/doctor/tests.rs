@@ -83,7 +83,7 @@ fn all_is_well() {
     // NixOS makes initrds its own way, and it makes no archives.
     assert_eq!(
         judge(&well()).skipped,
-        ["initrd", "loader", "keys", "drill"]
+        ["initrd", "loader", "kernels", "keys", "drill"]
     );
 }
 
@@ -130,6 +130,17 @@ fn each_fault_is_found() {
         (
             |facts| facts.lock_holder = Some(42),
             &["lock Note: another run of state is changing something (pid 42)"],
+        ),
+        (
+            |facts| {
+                facts.kernels = Some(kernels::Seen {
+                    starts: vec!["6.1.0-9".into(), "6.1.0-10".into()],
+                    modules: vec!["6.1.0-9".into()],
+                });
+            },
+            &[
+                "kernels Bad: the newest kernel, 6.1.0-10, has no modules in blank: after the next reset there is no network, nor much else that needs a module",
+            ],
         ),
         (
             |facts| facts.updater = Some(("unattended-upgrades", "apt-daily-upgrade.timer")),

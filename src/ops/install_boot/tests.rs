@@ -192,7 +192,7 @@ fn hooks_get_what_an_initrd_holds() {
 #[test]
 fn files_written_since_are_found_at_any_useful_depth() {
     let dir = tempfile::tempdir().unwrap();
-    let deep = dir.path().join("efi/EFI/Linux");
+    let deep = dir.path().join("EFI/Linux");
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("a.efi"), "").unwrap();
     let now = SystemTime::now();

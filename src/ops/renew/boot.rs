@@ -5,6 +5,7 @@
 //! blank's.
 
 use crate::anchor::{Anchor, Found};
+use crate::boot::initrd::find::{self, DIRS};
 use crate::bring::{self, Expects};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -21,9 +22,10 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-/// Whether `/boot` is a filesystem of its own.
+/// Whether some of what boot loaders read is outside root, and so outside blank.
 pub(super) fn is_apart(machine: &Machine) -> bool {
-    machine.mount_at(Path::new("/boot")).is_some() || machine.mount_at(Path::new("/efi")).is_some()
+    DIRS.iter()
+        .any(|dir| find::is_apart(machine, Path::new(dir)))
 }
 
 /// A kernel that starts, and what the root that it starts has modules for: not for it.
@@ -35,31 +37,22 @@ pub(super) struct Stranger {
     pub(super) modules: Vec<String>,
 }
 
-/// The kernel in the `/boot` of `boot` that starts next (the one `told`, or the newest), if `root` has
-/// no modules for it.
+/// The kernel that starts next (the one `told`, or the newest) if blank is `root`, which has no
+/// modules for it. What is outside root is found `here`.
 ///
 /// # Errors
 /// They cannot be looked at; there is none of that version.
 pub(super) fn stranger(
-    boot: &Anchor,
+    machine: &Machine,
+    here: &Anchor,
     root: &Anchor,
     told: Option<&str>,
 ) -> anyhow::Result<Option<Stranger>> {
-    let look = || -> io::Result<_> {
-        let mut found = Vec::new();
-        for dir in [
-            kernels::boot_of(boot)?,
-            boot.open_within(Path::new("efi")).ok(),
-        ] {
-            found.extend(
-                dir.as_ref()
-                    .map(kernels::in_boot)
-                    .transpose()?
-                    .unwrap_or_default(),
-            );
-        }
-        Ok((found, kernels::modules(root)?))
-    };
+    let dirs = DIRS.map(|dir| match find::is_apart(machine, Path::new(dir)) {
+        true => (here, Path::new(dir)),
+        false => (root, Path::new(dir)),
+    });
+    let look = || io::Result::Ok((kernels::in_boot(dirs)?, kernels::modules(root)?));
     let (mut found, modules) = look().context("looking for kernels")?;
     if let Some(told) = told {
         if !found.iter().any(|version| version == told) {
@@ -73,12 +66,15 @@ pub(super) fn stranger(
     Ok(kernels::stranger(&found, &modules).map(|kernel| Stranger { kernel, modules }))
 }
 
-/// Gives the root that is below the root directory the `/boot` of `blank`. What is mounted there,
-/// and directories that blank has not, stay.
+/// Gives the root that is below the root directory the `/boot` of `blank`, where that is a part of
+/// root. What is mounted there, and directories that blank has not, stay.
 ///
 /// # Errors
 /// A file cannot be copied; those before it were.
-pub(super) fn follow(cx: &Context, blank: &View) -> anyhow::Result<usize> {
+pub(super) fn follow(cx: &Context, machine: &Machine, blank: &View) -> anyhow::Result<usize> {
+    if find::is_apart(machine, Path::new("/boot")) {
+        return Ok(0);
+    }
     let root = Anchor::open(&cx.root_dir).context("opening root")?;
     let Some(live) = kernels::boot_of(&root).context("opening /boot")? else {
         return Ok(0);

@@ -2,6 +2,7 @@
 //! which end with the thread that made them.
 
 use crate::anchor::{Anchor, Found};
+use crate::boot::initrd::find::DIRS;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::Machine;
@@ -26,8 +27,6 @@ const SHARED: [&str; 2] = ["dev", "sys"];
 const FRESH: [(&str, &str); 2] = [("run", "0755"), ("tmp", "1777")];
 /// What belongs to blank: apart from it, the one would be renewed without the other.
 const PARTS: [&str; 4] = ["/usr", "/etc", "/var", "/var/lib"];
-/// What a new kernel is installed into.
-const BOOT: [&str; 3] = ["/boot", "/boot/efi", "/efi"];
 /// Asked by Debian's maintainer scripts whether a service may be started.
 const POLICY: &str = "usr/sbin/policy-rc.d";
 const NO_SERVICE: &str =
@@ -66,7 +65,7 @@ pub(super) fn filesystems(machine: &Machine, settings: &Settings) -> anyhow::Res
                 .hint("what is installed there cannot be taken back; make it a part of root")
                 .into());
         }
-        if !is_mounted && BOOT.iter().any(|boot| at == Path::new(boot)) {
+        if !is_mounted && DIRS.iter().any(|boot| at == Path::new(boot)) {
             return Err(Failure::refused(format!("{} is not mounted", Shown(at)))
                 .hint("mount it: a kernel that is installed goes there")
                 .into());
@@ -75,6 +74,12 @@ pub(super) fn filesystems(machine: &Machine, settings: &Settings) -> anyhow::Res
             all.push(at.to_owned());
         }
     }
+    // systemd mounts what it finds on EFI's partition without a line.
+    all.extend(DIRS.map(PathBuf::from).into_iter().filter(|at| {
+        machine
+            .mount_at(at)
+            .is_some_and(|mount| mount.filesystem != "autofs")
+    }));
     all.sort();
     // Whatever is mounted in one comes along with it.
     let mut outermost: Vec<PathBuf> = Vec::new();

@@ -4,6 +4,7 @@ use super::guest::{self, Guest};
 use super::{Options, boot, copies};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::machine::Machine;
 use crate::ops::mount::{self, Options as Placing, Status};
 use crate::paths::Shown;
 use crate::persist::Blank as BlankTree;
@@ -26,7 +27,7 @@ pub(super) struct Worked {
 pub(super) struct Job<'a> {
     pub(super) cx: &'a Context<'a>,
     pub(super) settings: &'a Settings,
-    pub(super) boot_is_apart: bool,
+    pub(super) machine: &'a Machine,
 }
 
 impl Job<'_> {
@@ -65,8 +66,8 @@ impl Job<'_> {
         if !(options.accept)(status)? {
             return Ok(worked);
         }
-        if self.boot_is_apart
-            && let Some(stranger) = boot::stranger(guest.root(), guest.root(), None)?
+        if boot::is_apart(self.machine)
+            && let Some(stranger) = boot::stranger(self.machine, guest.root(), guest.root(), None)?
         {
             let fact = format!(
                 "/boot starts {} now, and the draft has no modules for it",

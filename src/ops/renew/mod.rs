@@ -61,6 +61,9 @@ pub fn run(cx: &Context, mut options: Options<'_>) -> anyhow::Result<Report> {
     engine::on_root!(&mut engine, on => Renewing { cx, settings: &settings, on }.run(root, &mut options))
 }
 
+const WITHOUT_OVERLAY: &str = "what is installed is the blank: boot once without the overlay \
+     (`rd.systemd.mask=state-reset.service rw` on the kernel command line) and upgrade it";
+
 /// Refuses an engine whose blank cannot be renewed so, with what can be done there.
 fn refuse_unless_able<B: RootBackend>(on: &B, root: &Root) -> anyhow::Result<()> {
     if on.capabilities().renews_blank {
@@ -71,16 +74,32 @@ fn refuse_unless_able<B: RootBackend>(on: &B, root: &Root) -> anyhow::Result<()>
         B::NAME
     ));
     Err(match root {
-        Root::Overlay { .. } => failure.hint(
-            "what is installed is the blank: boot once without the overlay \
-             (`rd.systemd.mask=state-reset.service rw` on the kernel command line) and upgrade it",
-        ),
+        Root::Overlay { .. } => failure.hint(WITHOUT_OVERLAY),
         Root::Tmpfs { .. } => failure.hint("change the tree that root is filled from"),
         Root::Btrfs { .. } | Root::Zfs { .. } => failure.hint(
             "restart, run the command on the fresh root before anything else, then `state blank take`",
         ),
     }
     .into())
+}
+
+/// The cure for a blank that lacks what was installed into the running root.
+pub(crate) fn catch_up(root: &Root) -> &'static str {
+    match root {
+        Root::Btrfs { .. } => {
+            "upgrade blank as root was (`state blank run -- apt-get -y upgrade`, or what your \
+             distribution has), or make root as it is the blank (`state blank take`)"
+        }
+        Root::Zfs { .. } => {
+            "make root as it is the blank (`state blank take`), or have the boot loader start a \
+             kernel that blank has modules for"
+        }
+        Root::Overlay { .. } => WITHOUT_OVERLAY,
+        Root::Tmpfs { .. } => {
+            "make root as it is the blank (`state blank take`) once its modules are installed, or \
+             have the boot loader start a kernel that blank has modules for"
+        }
+    }
 }
 
 struct Renewing<'a, B> {
@@ -135,7 +154,7 @@ impl<B: RootBackend> Renewing<'_, B> {
             .on
             .mount_draft()
             .context("mounting the draft")
-            .and_then(|draft| self.work(draft, &report.shared, boot::is_apart(&machine), options));
+            .and_then(|draft| self.work(draft, &report.shared, &machine, options));
         let is_accepted = worked.as_ref().is_ok_and(|worked| worked.accepted);
         let ended = self.finish(is_accepted, &mut report);
         if !is_accepted {
@@ -226,14 +245,14 @@ impl<B: RootBackend> Renewing<'_, B> {
         &self,
         draft: OwnedFd,
         shared: &[PathBuf],
-        boot_is_apart: bool,
+        machine: &Machine,
         options: &mut Options<'_>,
     ) -> anyhow::Result<Worked> {
         let (cx, settings) = (self.cx, self.settings);
         let job = Job {
             cx,
             settings,
-            boot_is_apart,
+            machine,
         };
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || job.run(draft, shared, options));
@@ -264,10 +283,8 @@ impl<B: RootBackend> Renewing<'_, B> {
             let blank = BlankTree::new(|| mount::blank(self.cx, self.settings));
             copies::follow(self.machine(&tree, &blank), saved)?;
         }
-        if !boot::is_apart(machine) {
-            let blank = self.on.open(&Source::Blank)?;
-            boot::follow(self.cx, &blank).map_err(boot::unfollowed)?;
-        }
+        let blank = self.on.open(&Source::Blank)?;
+        boot::follow(self.cx, machine, &blank).map_err(boot::unfollowed)?;
         Ok(())
     }
 
@@ -311,7 +328,7 @@ impl<B: RootBackend> Renewing<'_, B> {
         let blank = self.on.open(&Source::Blank).ok()?;
         let root = Anchor::from(blank.dir.try_clone().ok()?);
         let here = Anchor::open(&self.cx.root_dir).ok()?;
-        let stranger = boot::stranger(&here, &root, None).ok()??;
+        let stranger = boot::stranger(machine, &here, &root, None).ok()??;
         Some(format!(
             "/boot starts {} now, and blank has no modules for it: run the command again until it succeeds, or \
              take that kernel out of /boot before the next boot",

@@ -57,12 +57,12 @@ fn undo_on<B: RootBackend>(
         .plan_renewal(&survey, Renewal::Undo)
         .with_context(doing)?;
     let machine = Machine::look(cx).context("looking at the machine")?;
-    let is_apart = boot::is_apart(&machine);
-    if let (true, Some(previous)) = (is_apart, &facts.previous_blank) {
+    if let (true, Some(previous)) = (boot::is_apart(&machine), &facts.previous_blank) {
         let view = on.open_previous_blank().with_context(doing)?;
         let previous_root = Anchor::from(view.dir.try_clone().with_context(doing)?);
         let here = Anchor::open(&cx.root_dir).context("opening root")?;
-        let stranger = boot::stranger(&here, &previous_root, kernel).with_context(doing)?;
+        let stranger = boot::stranger(&machine, &here, &previous_root, kernel);
+        let stranger = stranger.with_context(doing)?;
         if let Some(Stranger { kernel, modules }) = stranger {
             let name = &previous.name;
             let fact = format!("/boot starts {kernel}, and {name} has no modules for it");
@@ -78,10 +78,8 @@ fn undo_on<B: RootBackend>(
     } else {
         let (acts, ended) = act::carry_out(on, &survey, &plan, cx.interrupt);
         ended.with_context(doing)?;
-        let boot = match is_apart {
-            true => 0,
-            false => boot::follow(cx, &on.open(&Source::Blank)?).map_err(boot::unfollowed)?,
-        };
+        let blank = on.open(&Source::Blank)?;
+        let boot = boot::follow(cx, &machine, &blank).map_err(boot::unfollowed)?;
         let survey = on.survey().context("looking at root")?;
         (acts, on.facts(&survey).blank, boot)
     };

@@ -157,6 +157,75 @@ fn refusals_change_nothing_and_are_recorded() {
     }
 }
 
+/// What a kernel that was upgraded on the running machine does: the boot loader starts it.
+#[test]
+fn a_kernel_whose_modules_only_root_has_refuses_the_reset() {
+    let root = "rpool/local/root";
+    let running = "6.1.0-10-amd64";
+    // Of blank, of root, and whether that is refused.
+    type Row<'a> = (&'a [&'a str], &'a [&'a str], bool);
+    let table: [Row<'_>; 6] = [
+        (
+            &["lib/modules/6.1.0-9-amd64"],
+            &["lib/modules/6.1.0-10-amd64"],
+            true,
+        ),
+        (
+            &["usr/lib/modules/6.1.0-9-amd64"],
+            &["usr/lib/modules/6.1.0-10-amd64"],
+            true,
+        ),
+        // All is as it should be; a kernel of neither's; one that wants no modules, as on NixOS.
+        (&["lib/modules/6.1.0-10-amd64"], &[], false),
+        (
+            &["lib/modules/6.1.0-9-amd64"],
+            &["lib/modules/6.1.0-11-amd64"],
+            false,
+        ),
+        (&["lib/modules/6.1.0-9-amd64"], &[], false),
+        (&[], &["lib/modules/6.1.0-10-amd64"], false),
+    ];
+    for (of_blank, of_root, is_refused) in table {
+        let machine = Machine::new();
+        let put = |dirs: &[&str]| {
+            for dir in dirs {
+                machine.pool.put(root, &format!("{dir}/modules.dep"), "");
+            }
+        };
+        machine.pool.destroyed("rpool/local/root@blank");
+        put(of_blank);
+        machine.pool.snapshot_of("rpool/local/root@blank");
+        put(of_root);
+        let kernel = machine.dir.path().join("proc/sys/kernel");
+        std::fs::create_dir_all(&kernel).unwrap();
+        std::fs::write(kernel.join("osrelease"), format!("{running}\n")).unwrap();
+        let before = machine.pool.world();
+        let ended = run(&machine, &machine.cx());
+        assert_eq!(
+            ended.is_err(),
+            is_refused,
+            "{of_blank:?} {of_root:?} {ended:?}"
+        );
+        if let Err(error) = ended {
+            assert_eq!(class(&error), "Refused");
+            assert_eq!(
+                format!("{error:#}"),
+                "resetting rpool/local/root: blank has no modules for 6.1.0-10-amd64, the kernel that runs, and \
+                 root has them"
+            );
+            assert_eq!(machine.pool.world(), before);
+            let failure = machine.record().unwrap().failure.unwrap();
+            assert_eq!(
+                failure.hint.as_deref(),
+                Some(renew::catch_up(&machine.settings()))
+            );
+            // Who says so goes on, to see what is wrong.
+            machine.cmdline("state.skip");
+            run(&machine, &machine.cx()).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_past_root_that_is_not_there_is_no_reason_to_erase() {
     let machine = Machine::new();
