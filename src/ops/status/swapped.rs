@@ -63,15 +63,17 @@ fn judge(
     let failure = recorded.as_ref().and_then(|swap| swap.failure.clone());
     match (waits, note) {
         (true, note) => {
-            let is_of_this_boot = note.as_ref().is_none_or(|note| note.boot_id == cx.boot_id);
+            let is_of_this_boot = note.as_ref().map(|note| note.boot_id == cx.boot_id);
             let what = note.map(|note| note.what);
             Some(match failure {
+                // It was asked for after this boot had come to what waited before.
+                _ if is_of_this_boot == Some(true) => Swapped::Due { what },
                 Some(failure) => Swapped::Overdue {
                     what,
                     why: failure.error,
                     hint: failure.hint,
                 },
-                None if is_of_this_boot => Swapped::Due { what },
+                None if is_of_this_boot.is_none() => Swapped::Due { what },
                 None => Swapped::Overdue {
                     what,
                     why: "nothing put it in place when this machine started".into(),
@@ -157,7 +159,29 @@ mod tests {
                 Some(Swapped::Done { what: what.clone() }),
             ),
             // Put in place, and then asked to go back.
-            (true, note(&now), swap(None), Some(Swapped::Due { what })),
+            (
+                true,
+                note(&now),
+                swap(None),
+                Some(Swapped::Due { what: what.clone() }),
+            ),
+            // It failed and was called off, and another one was asked for.
+            (
+                true,
+                note(&now),
+                swap(Some("no space")),
+                Some(Swapped::Due { what }),
+            ),
+            (
+                true,
+                None,
+                swap(Some("no space")),
+                Some(Swapped::Overdue {
+                    what: None,
+                    why: "no space".into(),
+                    hint: None,
+                }),
+            ),
         ] {
             assert_eq!(judge(&now, waits, note, recorded), expected);
         }
