@@ -9,6 +9,7 @@ use state::ops::drill::Options;
 use state_api::Never;
 use state_linux::loopback::Loop;
 use state_linux::mount::{Attributes, Guard, detached, tmpfs};
+use state_linux::namespace;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -335,4 +336,26 @@ fn loop_a_drill_compares_with_the_snapshot_where_it_stands() {
         small.unmount().unwrap();
     }
     disk.0.unmount().unwrap();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_path_is_not_restored_into_the_root_that_is_erased() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let root = small_tmpfs(&machine.path("root"), &[("mode", "0755")]);
+    machine.configure("[root]\nbackend = \"tmpfs\"\n");
+    fs::create_dir_all(machine.store().join("var/lib/app")).unwrap();
+    let path = Some("/var/lib/app/data".into());
+    let refused = machine.restore_with(&Never, |options| options.path = path);
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        (exit(&refused), refused.to_string()),
+        (
+            4,
+            format!("the store {} is not mounted", machine.store().display())
+        )
+    );
+    drop(root);
 }

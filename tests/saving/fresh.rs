@@ -221,3 +221,57 @@ fn loop_a_mounted_machine_is_restored_into_without_laying_anything_out() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("doctor`\n"), "{text}");
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_after_a_reboot_of_the_live_medium_the_same_command_goes_on() {
+    let machine = Machine::new();
+    let file = "persist/etc/state/state.toml";
+    machine.write(
+        &format!("root/{file}"),
+        "[root]\nbackend = \"zfs\"\ndataset = \"gone/root\"\n[persist.\"/persist\"]\n\
+         directories = [\"/var/lib/app\"]\nfiles = [\"/etc/machine-id\"]\n",
+    );
+    machine.backup().unwrap();
+    let new = New::begin(&machine, 400);
+    let command = ["--backend=btrfs", "--allow-unsigned"];
+    let restored = new.restore(&command);
+    assert!(restored.status.success(), "{restored:?}");
+    let text = fs::read_to_string(new.at(file)).unwrap();
+    let lines = new.at("persist/etc/state/fstab");
+    let fstab = fs::read_to_string(&lines).unwrap();
+    // The power goes before the configuration is fitted.
+    fs::write(new.at(file), machine.read(&format!("root/{file}"))).unwrap();
+    fs::remove_file(&lines).unwrap();
+    disk::unmount_all(&new.at(""));
+
+    let device = Loop::attach(&new.image(), false).unwrap();
+    for (subvolume, at) in [("root", ""), ("persist", "persist")] {
+        let options = [
+            ("source", Some(device.path().as_os_str())),
+            ("subvol", Some(subvolume.as_ref())),
+        ];
+        let mounted = mount::detached("btrfs", &options, mount::Attributes::empty()).unwrap();
+        mount::attach(mounted, rustix::fs::CWD, &new.at(at)).unwrap();
+    }
+    // Without the disk nothing is fitted to it, which is said.
+    let url = format!("file://{}", machine.path("usb").display());
+    let output = Command::new(env!("CARGO_BIN_EXE_state"))
+        .args(["--yes", "--no-progress", "restore", "--allow-unsigned"])
+        .args(["--from", &url, "--into"])
+        .arg(new.at(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("`--provision DEVICE --backend ENGINE`"),
+        "{told}"
+    );
+    assert!(!lines.exists());
+
+    let restored = new.restore(&command);
+    assert!(restored.status.success(), "{restored:?}");
+    assert_eq!(fs::read_to_string(new.at(file)).unwrap(), text);
+    assert_eq!(fs::read_to_string(&lines).unwrap(), fstab);
+}

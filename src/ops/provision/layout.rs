@@ -236,11 +236,21 @@ impl Layout {
             Backend::Tmpfs => Root::in_memory(Some(MEMORY.into())),
             Backend::Overlay => Root::Overlay {
                 device,
-                directory: LAYERS.into(),
+                // In what is ours a restore of the store leaves them where they are.
+                directory: match self.is_whole(&self.store) {
+                    true => Path::new(".state").join("layers"),
+                    false => "state/layers".into(),
+                },
                 past_roots,
                 on_failure,
             },
         }
+    }
+
+    /// Whether what is mounted there is a filesystem as a whole.
+    fn is_whole(&self, at: &Path) -> bool {
+        let mut volumes = self.volumes.iter();
+        volumes.any(|volume| volume.at == at && volume.place == Place::Top)
     }
 
     /// The lines of fstab(5), for a system that has the file.
@@ -278,8 +288,6 @@ impl Layout {
 const RESERVED: [&str; 4] = ["root-blank", "past-roots", ".state", "lost+found"];
 /// The most that a root in memory takes.
 pub(super) const MEMORY: &str = "50%";
-/// Where the layers of an overlay are, as everywhere else by default.
-const LAYERS: &str = "state/layers";
 
 /// On a filesystem without volumes the store is all of it; or one volume is, and the store a
 /// directory in that.

@@ -5,12 +5,12 @@ use crate::config::{self, edit};
 use crate::ops::provision;
 use crate::paths::Shown;
 use crate::settings::Root;
+use crate::whole;
 use anyhow::Context as _;
 use serde::Serialize;
 use state_api::Error;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -95,22 +95,11 @@ pub(super) fn leave_lines(laid_out: &provision::Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whole or not at all.
+/// Whole or not at all; who may read it stays as it is.
 fn replace(file: &Path, text: &str) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::os(format!("writing {}", Shown(file)), error);
+    let failed = |error| Error::os(format!("writing {}", Shown(file)), error);
     let dir = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir).map_err(failed)?;
     let mode = fs::metadata(file).map_or(0o644, |found| found.permissions().mode());
-    let mut new = tempfile::Builder::new()
-        .prefix(".new.")
-        .tempfile_in(dir)
-        .map_err(failed)?;
-    new.write_all(text.as_bytes())
-        .and_then(|()| fs::set_permissions(new.path(), fs::Permissions::from_mode(mode)))
-        .and_then(|()| new.as_file().sync_all())
-        .map_err(failed)?;
-    new.persist(file).map_err(|error| failed(error.error))?;
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed)
+    whole::replace(file, mode, text.as_bytes()).map_err(failed)
 }

@@ -93,11 +93,16 @@ pub(super) fn todo(
             cure: cure.to_owned(),
         });
     };
-    if let Adapted::Elsewhere { .. } = adapted {
-        add(
+    match adapted {
+        Adapted::Elsewhere { .. } => add(
             "`[root]` comes from the system's configuration, which names the old disk".into(),
             "change it there to what is shown",
-        );
+        ),
+        Adapted::Untouched => add(
+            "`[root]` is as it was restored: if this is another disk, it names the old one".into(),
+            "the same command with `--provision DEVICE --backend ENGINE` goes on with what is mounted, fits it, and leaves the lines for /etc/fstab",
+        ),
+        Adapted::Fitted { .. } | Adapted::Written { .. } => {}
     }
     let is_nixos = archived.nixos.is_some();
     match (is_nixos, install.ran) {

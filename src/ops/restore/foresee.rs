@@ -1,7 +1,7 @@
 //! What a restore would bring onto a disk that is not laid out yet: everything that can be known to be
 //! wrong with an archive is known before the disk is touched.
 
-use super::{Options, Report, Restored, drift, owners::Used};
+use super::{Options, Report, Restored, drift, owners::Used, place};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::archives;
@@ -28,19 +28,7 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
     report.stores = (archive.machine().stores.iter())
         .map(|store| {
             let name = Path::new(OsStr::from_bytes(&store.path.0));
-            Restored {
-                store: name.to_owned(),
-                into: into.join(name.strip_prefix("/").unwrap_or(name)),
-                entries: 0,
-                bytes: 0,
-                is_resumed: false,
-                earlier: None,
-                is_swapped: false,
-                waits_for: None,
-                losses: Vec::new(),
-                confinement: None,
-                before: None,
-            }
+            Restored::new(name.to_owned(), place::below(into, name))
         })
         .collect();
     let mut used = Used::default();

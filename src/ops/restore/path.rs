@@ -68,22 +68,15 @@ pub(super) fn run(
     })?;
     let name = PathBuf::from(OsStr::from_bytes(&archive.machine().stores[store].path.0));
     let into = place::of(cx, options, settings, &name)?;
+    place::demand_mounted(cx, settings, &into)?;
     let at = into.join(path.strip_prefix("/").unwrap_or(&path));
     let owners = used.owners(cx, options, settings, archive.machine())?;
     let mut report = Report::of(target, archive, signature);
     report.notes = used.notes(archive.machine(), &owners);
     report.stores.push(Restored {
-        store: name,
-        into: at.clone(),
         entries,
         bytes,
-        is_resumed: false,
-        earlier: None,
-        is_swapped: false,
-        waits_for: None,
-        losses: Vec::new(),
-        confinement: None,
-        before: None,
+        ..Restored::new(name, at.clone())
     });
     if cx.dry_run {
         return Ok(report);

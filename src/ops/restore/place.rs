@@ -2,11 +2,13 @@
 //! that a new machine is mounted at.
 
 use super::Options;
+use crate::config;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::settings::{Root, Settings};
 use anyhow::Context as _;
 use state_api::Shape;
+use state_linux::swap::RESERVED;
 use state_linux::{mountinfo, users};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ pub(super) fn machine_root(options: &Options, store: &Path) -> anyhow::Result<Op
     let Ok(into) = into.canonicalize() else {
         return Ok(None); // what is not there is told of where it is used
     };
-    let at = into.join(store.strip_prefix("/").unwrap_or(store));
+    let at = below(&into, store);
     let mounts = mountinfo::read().context("reading the mounts")?;
     let mount = users::mount_of(&at, &mounts);
     let is_below = mount.is_some_and(|mount| mount.at != into && mount.at.starts_with(&into));
@@ -35,8 +37,12 @@ pub(super) fn of(
     name: &Path,
 ) -> anyhow::Result<PathBuf> {
     let at = match (&options.into, machine_root(options, name)?) {
-        (_, Some(root)) => root.join(name.strip_prefix("/").unwrap_or(name)),
-        (Some(into), None) => into.clone(),
+        (_, Some(root)) => below(&root, name),
+        (Some(into), None) => {
+            let into = std::path::absolute(into).context("resolving the directory")?;
+            refuse_system(&into, name)?;
+            into
+        }
         (None, None) if settings.persist.contains_key(name) => cx.rooted(name),
         (None, None) => {
             let shown = name.display();
@@ -50,10 +56,65 @@ pub(super) fn of(
     std::path::absolute(at).context("resolving the directory")
 }
 
+/// Where a store is below the directory that its machine is mounted at.
+pub(super) fn below(root: &Path, store: &Path) -> PathBuf {
+    root.join(store.strip_prefix("/").unwrap_or(store))
+}
+
+/// Refuses a directory that a system is in, and one of such a system where the store should be mounted
+/// and is not: as a store it would have its content moved away.
+fn refuse_system(into: &Path, store: &Path) -> anyhow::Result<()> {
+    let mounts = mountinfo::read().context("reading the mounts")?;
+    let around = users::mount_of(into, &mounts).map(|mount| mount.at.as_path());
+    let at = below(into, store);
+    let (fact, at) = match around {
+        Some(root) if below(root, store) == into && holds_system(root) => {
+            (format!("nothing is mounted at {}", into.display()), into)
+        }
+        _ if at.is_dir() => (format!("nothing is mounted at {}", at.display()), &*at),
+        _ if holds_system(into) => {
+            let fact = format!("{} holds a system, and is no store", into.display());
+            (fact, &*at)
+        }
+        _ => return Ok(()),
+    };
+    let cure = format!(
+        "mount the store {} at {} first: what is there without it is a part of root",
+        store.display(),
+        at.display()
+    );
+    Err(Failure::refused(fact).hint(cure).into())
+}
+
+/// Whether it looks like the root of a system, and not like a store that has been used.
+fn holds_system(dir: &Path) -> bool {
+    let has = |name: &str| dir.join(name).symlink_metadata().is_ok();
+    ["usr/bin", "usr/lib", "etc/os-release"]
+        .iter()
+        .any(|name| has(name))
+        && !has(RESERVED)
+}
+
 /// Whether `into` is a store of this machine, in its place: those are what boots look after.
 pub(super) fn is_declared(cx: &Context, settings: &Settings, into: &Path) -> bool {
     let is_it = |store: &PathBuf| std::path::absolute(cx.rooted(store)).is_ok_and(|at| at == into);
     settings.persist.keys().any(is_it)
+}
+
+/// Refuses a store of this machine that is not there: a restore that was killed may have left a
+/// subvolume unmounted.
+pub(super) fn demand_mounted(cx: &Context, settings: &Settings, into: &Path) -> anyhow::Result<()> {
+    if settings.root.is_none() || !is_declared(cx, settings, into) {
+        return Ok(());
+    }
+    let mounts = mountinfo::read().context("reading the mounts")?;
+    if users::mount_of(into, &mounts).is_some_and(|mount| mount.at == cx.root_dir) {
+        let fact = format!("the store {} is not mounted", into.display());
+        return Err(Failure::refused(fact)
+            .hint("what is there is a directory of the root that is erased: mount the store")
+            .into());
+    }
+    Ok(())
 }
 
 /// Refuses a store whose exchange would take more along than the store, or that is not there.
@@ -63,21 +124,17 @@ pub(super) fn demand_fit(
     into: &Path,
     shape: &Shape,
 ) -> anyhow::Result<()> {
-    if !is_declared(cx, settings, into) {
-        return Ok(());
-    }
-    let Some(root) = &settings.root else {
-        return Ok(());
+    demand_mounted(cx, settings, into)?;
+    // A machine that does not run has its configuration in its store.
+    let of_store = match is_declared(cx, settings, into) {
+        true => None,
+        false => stored(into),
     };
-    let mounts = mountinfo::read().context("reading the mounts")?;
-    // A restore that was killed may have left a subvolume unmounted.
-    if users::mount_of(into, &mounts).is_some_and(|mount| mount.at == cx.root_dir) {
-        let fact = format!("the store {} is not mounted", into.display());
-        return Err(Failure::refused(fact)
-            .hint("what is there is a directory of the root that is erased: mount the store")
-            .into());
-    }
-    match roots_own(root).filter(|own| *shape == Shape::FilesystemRoot && into.join(own).exists()) {
+    let settings = of_store.as_ref().unwrap_or(settings);
+    let own = settings.root.as_ref().and_then(roots_own).filter(|own| {
+        *shape == Shape::FilesystemRoot && !own.starts_with(RESERVED) && into.join(own).exists()
+    });
+    match own {
         None => Ok(()),
         Some(own) => Err(Failure::refused(format!(
             "the store {} is a whole filesystem, and {} in it, which root is made from, would be \
@@ -90,6 +147,15 @@ pub(super) fn demand_fit(
         )
         .into()),
     }
+}
+
+/// The configuration in a store, if one is there that can be read.
+fn stored(store: &Path) -> Option<Settings> {
+    let file = store.join("etc/state/state.toml");
+    // A link, as NixOS makes it, leads into the system that runs here.
+    let is_file = file.symlink_metadata().is_ok_and(|found| found.is_file());
+    let text = is_file.then(|| std::fs::read_to_string(&file).ok())??;
+    config::parse_text(&file, &text).ok()
 }
 
 /// What of root lies on a filesystem that may be a store's: blank, or the layers.
@@ -110,7 +176,7 @@ mod tests {
     use super::*;
     use state_api::Never;
 
-    fn below(root_dir: &Path) -> Context<'static> {
+    fn below_root(root_dir: &Path) -> Context<'static> {
         Context {
             root_dir: root_dir.into(),
             config_file: None,
@@ -125,7 +191,7 @@ mod tests {
     fn what_root_is_made_from_is_not_moved_away() {
         let dir = tempfile::tempdir().unwrap();
         let root_dir = dir.path().canonicalize().unwrap();
-        let cx = below(&root_dir);
+        let cx = below_root(&root_dir);
         let persist = "[persist.\"/persist\"]\ndirectories = [\"/var/lib/app\"]\n";
         let settings = |root: &str| format!("{root}{persist}").parse::<Settings>().unwrap();
         let overlay = settings("[root]\nbackend = \"overlay\"\ndevice = \"/dev/sda2\"\n");
@@ -152,8 +218,54 @@ mod tests {
     }
 
     #[test]
+    fn what_another_machines_root_is_made_from_stays_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let cx = below_root(&dir.path().join("live medium"));
+        let live = Settings::default();
+        let into = dir.path().join("mnt");
+        std::fs::create_dir_all(into.join("etc/state")).unwrap();
+        for (layers, fits) in [("state/layers", false), (".state/layers", true)] {
+            std::fs::create_dir_all(into.join(layers)).unwrap();
+            let text = format!(
+                "version = 1\n[root]\nbackend = \"overlay\"\ndevice = \"/dev/sda2\"\n\
+                 directory = \"{layers}\"\n[persist.\"/persist\"]\nfiles = [\"/etc/machine-id\"]\n"
+            );
+            std::fs::write(into.join("etc/state/state.toml"), text).unwrap();
+            let fit = demand_fit(&cx, &live, &into, &Shape::FilesystemRoot);
+            assert_eq!(fit.is_ok(), fits, "{layers}: {fit:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_without_its_store_is_no_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let mnt = dir.path().canonicalize().unwrap();
+        let cx = below_root(Path::new("/"));
+        let place = |into: &Path| {
+            let options = Options {
+                into: Some(into.to_owned()),
+                ..Options::default()
+            };
+            let at = of(&cx, &options, &Settings::default(), Path::new("/persist"));
+            at.map_err(|error| error.to_string().replace(&*mnt.to_string_lossy(), "MNT"))
+        };
+        // Any directory can become a store.
+        assert_eq!(place(&mnt), Ok(mnt.clone()));
+        std::fs::create_dir_all(mnt.join("usr/bin")).unwrap();
+        let system = Err("MNT holds a system, and is no store".to_owned());
+        assert_eq!(place(&mnt), system);
+        std::fs::create_dir(mnt.join("persist")).unwrap();
+        let unmounted = Err("nothing is mounted at MNT/persist".to_owned());
+        assert_eq!(place(&mnt), unmounted);
+        std::fs::remove_dir(mnt.join("persist")).unwrap();
+        // A store that keeps such things has been used as one.
+        std::fs::create_dir(mnt.join(".state")).unwrap();
+        assert_eq!(place(&mnt), Ok(mnt.clone()));
+    }
+
+    #[test]
     fn a_store_that_is_not_mounted_is_none() {
-        let cx = below(Path::new("/"));
+        let cx = below_root(Path::new("/"));
         let text = "[root]\nbackend = \"tmpfs\"\n[persist.\"/no such store\"]\nfiles = [\"/etc/machine-id\"]\n";
         let settings: Settings = text.parse().unwrap();
         let shape = Shape::FilesystemRoot;

@@ -73,6 +73,25 @@ pub struct Restored {
     pub before: Option<Kept>,
 }
 
+impl Restored {
+    /// Of which nothing is known yet but where it goes.
+    pub(super) fn new(store: PathBuf, into: PathBuf) -> Self {
+        Self {
+            store,
+            into,
+            entries: 0,
+            bytes: 0,
+            is_resumed: false,
+            earlier: None,
+            is_swapped: false,
+            waits_for: None,
+            losses: Vec::new(),
+            confinement: None,
+            before: None,
+        }
+    }
+}
+
 /// Where what was replaced is kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,17 +157,12 @@ impl Report {
         let mut report = Self::of(target, archive, signature);
         report.stores = (tasks.iter())
             .map(|task| Restored {
-                store: task.name.clone(),
-                into: task.into.clone(),
                 entries: task.entries,
                 bytes: task.bytes,
-                is_resumed: false,
                 earlier: task.earlier,
                 is_swapped: task.earlier.is_some(),
-                waits_for: None,
-                losses: Vec::new(),
-                confinement: None,
                 before: Some(Kept::ForUndo),
+                ..Restored::new(task.name.clone(), task.into.clone())
             })
             .collect();
         report

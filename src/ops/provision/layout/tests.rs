@@ -114,3 +114,18 @@ fn what_cannot_be_had_together_is_refused() {
         assert_eq!(Layout::of(&wanted).unwrap_err().to_string(), fact);
     }
 }
+
+#[test]
+fn layers_lie_where_no_exchange_of_the_store_moves_them() {
+    for (store_on, volumes, expected) in [
+        (None, &[][..], ".state/layers"),
+        (Some(Filesystem::Btrfs), &[], "state/layers"),
+        (None, &["/srv"], "state/layers"),
+    ] {
+        let layout = Layout::of(&wanted(Backend::Overlay, store_on, volumes)).unwrap();
+        let Root::Overlay { directory, .. } = layout.root("1b2c") else {
+            panic!()
+        };
+        assert_eq!(directory, Path::new(expected), "{store_on:?} {volumes:?}");
+    }
+}
