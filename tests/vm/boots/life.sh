@@ -69,6 +69,12 @@ GUEST
     rm /etc/clutter
     check 'a new blank is taken' ends 0 state --yes blank take
 GUEST
+  if grep -q 'was written to' "$work/serial"; then
+    echo '  ok: the console says why'
+  else
+    echo '  FAILED: the console does not say why'
+    failures=$((failures + 1))
+  fi
   boot 'a new blank' <<'GUEST'
     check 'this boot was reset' ends 0 state status
 GUEST

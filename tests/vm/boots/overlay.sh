@@ -43,10 +43,12 @@ test_overlay() {
     cat /etc/machine-id >/persist/machine-id-was
     echo clutter >/etc/clutter
     rm /etc/issue
+    echo kept >/persist/kept
 GUEST
   boot 'after it' ro <<'GUEST'
     check 'the clutter is gone' not test -e /etc/clutter
     check 'what was deleted is back' test -s /etc/issue
+    check 'the persist tree is there' grep -qx kept /persist/kept
     check 'it is the same machine' cmp /etc/machine-id /persist/machine-id-was
     check 'this boot was reset' ends 0 state status
     check 'the diff of the past root names the clutter' says 'clutter' state roots diff latest

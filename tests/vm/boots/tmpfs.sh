@@ -45,6 +45,7 @@ test_tmpfs() {
     check 'nothing else is mounted there' not says subvol=/root findmnt
     cat /etc/machine-id >/persist/machine-id-was
     echo clutter >/etc/clutter
+    echo kept >/persist/kept
     mkdir -p '/opt/a b/c'
     echo deep >'/opt/a b/c/file'
     chmod 4750 '/opt/a b/c/file'
@@ -55,6 +56,7 @@ GUEST
   boot 'after it' <<'GUEST'
     check 'the clutter is gone' not test -e /etc/clutter
     check 'what was deleted is back' test -s /etc/issue
+    check 'the persist tree is there' grep -qx kept /persist/kept
     check 'it is the same machine' cmp /etc/machine-id /persist/machine-id-was
     check 'this boot was reset' ends 0 state status
     check 'a past root was captured' test "$(state roots list --json | grep -c '"sequence"')" = 1
