@@ -163,7 +163,7 @@ impl Ledger {
             return Ok(Self::default());
         };
         let failed = |error| Error::os(format!("writing {}", path.display()), error);
-        let dir = make_directory(&path).map_err(failed)?;
+        let dir = whole::make_parent(&path).map_err(failed)?;
         // A drill or a verification goes on beside a backup: neither forgets what the other noted.
         let _lock = Lock::wait_for_directory(dir).map_err(failed)?;
         let mut ledger = Self::read_at(&path)?;
@@ -277,15 +277,6 @@ impl Ledger {
     pub fn is_damaged(&self, target: &str, id: &str) -> bool {
         let entry = self.find(target, id);
         entry.is_some_and(|entry| entry.damaged.is_some())
-    }
-}
-
-fn make_directory(path: &Path) -> io::Result<&Path> {
-    use std::os::unix::fs::DirBuilderExt;
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(dir),
     }
 }
 

@@ -389,7 +389,7 @@ in
         serviceConfig = {
           Type = "oneshot";
           RemainAfterExit = true;
-          ExecStart = "${command} status";
+          ExecStart = "${command} status --remember";
         };
       };
     })

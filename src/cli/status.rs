@@ -7,7 +7,7 @@ use super::output::{BAD, FAINT, GOOD};
 use super::size::{duration, moment, size};
 use super::{Exit, Globals, Screen};
 use crate::ops::look::{Place, Placed};
-use crate::ops::status::{Last, Proven, Report, Reset, Store, run as status};
+use crate::ops::status::{Glance, Last, Proven, Report, Reset, Store, run as status};
 use crate::paths::Shown;
 use crate::record::{Outcome, Record};
 use crate::settings::Class;
@@ -21,15 +21,20 @@ use swapped::swapped;
 /// Exits with 5 if root was not reset at this boot, a store or an entry is not in place, the last
 /// drill failed, or the last proven restore is older than `[drill] max-age`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Keep what came of this boot in the store, with the last twenty: the unit says this once at
+    /// each boot
+    #[arg(long)]
+    remember: bool,
+}
 
 /// Runs the verb.
 ///
 /// # Errors
 /// There is no configuration, or the machine cannot be looked at.
-pub fn run(globals: &Globals, _args: Args) -> anyhow::Result<Exit> {
+pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let cx = globals.context(true)?;
-    let report = status(&cx)?;
+    let report = status(&cx, args.remember)?;
     globals.judge(&report, report.needs_attention(), human)
 }
 
@@ -57,6 +62,16 @@ fn human(report: &Report, out: &mut Screen<'_>) -> io::Result<()> {
         .and_then(|record| record.past_root.as_ref())
     {
         writeln!(out, "         the root before is kept as {past}")?;
+    }
+    if let Some(glance) = &report.boots {
+        boots(glance, out)?;
+    }
+    if let Some(why) = &report.not_remembered {
+        writeln!(
+            out,
+            "boots    {BAD}this one is not remembered{BAD:#}: {}",
+            one_line(why)
+        )?;
     }
     if let Some(facts) = &report.root {
         root(facts, out)?;
@@ -114,6 +129,17 @@ fn proven(drill: &Proven, out: &mut Screen<'_>) -> io::Result<()> {
         let why = one_line(failed.found.as_deref().unwrap_or_default());
         writeln!(out, "         {BAD}failed {age} at {at}{BAD:#}: {why}")
     })
+}
+
+fn boots(glance: &Glance, out: &mut Screen<'_>) -> io::Result<()> {
+    let Some(newest) = glance.newest else {
+        return Ok(());
+    };
+    let (n, all, age) = (glance.not_reset, glance.remembered, out.age(newest));
+    writeln!(
+        out,
+        "boots    {n} of the last {all} not reset, the newest {age}"
+    )
 }
 
 /// So many are named; `doctor` names all.
@@ -338,6 +364,12 @@ mod tests {
                     },
                 },
             ],
+            boots: Some(Glance {
+                remembered: 20,
+                not_reset: 2,
+                newest: Some("2026-11-19T10:00:00Z".parse().unwrap()),
+            }),
+            not_remembered: Some("writing\nit: no space".into()),
             drill: Some(Proven {
                 max_age: Some("1 d".parse().unwrap()),
                 proven: Some(drill("nas", "2026-11-19T10:00:00Z", None)),
@@ -354,6 +386,8 @@ mod tests {
     }
 
     const STORES: &str = "\
+boots    2 of the last 20 not reset, the newest 2 days ago
+boots    this one is not remembered: writing\\nit: no space
 root     /dev/vda2[root]: blank root-blank, 2 past roots, the newest put away 19 days ago
 entries  2 of 3 not in place
          /b\\n

@@ -1,27 +1,30 @@
 //! `state status`: this boot at a glance. Was root reset, and from what; is the persist tree in
 //! place; what was saved last.
 
+mod boots;
 mod proven;
+mod running;
 mod swapped;
 
+pub use boots::{Boot, Boots, Glance};
 pub use proven::Proven;
 pub use swapped::Swapped;
 
 use super::look::{self, Place, Placed, Space, StoreSeen};
 use super::watch;
-use crate::config;
 use crate::context::Context;
 use crate::failure::message;
 use crate::machine::Machine;
 use crate::paths;
 use crate::record::Record;
-use crate::settings::Class;
+use crate::settings::{Class, Settings};
 use crate::target;
+use crate::{config, engine};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use state_api::RootFacts;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// This boot at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,6 +51,12 @@ pub struct Report {
     pub stores: Vec<Store>,
     /// The targets.
     pub targets: Vec<Target>,
+    /// What came of the last boots, where it is remembered and can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boots: Option<Glance>,
+    /// Why this boot is not remembered, where it was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_remembered: Option<String>,
     /// Whether a restore is proven to work; nothing where nobody asks for it and none was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drill: Option<Proven>,
@@ -128,6 +137,7 @@ impl Report {
     /// Whether something wants attention.
     pub fn needs_attention(&self) -> bool {
         matches!(self.reset, Reset::NotDone { .. })
+            || self.not_remembered.is_some()
             || self.unwatched > 0
             || (self.stores.iter()).any(|store| {
                 !store.is_there || store.swap.as_ref().is_some_and(Swapped::needs_attention)
@@ -143,26 +153,40 @@ impl Report {
     }
 }
 
-/// Looks.
+/// Looks, and remembers what came of this boot in a store where that is wanted.
 ///
 /// # Errors
 /// There is no configuration, it is wrong, or the machine cannot be looked at.
-pub fn run(cx: &Context) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, remember: bool) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let machine = Machine::look(cx).context("looking at the machine")?;
     let record = look::record(cx);
-    let reset = match &settings.root {
-        None => Reset::NotDeclared,
-        Some(_) if !machine.is_running => Reset::NotRunning,
-        Some(_) => reset(&record),
-    };
     let (root, root_unseen) = match look::root(cx, &settings) {
         None => (None, None),
         Some(Ok(facts)) => (Some(facts), None),
         Some(Err(error)) => (None, Some(message(&error))),
     };
+    let reset = match &settings.root {
+        None => Reset::NotDeclared,
+        Some(_) if !machine.is_running => Reset::NotRunning,
+        Some(declared) => match (recorded(&record), &root) {
+            (Reset::Done, Some(facts))
+                if cx.root_dir == Path::new("/") && !engine::is_initrd(cx) =>
+            {
+                running::judge(declared, facts, machine.root())
+            }
+            (recorded, _) => recorded,
+        },
+    };
     let entries = look::entries(cx, &settings).context("looking at the entries")?;
-    let stores = look::stores(cx, &machine, &settings).into_iter();
+    let stores: Vec<Store> = (look::stores(cx, &machine, &settings).into_iter())
+        .map(|seen| store(cx, seen))
+        .collect();
+    let record = record.ok().flatten();
+    let (boots, not_remembered) = last_boots(cx, &settings, &stores, {
+        let this = || Boot::this(cx, &reset, record.as_ref());
+        remember.then(this).flatten()
+    });
     let targets = target::configured(&settings).map(|name| Target {
         name: name.to_owned(),
         archives: match look::last_archive(cx, &settings, &machine, name) {
@@ -177,19 +201,45 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
     Ok(Report {
         boot_id: cx.boot_id.clone(),
         reset,
-        record: record.ok().flatten(),
+        record,
         root,
         root_unseen,
         entries,
         unwatched: look::tree(cx, &settings).map_or(0, |tree| watch::unwatched(cx, &tree)),
-        stores: stores.map(|seen| store(cx, seen)).collect(),
+        stores,
         targets: targets.collect(),
+        boots,
+        not_remembered,
         drill: proven::look(cx, &settings),
     })
 }
 
+/// What came of the last boots, this one remembered where it is given; and why it could not be. In a
+/// store that is not mounted nothing is read or written.
+fn last_boots(
+    cx: &Context,
+    settings: &Settings,
+    stores: &[Store],
+    this: Option<Boot>,
+) -> (Option<Glance>, Option<String>) {
+    let home = engine::home(&settings.persist);
+    let is_there = |store: &Store| store.is_there && Some(store.path.as_path()) == home;
+    if !stores.iter().any(is_there) {
+        return (None, None);
+    }
+    match this.map(|this| Boots::remember(cx, settings, this)) {
+        Some(Err(error)) => (None, Some(message(&error.into()))),
+        Some(Ok(boots)) => (Some(boots.glance()), None),
+        // It is for root alone.
+        None => (
+            Boots::read(cx, settings).ok().map(|boots| boots.glance()),
+            None,
+        ),
+    }
+}
+
 /// What the record of this boot says.
-fn reset(record: &anyhow::Result<Option<Record>>) -> Reset {
+fn recorded(record: &anyhow::Result<Option<Record>>) -> Reset {
     let not_done = |why: String, hint: Option<String>| Reset::NotDone { why, hint };
     match record {
         Err(error) => not_done(message(error), None),

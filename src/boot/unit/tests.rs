@@ -121,7 +121,7 @@ After=state-mount.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/opt/state status
+ExecStart=/opt/state status --remember
 StandardError=journal+console
 
 [Install]

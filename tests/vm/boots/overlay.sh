@@ -51,6 +51,8 @@ GUEST
     check 'the persist tree is there' grep -qx kept /persist/kept
     check 'it is the same machine' cmp /etc/machine-id /persist/machine-id-was
     check 'this boot was reset' ends 0 state status
+    check 'and so was each before it' not says 'of the last' state status
+    check 'the store remembers them' grep -q '"outcome": "reset"' /persist/.state/boots.json
     check 'the diff of the past root names the clutter' says 'clutter' state roots diff latest
     check 'and brings it back' ends 0 state roots recover /etc/clutter
     check 'it is back' grep -qx clutter /etc/clutter
@@ -71,6 +73,7 @@ GUEST
   boot 'an overlay: a past root' 'ro state.root=past/latest' <<'GUEST'
     check 'status is content' ends 0 state status
     check 'and says from what' says past state status
+    check 'and that not all boots were reset' says 'boots    2 of the last 5 not reset' state status
     check 'what was thrown away is back' grep -qx clutter /etc/clutter
 GUEST
   boot 'an overlay that can be written below' rw <<'GUEST'
