@@ -111,7 +111,7 @@ fn take_away(cx: &Context, entry: &Entry, notes: &mut Vec<String>) -> anyhow::Re
             let users = users::of(&at).unwrap_or_default();
             let users = users.iter().find(|user| match user {
                 User::Mount(mounted) => mounted.starts_with(&at),
-                User::Process { .. } => true,
+                User::Process { .. } | User::Swap(_) => true,
             });
             let by = users.map_or_else(String::new, |user| format!(" by {user}"));
             notes.push(format!("it is in use{by}: it stays until the next boot"));

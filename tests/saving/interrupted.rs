@@ -2,7 +2,11 @@
 //! finishes.
 
 use super::machine::{After, Machine, exit, note};
+use state::ops::restore;
+use state_api::Never;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 #[test]
@@ -72,6 +76,102 @@ fn an_interrupted_restore_changes_nothing_and_goes_on() {
         500_000
     );
     assert!(!machine.path("root/.persist.state-staged").exists());
+}
+
+/// What an exchange is in the middle of, made of one that is over: both trees have other names, and the journal tells.
+fn in_an_exchange(machine: &Machine, is_exchanged: bool) {
+    let live = machine.store();
+    let [replaced, staged, journal] = ["replaced", "staged", "journal"]
+        .map(|what| machine.path(&format!("root/.persist.state-{what}")));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let (new, old): (u64, u64) = (inode(&live), inode(&replaced));
+    fs::write(journal, format!("exchange 1 {new} {old}\n")).unwrap();
+    fs::rename(&replaced, &staged).unwrap();
+    if !is_exchanged {
+        let aside = machine.path("root/aside");
+        fs::rename(&live, &aside).unwrap();
+        fs::rename(&staged, &live).unwrap();
+        fs::rename(&aside, &staged).unwrap();
+    }
+}
+
+#[test]
+fn an_interrupted_exchange_is_finished_and_what_was_there_is_kept() {
+    for (is_exchanged, forget, is_noted) in [
+        (false, false, true),
+        (true, false, true),
+        (false, true, true),
+        (true, true, true),
+        (true, true, false),
+    ] {
+        let machine = Machine::new();
+        machine.backup().unwrap();
+        machine.write("root/persist/var/lib/app/data", "mine");
+        let mine = note(&machine.store());
+        machine.restore().unwrap();
+        let noted = machine.path("root/persist/.state/restored.json");
+        assert!(noted.exists());
+        if !is_noted {
+            fs::remove_file(noted).unwrap();
+        }
+        in_an_exchange(&machine, is_exchanged);
+        // The same command as before, which gave up a tree older than these.
+        let again = machine.restore_with(&Never, |options| options.forget_replaced = forget);
+        match again {
+            Ok(report) => assert!(is_noted && report.is_done()),
+            Err(error) => {
+                assert!(!is_noted, "{error:#}");
+                assert_eq!(exit(&error), 4);
+            }
+        }
+        assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+        restore::undo(&machine.context(&Never), None, false).unwrap();
+        assert_eq!(note(&machine.store()).differences(&mine), [""; 0]);
+    }
+}
+
+#[test]
+fn of_two_stores_both_are_restored_or_none() {
+    let machine = Machine::new();
+    machine.configure("[persist.\"/second\"]\ndirectories = [\"/srv\"]\n");
+    machine.write("root/second/srv/file", "archived");
+    machine.backup().unwrap();
+    machine.write("root/persist/var/lib/app/data", "mine");
+    machine.write("root/second/srv/file", "mine");
+    let trees = || ["persist", "second"].map(|name| note(&machine.path(&format!("root/{name}"))));
+    let mine = trees();
+    // The second one's journal cannot be written.
+    let obstacle = machine.path("root/.second.state-journal.new");
+    fs::create_dir(&obstacle).unwrap();
+    let error = machine.restore().unwrap_err();
+    assert!(error.to_string().contains("second"), "{error:#}");
+    for (was, is) in mine.iter().zip(trees()) {
+        assert_eq!(was.differences(&is), [""; 0]);
+    }
+    fs::remove_dir(&obstacle).unwrap();
+    let report = machine.restore().unwrap();
+    let resumed: Vec<_> = report.stores.iter().map(|store| store.is_resumed).collect();
+    assert_eq!(resumed, [true, true]);
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+    assert_eq!(machine.read("root/second/srv/file"), "archived");
+    // As if the power had been cut between the two.
+    let [new, old] =
+        ["second", ".second.state-replaced"].map(|name| machine.path(&format!("root/{name}")));
+    let staged = machine.path("root/.second.state-staged");
+    fs::rename(&new, &staged).unwrap();
+    fs::rename(&old, &new).unwrap();
+    let mark = fs::read(staged.join(".state/restored.json")).unwrap();
+    let mark: serde_json::Value = serde_json::from_slice(&mark).unwrap();
+    fs::write(staged.join(".state/restore.json"), mark["of"].to_string()).unwrap();
+    fs::remove_file(staged.join(".state/restored.json")).unwrap();
+    machine
+        .restore_with(&Never, |options| options.forget_replaced = true)
+        .unwrap();
+    assert_eq!(machine.read("root/second/srv/file"), "archived");
+    restore::undo(&machine.context(&Never), None, false).unwrap();
+    for (was, is) in mine.iter().zip(trees()) {
+        assert_eq!(was.differences(&is), [""; 0]);
+    }
 }
 
 #[test]

@@ -181,6 +181,16 @@ pub trait SnapshotStore {
     /// [`crate::Error::Missing`] if nothing was replaced; [`crate::Refusal::InUse`].
     fn exchange_back(&mut self) -> Result<Outcome>;
 
+    /// Makes the replaced tree the staged one. After [`exchange_back`] all is as it was before
+    /// [`exchange`]: where several stores are exchanged together, and a later one cannot be.
+    ///
+    /// [`exchange`]: SnapshotStore::exchange
+    /// [`exchange_back`]: SnapshotStore::exchange_back
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] if nothing was replaced; something else is staged.
+    fn restage(&mut self) -> Result<Outcome>;
+
     /// Leaves it to the next boot to make the staged tree the store, or the replaced one: one act,
     /// after which nobody stages into that tree, exchanges or discards it but by
     /// [`exchange_waiting`] and [`call_off`]. Before a staged tree waits, an older replaced one is

@@ -120,7 +120,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
 }
 
 /// Resolves the octal escapes of a field.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

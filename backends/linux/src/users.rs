@@ -4,9 +4,10 @@ use crate::mountinfo::{self, Mount};
 use crate::stat::FileId;
 use rustix::fs::OFlags;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub enum User {
         /// Its name, as `ps` shows it.
         name: String,
     },
+    /// The kernel, which swaps to this file.
+    Swap(PathBuf),
 }
 
 impl std::fmt::Display for User {
@@ -29,6 +32,7 @@ impl std::fmt::Display for User {
         match self {
             Self::Mount(at) => write!(f, "a mount at {}", at.display()),
             Self::Process { pid, name } => write!(f, "{name} (process {pid})"),
+            Self::Swap(file) => write!(f, "the swapfile {}", file.display()),
         }
     }
 }
@@ -48,7 +52,9 @@ pub fn mount_of<'m>(path: &Path, mounts: &'m [Mount]) -> Option<&'m Mount> {
 pub fn of(path: &Path) -> io::Result<Vec<User>> {
     let (ours, all) = (mountinfo::read()?, mountinfo::read_everywhere()?);
     let mut users = mounts_in(path, &ours, &all);
-    users.extend(processes_in(&names(path, &ours, &all))?);
+    let names = names(path, &ours, &all);
+    users.extend(processes_in(&names)?);
+    users.extend(swapfiles_in(&names, &swaps()?));
     Ok(users)
 }
 
@@ -73,6 +79,25 @@ fn names(path: &Path, ours: &[Mount], all: &[Mount]) -> BTreeSet<PathBuf> {
         }
     }
     names
+}
+
+/// What the kernel swaps to (`proc(5)`).
+fn swaps() -> io::Result<Vec<u8>> {
+    match fs::read("/proc/swaps") {
+        // A kernel without swap has no such file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+fn swapfiles_in(names: &BTreeSet<PathBuf>, swaps: &[u8]) -> Vec<User> {
+    let lines = swaps.split(|byte| *byte == b'\n').skip(1);
+    lines
+        .filter_map(|line| line.split(|byte| *byte == b' ' || *byte == b'\t').next())
+        .map(|name| PathBuf::from(OsString::from_vec(mountinfo::unescape(name))))
+        .filter(|file| names.iter().any(|name| file.starts_with(name)))
+        .map(User::Swap)
+        .collect()
 }
 
 /// Pure: `ours` are this namespace's mounts, `all` those of every namespace.

@@ -173,6 +173,10 @@ impl SnapshotStore for PlainStore {
         on_swap!(self.swap()?, swap => swap.exchange_back())
     }
 
+    fn restage(&mut self) -> Result<Outcome> {
+        on_swap!(&mut self.swap()?, swap => swap.restage())
+    }
+
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
         on_swap!(&mut self.swap()?, swap => swap.postpone(incoming))
     }

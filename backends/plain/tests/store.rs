@@ -5,6 +5,7 @@ use state_linux::mount::{self, DATA_ONLY};
 use state_plain::PlainStore;
 use state_testing::suite::{self, store::StoreFixture};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -120,6 +121,70 @@ fn loop_a_store_in_use_is_not_exchanged() {
     );
     store.store().exchange().unwrap();
     assert!(!store.path.join("foo").exists());
+}
+
+/// An immutable file cannot be renamed (`may_delete` in `fs/namei.c`), and half of the children would have been.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_is_immutable_is_exchanged_too() {
+    let store = filesystem("mkfs.ext4", 16 << 20);
+    let seal = |path: &Path, flag: &str| {
+        let done = Command::new("chattr").arg(flag).arg(path).status();
+        assert!(done.unwrap().success());
+    };
+    let seals = |path: &Path| {
+        let listed = Command::new("lsattr").arg("-d").arg(path).output().unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        let flags = text.split(' ').next().unwrap();
+        flags
+            .chars()
+            .filter(|flag| "ia".contains(*flag))
+            .collect::<String>()
+    };
+    fs::write(store.path.join("a"), "old").unwrap();
+    fs::create_dir(store.path.join("z")).unwrap();
+    seal(&store.path.join("z"), "+i");
+    let stage = store.store().stage().unwrap();
+    let staged = store.path.join(".state/staged");
+    fs::write(staged.join("a"), "new").unwrap();
+    fs::write(staged.join("log"), "new").unwrap();
+    seal(&staged.join("log"), "+a");
+    drop(stage);
+    store.store().exchange().unwrap();
+    assert_eq!(read(&store.path.join("a")), "new");
+    assert_eq!(seals(&store.path.join("log")), "a");
+    assert_eq!(seals(&store.path.join(".state/replaced/z")), "i");
+    store.store().exchange_back().unwrap();
+    assert_eq!(read(&store.path.join("a")), "old");
+    assert_eq!(seals(&store.path.join("z")), "i");
+    store.store().discard_replaced().unwrap();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_swapfile_is_a_user() {
+    let store = filesystem("mkfs.ext4", 16 << 20);
+    let file = store.path.join("a swapfile");
+    fs::write(&file, vec![0; 4 << 20]).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    drop(store.store().stage().unwrap());
+    let run = |program: &str| {
+        let done = Command::new(program).arg(&file).output().unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    run("mkswap");
+    run("swapon");
+    let refused = store.store().exchange();
+    run("swapoff");
+    let Err(state_api::Error::Refused(Refusal::InUse { by, .. })) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*by, format!("the swapfile {}", file.display()));
+    assert!(file.exists());
 }
 
 fn read(path: &Path) -> String {

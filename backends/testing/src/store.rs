@@ -250,6 +250,14 @@ impl SnapshotStore for SimStore {
         Ok(Outcome::Made)
     }
 
+    fn restage(&mut self) -> Result<Outcome> {
+        if !self.has("replaced") {
+            return Err(missing("a replaced tree"));
+        }
+        self.rename("replaced", "staged")?;
+        Ok(Outcome::Made)
+    }
+
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
         let [name, waiting] = names(incoming);
         match self.waits() {

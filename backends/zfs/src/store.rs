@@ -325,6 +325,10 @@ impl SnapshotStore for ZfsStore {
         self.plain.exchange_back()
     }
 
+    fn restage(&mut self) -> Result<Outcome> {
+        self.plain.restage()
+    }
+
     fn postpone(&mut self, incoming: Incoming) -> Result<Outcome> {
         self.plain.postpone(incoming)
     }

@@ -8,7 +8,7 @@ use crate::ops::waiting::{self, Note, Swap};
 use crate::persist::{Entry, PersistTree};
 use crate::record::Failure;
 use rustix::fs::CWD;
-use state_api::{Error, Result, SnapshotStore};
+use state_api::{Error, Outcome, Result, SnapshotStore};
 use state_linux::stat::Stat;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,10 +33,14 @@ pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
         if is_used || !at.is_dir() {
             continue;
         }
-        match of_store(cx, store, &at) {
-            Ok(swap) => exchanges.swaps.extend(swap),
+        let engine = match engine::store(&at) {
             // Who may not look at the filesystem cannot have exchanged anything on it either.
-            Err(error) if is_denied(&error) => {}
+            Err(error) if is_denied(&error) => continue,
+            engine => engine,
+        };
+        match engine.and_then(|engine| of_store(cx, engine, store, &at)) {
+            Ok(swap) => exchanges.swaps.extend(swap),
+            Err(error) if cx.dry_run && is_denied(&error) => {}
             Err(error) => {
                 let why = format!("finishing an interrupted exchange: {error}");
                 exchanges.unfit.insert(store.to_owned(), why);
@@ -46,17 +50,20 @@ pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
     exchanges
 }
 
-/// What became of the tree that waited for this store, if one did.
+/// What became of the tree that waited for this store, or was being put in its place.
 ///
 /// # Errors
 /// The store may hold a part of each of two trees.
-fn of_store(cx: &Context, store: &Path, at: &Path) -> Result<Option<Swap>> {
-    let mut engine = engine::store(at)?;
-    if !cx.dry_run {
-        engine.recover()?;
-    }
+fn of_store(
+    cx: &Context,
+    mut engine: Box<dyn SnapshotStore>,
+    store: &Path,
+    at: &Path,
+) -> Result<Option<Swap>> {
+    let is_finished = !cx.dry_run && engine.recover()? == Outcome::Made;
     let note = Note::read(at);
-    if engine.waiting()?.is_none() {
+    let waits = engine.waiting()?.is_some();
+    if !waits && !is_finished {
         return Ok(None);
     }
     let mut swap = Swap {
@@ -65,7 +72,7 @@ fn of_store(cx: &Context, store: &Path, at: &Path) -> Result<Option<Swap>> {
         at: cx.now,
         failure: None,
     };
-    if cx.dry_run {
+    if cx.dry_run || !waits {
         return Ok(Some(swap));
     }
     if let Err(error) = put_in_place(&mut *engine, at) {

@@ -31,13 +31,16 @@ impl Done {
         }
     }
 
-    /// Notes it in the store that has just got this tree.
+    /// Notes it in the store that has just got this tree, or in the tree that is about to become it.
     pub(super) fn write(&self, store: &Path) -> Result<()> {
         let file = file(store);
         let text = serde_json::to_vec(self).expect("a note is JSON");
         let dir = file.parent().expect("it lies in a directory");
-        fs::create_dir_all(dir)
-            .and_then(|()| crate::whole::replace(&file, 0o600, &text))
+        let made = match rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU) {
+            Err(errno) if errno != rustix::io::Errno::EXIST => Err(errno.into()),
+            _ => Ok(()),
+        };
+        made.and_then(|()| crate::whole::replace(&file, 0o600, &text))
             .map_err(|e| Error::os("noting what was restored", e))
     }
 

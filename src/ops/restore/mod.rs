@@ -115,6 +115,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             progress,
         );
     }
+    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
     let owners = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
@@ -137,7 +138,6 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         swap::foresee(cx, &tasks, can_wait, &mut report)?;
         return Ok(report);
     }
-    let _lock = cx.lock()?;
     for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
         restored.is_resumed = task.waits;
         if !task.waits && task.earlier.is_none() {
@@ -218,22 +218,28 @@ fn tasks(
         task.bytes = task.bytes.max(archive.index().totals.bytes);
     }
     for task in &mut tasks {
+        let shape = task.engine.survey()?.shape;
+        place::demand_fit(cx, settings, &task.into, &shape)?;
+        swap::finish(cx, task, archive)?;
+    }
+    let is_begun = swap::is_begun(cx, &mut tasks, archive)?;
+    for task in tasks.iter_mut().filter(|task| task.earlier.is_none()) {
         let facts = task.engine.survey()?;
-        place::demand_fit(cx, settings, &task.into, &facts.shape)?;
         task.waits = swap::waits(task, archive)?;
         if task.waits {
             continue;
         }
         // One replaced tree is kept: a second restore would give up the only original.
-        if facts.has_replaced && !options.forget_replaced {
-            let done = Done::read(&task.into);
-            let is_new = place::machine_root(options, &task.name)?.is_some();
-            let of = Marker::of(archive, task.store);
-            let earlier = done.as_ref().and_then(|done| done.when(&of));
-            if is_new && earlier.is_some() {
-                task.earlier = earlier;
+        let done = Done::read(&task.into).filter(|_| facts.has_replaced && !facts.has_staged);
+        let is_new = place::machine_root(options, &task.name)?.is_some();
+        let of = Marker::of(archive, task.store);
+        if is_begun || is_new && !options.forget_replaced {
+            task.earlier = done.as_ref().and_then(|done| done.when(&of));
+            if task.earlier.is_some() {
                 continue;
             }
+        }
+        if facts.has_replaced && !options.forget_replaced {
             let into = task.into.display();
             let goes_on = match &done {
                 Some(done) if is_new => {

@@ -1,15 +1,15 @@
 //! Making what is staged the stores: now, or at the next boot where a store is in use.
 
 use super::done::Done;
-use super::marker::Marker;
+use super::marker::{Found, Marker};
 use super::{Report, Task, undo};
 use crate::archive::read::Archive;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::waiting::{self, Note, What};
 use anyhow::Context as _;
-use state_api::{Error, Incoming, Refusal};
-use std::os::fd::AsFd as _;
+use state_api::{Error, Incoming, Outcome, Refusal, Shape};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The unit that puts what waits in place, if not the initrd's.
@@ -41,6 +41,47 @@ pub(super) fn waits(task: &Task, archive: &Archive<'_>) -> anyhow::Result<bool> 
             .hint(format!("`state undo {into}` calls that off"))
             .into(),
     )
+}
+
+/// Whether an earlier run was interrupted between two stores: one of them is still staged.
+///
+/// # Errors
+/// What is staged cannot be looked at.
+pub(super) fn is_begun(
+    cx: &Context,
+    tasks: &mut [Task],
+    archive: &Archive<'_>,
+) -> anyhow::Result<bool> {
+    for task in tasks.iter_mut().filter(|_| !cx.dry_run) {
+        if task.engine.survey()?.has_staged {
+            let found = Marker::look(task.engine.stage()?.as_fd())?;
+            if found == Found::Marker(Marker::of(archive, task.store)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Finishes an exchange in which an earlier run was interrupted. If that run was of this restore, it is done then.
+///
+/// # Errors
+/// It was of another restore: the tree that it replaced is nothing to give up unseen.
+pub(super) fn finish(cx: &Context, task: &mut Task, archive: &Archive<'_>) -> anyhow::Result<()> {
+    if cx.dry_run || task.engine.recover()? == Outcome::AlreadySo {
+        return Ok(());
+    }
+    let of = Marker::of(archive, task.store);
+    task.earlier = Done::read(&task.into).and_then(|done| done.when(&of));
+    if task.earlier.is_some() {
+        return Ok(());
+    }
+    let into = task.into.display();
+    Err(Failure::refused(format!(
+        "an earlier restore was interrupted while {into} was exchanged; that is finished now, and what was there before is kept"
+    ))
+    .hint(format!("look at it; `state undo {into}` goes back"))
+    .into())
 }
 
 /// Who uses a store, in words; the first of several.
@@ -145,42 +186,75 @@ fn in_use(error: &anyhow::Error) -> Option<String> {
 
 fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
     for n in 0..tasks.len() {
-        if let Err(error) = now(&mut tasks[n]) {
+        if let Err(error) = now(cx, archive, &mut tasks[n]) {
             // All or nothing: those that were swapped in go out again.
             for done in tasks[..n].iter_mut().rev() {
-                done.engine
-                    .exchange_back()
+                take_back(cx, archive, done)
                     .with_context(|| format!("{error}; putting {} back", done.into.display()))?;
             }
             mark(archive, tasks)?;
             return Err(error);
         }
         undo::forget_paths(&tasks[n].into)?;
-        Done::new(Marker::of(archive, tasks[n].store), cx.now).write(&tasks[n].into)?;
     }
     Ok(())
 }
 
-fn now(task: &mut Task) -> anyhow::Result<()> {
+fn now(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> anyhow::Result<()> {
     let doing = || format!("swapping in {}", task.into.display());
+    let done = Done::new(Marker::of(archive, task.store), cx.now);
     if task.waits {
-        return waiting::exchange(&mut *task.engine, &task.into).with_context(doing);
+        waiting::exchange(&mut *task.engine, &task.into).with_context(doing)?;
+        return Ok(done.write(&task.into)?);
     }
-    Marker::remove(task.engine.stage()?.as_fd())?;
+    let stage = task.engine.stage()?;
+    Marker::remove(stage.as_fd())?;
     Note::remove(&task.into)?; // of a run that was killed: nothing waits
+    // Where it is found once the tree is in place, by whoever finishes this exchange: the top of a filesystem keeps its reserved
+    // directory, any other tree brings its own. It counts for nothing while something is staged.
     Done::forget(&task.into)?;
+    match task.engine.survey()?.shape {
+        Shape::FilesystemRoot => done.write(&task.into)?,
+        _ => done.write(&path_of(&stage))?,
+    }
+    drop(stage);
     task.engine.exchange().with_context(doing).map(drop)
 }
 
-/// What was staged is a stage again, which the next run adopts.
+/// As if it had not been swapped in: it is staged, or waits, again.
+fn take_back(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> state_api::Result<()> {
+    task.engine.exchange_back()?;
+    task.engine.restage()?;
+    Done::forget(&task.into)?;
+    if task.waits {
+        waiting::postpone(cx, &mut *task.engine, &task.into, what(archive))?;
+    }
+    Ok(())
+}
+
+fn path_of(stage: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", stage.as_raw_fd()).into()
+}
+
+/// What is staged is a stage again, which the next run adopts.
 fn mark(archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
     for task in tasks.iter_mut().filter(|task| !task.waits) {
-        Marker::of(archive, task.store).write(task.engine.stage()?.as_fd())?;
+        if task.engine.survey()?.has_staged {
+            let stage = task.engine.stage()?;
+            Done::forget(&task.into)?;
+            Done::forget(&path_of(&stage))?;
+            Marker::of(archive, task.store).write(stage.as_fd())?;
+        }
     }
     Ok(())
 }
 
 fn all_at_boot(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
+    // What was given up is deleted before any waits: that may take long, and a boot in the middle of it would exchange some
+    // of what belongs together.
+    for task in tasks.iter_mut().filter(|task| !task.waits) {
+        task.engine.discard_replaced()?;
+    }
     for n in 0..tasks.len() {
         let task = &mut tasks[n];
         if task.waits {

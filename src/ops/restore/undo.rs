@@ -193,10 +193,14 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
         }
         None => (declared()?, declared()?),
     };
+    let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let mut found = Vec::new();
     for store in candidates {
         let doing = || format!("looking at the store {}", store.display());
-        let engine = engine::store(&store).with_context(doing)?;
+        let mut engine = engine::store(&store).with_context(doing)?;
+        if !cx.dry_run {
+            engine.recover().with_context(doing)?;
+        }
         let kept = match engine.waiting().with_context(doing)? {
             Some(Incoming::Staged) => Some(Kept::Tree(engine, How::Dropped)),
             // Undone already, only not yet: then it is now, or never.
@@ -214,6 +218,7 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
     if found.is_empty() {
         return Err(Failure::refused("no restore has replaced anything that is still kept").into());
     }
+    wait_together(&mut found, &waiting_ones);
     let what = |(store, kept): &(PathBuf, Kept)| match kept {
         Kept::Tree(_, how) => Undo {
             path: store.clone(),
@@ -231,7 +236,6 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
     if cx.dry_run {
         return Ok(undone);
     }
-    let _lock = cx.lock()?;
     for ((store, kept), undo) in found.iter_mut().zip(&undone.stores) {
         let place = &undo.path;
         let doing = || format!("putting {} back", place.display());
@@ -251,6 +255,25 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
         }
     }
     Ok(undone)
+}
+
+/// What belongs together goes back together: if one tree waits for the next boot, so do all that can.
+fn wait_together(found: &mut [(PathBuf, Kept)], waiting_ones: &[PathBuf]) {
+    let user = found.iter().find_map(|(_, kept)| match kept {
+        Kept::Tree(_, How::AtBoot { waits_for }) => Some(waits_for.clone()),
+        _ => None,
+    });
+    let Some(waits_for) = user else {
+        return;
+    };
+    for (store, kept) in found {
+        if let Kept::Tree(_, how @ How::Now) = kept
+            && waiting_ones.contains(store)
+        {
+            let waits_for = waits_for.clone();
+            *how = How::AtBoot { waits_for };
+        }
+    }
 }
 
 /// What the last restore replaced in the store at `store`.

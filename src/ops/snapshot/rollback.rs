@@ -52,6 +52,7 @@ pub(super) fn rollback_in(
     forget_replaced: bool,
 ) -> anyhow::Result<Rollback> {
     let (name, view) = open(&store, to)?;
+    nothing_waits(&store)?;
     if !forget_replaced {
         nothing_is_lost(&mut store)?;
     }
@@ -77,6 +78,20 @@ pub(super) fn rollback_in(
         }
         Err(cause) => Err(cause).context(doing),
     }
+}
+
+/// Refuses what the next boot would undo: it would put another tree in the store's place, and keep what is rolled back to
+/// as the replaced one, where the tree that was rolled back is then.
+fn nothing_waits(store: &Store) -> anyhow::Result<()> {
+    if store.engine.waiting()?.is_none() {
+        return Ok(());
+    }
+    let fact = format!(
+        "the next boot puts another tree in the place of {}",
+        store.path.display()
+    );
+    let hint = format!("`state undo {}` calls that off", Typed(&store.path));
+    Err(Failure::refused(fact).hint(hint).into())
 }
 
 /// Refuses to give up what an earlier restore or rollback left for somebody.

@@ -4,6 +4,7 @@ use super::prune::prune_in;
 use super::rollback::rollback_in;
 use super::*;
 use crate::wanted::Wanted;
+use state_api::Incoming;
 use state_testing::SimStore;
 use std::fs;
 
@@ -194,6 +195,13 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     assert_eq!(class(&again(false).unwrap_err()), "Refused");
     assert!(store.survey().unwrap().has_replaced);
     assert!(again(true).unwrap().executed);
+
+    // The next boot would put another tree there, and give up one of the two.
+    store.clone().postpone(Incoming::Replaced).unwrap();
+    for forget in [false, true] {
+        assert_eq!(class(&again(forget).unwrap_err()), "Refused");
+    }
+    assert_eq!(store.waiting().unwrap(), Some(Incoming::Replaced));
 }
 
 /// Who means one snapshot has to name its store only where several have it.

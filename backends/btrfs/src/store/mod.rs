@@ -316,8 +316,9 @@ impl SnapshotStore for BtrfsStore {
 
     fn recover(&mut self) -> Result<Outcome> {
         match self.is_volume() {
-            // Either tree is in place whole: there is no hurry.
-            true => Ok(Outcome::AlreadySo),
+            // Either tree is in place whole: where nothing can be written, there is no hurry.
+            true if self.kernel.filesystem()?.is_read_only => Ok(Outcome::AlreadySo),
+            true => Volume(self).finish_exchange(),
             false => self.plain.recover(),
         }
     }
@@ -327,6 +328,13 @@ impl SnapshotStore for BtrfsStore {
         match self.is_volume() {
             true => self.exchange_volume_back(),
             false => self.plain.exchange_back(),
+        }
+    }
+
+    fn restage(&mut self) -> Result<Outcome> {
+        match self.is_volume() {
+            true => Volume(self).restage(),
+            false => self.plain.restage(),
         }
     }
 

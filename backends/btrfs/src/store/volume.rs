@@ -196,7 +196,7 @@ impl BtrfsStore {
     }
 
     fn exchange_now(&mut self, name: &str, spot: &Path, id: u64) -> Result<()> {
-        if name == STAGED || waiting::by_name(name) == Some(Incoming::Staged) {
+        if name == STAGED {
             self.discard(REPLACED)?;
         }
         let store = self.place.subvolume.clone();

@@ -1,6 +1,7 @@
 //! The acts an exchange is made of: each changes one name and is on the disk when it returns.
 
-use crate::stat::Stat;
+use crate::metadata::Flags;
+use crate::stat::{Kind, Stat};
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, fsync, mkdirat, openat, renameat_with, unlinkat,
 };
@@ -9,11 +10,16 @@ use state_api::{Error, Result};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// The longest journal we would ever write, in bytes.
 const JOURNAL_BYTES: u64 = 4096;
+
+const LOOKED_AT: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
 
 pub(super) fn os(doing: &str, name: &OsStr, error: impl Into<std::io::Error>) -> Error {
     Error::os(format!("{doing} {}", Path::new(name).display()), error)
@@ -48,15 +54,52 @@ pub(super) fn directory(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
 /// Renames; what has the new name is never replaced.
 pub(super) fn rename(from: impl AsFd, old: &OsStr, to: impl AsFd, new: &OsStr) -> Result<()> {
     cut::point();
-    renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE).map_err(|e| os("moving", old, e))
+    let doing = || renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE);
+    unsealed(&[(from.as_fd(), old)], doing).map_err(|e| os("moving", old, e))
 }
 
 /// Exchanges two names of one directory, durably.
 pub(super) fn exchange(dir: impl AsFd, a: &OsStr, b: &OsStr) -> Result<()> {
     cut::point();
-    renameat_with(&dir, a, &dir, b, RenameFlags::EXCHANGE)
-        .and_then(|()| fsync(&dir))
-        .map_err(|e| os("exchanging", a, e))
+    let dir = dir.as_fd();
+    unsealed(&[(dir, a), (dir, b)], || {
+        renameat_with(dir, a, dir, b, RenameFlags::EXCHANGE)
+    })
+    .and_then(|()| Ok(fsync(dir)?))
+    .map_err(|e| os("exchanging", a, e))
+}
+
+/// Renames what may be immutable or append-only, which the kernel refuses to rename (`may_delete` in `fs/namei.c`): such flags
+/// are taken off for that moment. A power cut in it costs the flag, and no data.
+fn unsealed(
+    names: &[(BorrowedFd<'_>, &OsStr)],
+    rename: impl Fn() -> rustix::io::Result<()>,
+) -> std::io::Result<()> {
+    let refused = match rename() {
+        Err(errno @ Errno::PERM) => errno,
+        done => return Ok(done?),
+    };
+    let mut sealed = Vec::new();
+    for (dir, name) in names {
+        // A symlink or a device has no such flags, and opening a device would do something.
+        let kind = Stat::of(dir, *name)?.kind;
+        if matches!(kind, Kind::File | Kind::Directory) {
+            let file = openat(dir, *name, LOOKED_AT, Mode::empty())?;
+            let seals = Flags::of(&file)?.within(Flags::SEALS);
+            if !seals.is_none() {
+                seals.remove_from(&file)?;
+                sealed.push((file, seals));
+            }
+        }
+    }
+    let done = match sealed.is_empty() {
+        true => Err(refused),
+        false => rename(),
+    };
+    for (file, seals) in sealed {
+        seals.add_to(file)?;
+    }
+    Ok(done?)
 }
 
 /// Brings the names of a directory to the disk.

@@ -55,12 +55,12 @@ impl Children {
         self.holds(STAGED)
     }
 
-    /// Whether a replaced tree is kept.
+    /// Whether a replaced tree is kept, or will be once an exchange that was begun is finished.
     ///
     /// # Errors
     /// The top cannot be read.
     pub fn has_replaced(&self) -> Result<bool> {
-        self.holds(REPLACED)
+        Ok(self.holds(REPLACED)? || self.holds(JOURNAL)?)
     }
 
     /// Makes the staging directory, or opens the one that is there.
@@ -124,7 +124,7 @@ impl Children {
         }
         let reserved = self.reserved()?;
         act::settle_all(&reserved, OsStr::new(incoming))?;
-        if incoming == STAGED || waiting::by_name(incoming) == Some(Incoming::Staged) {
+        if incoming == STAGED {
             remove_tree(&reserved, OsStr::new(REPLACED))?;
         }
         let journal = Journal {

@@ -68,12 +68,12 @@ impl Sibling {
         })
     }
 
-    /// Whether a replaced tree is kept.
+    /// Whether a replaced tree is kept, or will be once an exchange that was begun is finished.
     ///
     /// # Errors
     /// The parent directory cannot be read.
     pub fn has_replaced(&self) -> Result<bool> {
-        Ok(self.look(&self.beside(REPLACED))?.is_some())
+        Ok(self.look(&self.beside(REPLACED))?.is_some() || self.journal()?.is_some())
     }
 
     /// Makes the staging directory, or opens the one that is there.
@@ -93,7 +93,7 @@ impl Sibling {
         if self.recover()? == Outcome::Made {
             return Ok(Outcome::Made);
         }
-        self.begin(STAGED, Incoming::Staged)
+        self.begin(STAGED)
     }
 
     /// Puts the tree in the directory's place that waits.
@@ -103,12 +103,12 @@ impl Sibling {
     pub fn exchange_waiting(&self) -> Result<Outcome> {
         match (self.recover()?, self.waiting()?) {
             (Outcome::Made, None) => Ok(Outcome::Made),
-            (_, Some(incoming)) => self.begin(self.demand_waiting()?, incoming),
+            (_, Some(_)) => self.begin(self.demand_waiting()?),
             (Outcome::AlreadySo, None) => Err(self.missing("waiting")),
         }
     }
 
-    fn begin(&self, from: &str, incoming: Incoming) -> Result<Outcome> {
+    fn begin(&self, from: &str) -> Result<Outcome> {
         let from_name = self.beside(from);
         let new = self.look(&from_name)?.ok_or_else(|| self.missing(from))?;
         act::settle_all(&self.parent, &from_name)?;
@@ -117,7 +117,7 @@ impl Sibling {
             act::settle(&self.parent, &self.name)?;
             return Ok(Outcome::Made);
         };
-        if incoming == Incoming::Staged {
+        if from == STAGED {
             remove_tree(&self.parent, &self.beside(REPLACED))?;
         }
         let journal = Journal {

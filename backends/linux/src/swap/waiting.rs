@@ -87,6 +87,21 @@ pub trait Waiting {
         Ok(Outcome::Made)
     }
 
+    /// As [`state_api::SnapshotStore::restage`].
+    ///
+    /// # Errors
+    /// There is no replaced tree, or something else is staged.
+    fn restage(&mut self) -> Result<Outcome> {
+        self.finish_exchange()?;
+        if !self.has(super::REPLACED)? {
+            return Err(Error::Missing {
+                what: format!("a {} tree", super::REPLACED),
+            });
+        }
+        self.relabel(super::REPLACED, super::STAGED)?;
+        Ok(Outcome::Made)
+    }
+
     /// As [`state_api::SnapshotStore::call_off`].
     ///
     /// # Errors
@@ -111,7 +126,8 @@ pub trait Waiting {
                 what: "a tree that waits for the next boot".into(),
             });
         };
-        if incoming == Incoming::Replaced && self.has(super::REPLACED)? {
+        // Before a staged tree waited, an older replaced one was discarded: this one is wanted.
+        if self.has(super::REPLACED)? {
             return Err(Error::Malformed {
                 what: "the store".into(),
                 why: "two trees of it were replaced; look at them before one is removed".into(),

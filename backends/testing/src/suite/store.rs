@@ -35,6 +35,7 @@ pub fn cases<F: StoreFixture>() -> Vec<Case<F>> {
         ("a staged tree waits", staged),
         ("a staged tree is exchanged and back", exchanged),
         ("a second exchange replaces the first", exchanged_twice),
+        ("an exchange is taken back", taken_back),
         ("a tree waits and is called off", called_off),
         ("a tree that waits is exchanged, and back", waited),
         ("nothing staged, nothing replaced", nothing),
@@ -288,6 +289,27 @@ fn exchanged<F: StoreFixture>(f: &mut F) {
     );
     assert!(!f.store().survey().expect("surveying").has_replaced);
     assert_eq!(live(f), old);
+}
+
+fn taken_back<F: StoreFixture>(f: &mut F) {
+    put(f, "old/file", "old");
+    let old = live(f);
+    f.store().restage().expect_err("nothing was replaced");
+    fill(&f.store().stage().expect("staging"), "new");
+    let mut store = f.idle();
+    store.exchange().expect("exchanging");
+    store.exchange_back().expect("exchanging back");
+    assert_eq!(store.restage().expect("staging again"), Outcome::Made);
+    drop(store);
+    f.resume();
+    assert_eq!(live(f), old);
+    let facts = f.store().survey().expect("surveying");
+    assert_eq!((facts.has_staged, facts.has_replaced), (true, false));
+    let mut store = f.idle();
+    store.exchange().expect("exchanging again");
+    drop(store);
+    f.resume();
+    assert_eq!(live(f), tree::tree(&[("restored/file", "new")]));
 }
 
 fn exchanged_twice<F: StoreFixture>(f: &mut F) {
