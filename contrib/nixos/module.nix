@@ -351,7 +351,7 @@ in
           Type = "oneshot";
           RemainAfterExit = true;
           ExecStart = "${command} mount";
-          TimeoutStartSec = "60s";
+          TimeoutStartSec = "5min";
         };
       };
     }
@@ -540,7 +540,7 @@ in
           Type = "oneshot";
           RemainAfterExit = true;
           ExecStart = "${command} --root /sysroot --config /etc/state/state.toml mount --early";
-          TimeoutStartSec = "60s";
+          TimeoutStartSec = "5min";
         };
       };
     })
@@ -563,7 +563,8 @@ in
           ExecStart = "${command} --config /etc/state/state.toml reset";
           PrivateMounts = true;
           KillMode = "mixed";
-          TimeoutStartSec = "90s";
+          # For a disk that is slow. What waits for this waits for its end in any case.
+          TimeoutSec = "5min";
         };
       };
     })

@@ -258,17 +258,19 @@ impl<K: Kernel> Apply for Zfs<K> {
     }
 
     /// Once root (or a blank) has been renamed away, what takes its name, boots and is mounted like
-    /// it has to be made before anybody may stop: most of the time there would be no root.
+    /// it has to be made before anybody may stop: most of the time there would be no root. Root is
+    /// rolled back whole: it would boot with what it held above children that are blank.
     fn may_stop_before(&self, step: &Step) -> bool {
         match step {
             Step::Rename { undo, .. } => undo.is_none(),
-            Step::Create { .. } | Step::Destroy { .. } | Step::Rollback { .. } => true,
+            Step::Create { .. } | Step::Destroy { .. } => true,
             Step::Snapshot { .. }
             | Step::Clone { .. }
             | Step::Promote { .. }
             | Step::Set { .. }
             | Step::Inherit { .. }
-            | Step::SetBootfs { .. } => false,
+            | Step::SetBootfs { .. }
+            | Step::Rollback { .. } => false,
         }
     }
 }

@@ -64,7 +64,7 @@ ExecStart=/usr/bin/state --config /etc/state/state.toml reset
 StandardError=journal+console
 PrivateMounts=yes
 KillMode=mixed
-TimeoutStartSec=90s
+TimeoutSec=5min
 
 [Install]
 WantedBy=initrd.target
@@ -86,7 +86,7 @@ RemainAfterExit=yes
 ExecStartPre=mount -o remount,rw /sysroot
 ExecStart=/usr/bin/state --root /sysroot --config /etc/state/state.toml mount --early
 StandardError=journal+console
-TimeoutStartSec=60s
+TimeoutStartSec=5min
 
 [Install]
 WantedBy=initrd.target
@@ -107,7 +107,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/opt/state mount
 StandardError=journal+console
-TimeoutStartSec=60s
+TimeoutStartSec=5min
 
 [Install]
 WantedBy=local-fs.target

@@ -295,6 +295,33 @@ fn it_is_interrupted_only_where_there_is_a_root() {
     assert_eq!(done, [0, 1]);
 }
 
+/// Root is rolled back dataset by dataset: nobody stops with some of it blank and some not.
+#[test]
+fn giving_up_is_not_interrupted_in_the_middle() {
+    let parts = ["rpool/local/root", "rpool/local/root/var"];
+    let mut done = Vec::new();
+    loop {
+        let mut machine = Machine::new();
+        machine.past_roots.last = 0;
+        machine.pool.dataset(parts[1], &["canmount=noauto"]);
+        machine.pool.snapshot_of("rpool/local/root/var@blank");
+        for part in parts {
+            machine.pool.put(part, "/clutter", "");
+            machine.pool.snapshot_of(&format!("{part}@of-somebody"));
+        }
+        let outgoing = parts.map(|part| machine.pool.tree(part));
+        let after = After::asked(done.len());
+        let ended = run(&machine, &interrupted_by(&machine, &after));
+        if ended.is_ok() {
+            break;
+        }
+        assert_eq!(parts.map(|part| machine.pool.tree(part)), outgoing);
+        done.push(machine.record().unwrap().steps_done);
+    }
+    // Before each of the snapshots in the way, never between the two that are rolled back.
+    assert_eq!(done, [0, 1]);
+}
+
 fn finishes(machine: &Machine, outgoing: &state_testing::tree::Tree) {
     assert!(holds(&machine.pool.world(), outgoing), "nothing is lost");
     run(machine, &machine.cx()).unwrap();
