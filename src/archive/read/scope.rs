@@ -4,7 +4,7 @@ use super::{Archive, Result};
 use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, order};
 use crate::archive::member::name;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A part of a manifest.
@@ -22,8 +22,10 @@ struct Part {
     /// The path, first names of inodes that have further ones below it, and all the directories
     /// that lead to these.
     names: BTreeSet<Vec<u8>>,
-    /// How the lines of `names` begin, and those below the path.
-    lines: Vec<String>,
+    /// The names as lines have them: there may be as many as files.
+    lines: HashSet<String>,
+    /// How the names of what is below the path begin.
+    below: String,
     /// The records of blocks that were read, by number, as long as they are few.
     found: Mutex<BTreeMap<usize, Vec<Record>>>,
 }
@@ -75,18 +77,16 @@ impl Scope {
                 n += 1;
             }
         }
-        let json = |path: &[u8]| {
-            let json = serde_json::to_string(&Bytes(name(path)));
-            format!("{PATH}{}", json.expect("bytes are JSON"))
-        };
-        let mut lines: Vec<_> = names.iter().map(|path| json(path)).collect();
-        lines.extend(json(under).strip_suffix('"').map(|open| format!("{open}/")));
+        let json = |path: &[u8]| serde_json::to_string(&Bytes(name(path))).expect("bytes are JSON");
+        // That of a name that is no text begins nothing: its lines are always read.
+        let below = format!("{}/", json(under).trim_end_matches('"'));
         Self {
             blocks: blocks.into_iter().collect(),
             part: Some(Arc::new(Part {
                 under: under.to_vec(),
+                lines: names.iter().map(|path| json(path)).collect(),
                 names,
-                lines,
+                below,
                 found: Mutex::default(),
             })),
         }
@@ -96,10 +96,10 @@ impl Scope {
     fn wants_line(&self, line: &str) -> bool {
         let Some(part) = &self.part else { return true };
         // Of names that are no text only the record tells.
-        let is_plain = line
-            .strip_prefix(PATH)
-            .is_some_and(|rest| rest.starts_with('"'));
-        !is_plain || part.lines.iter().any(|begin| line.starts_with(begin))
+        let Some(name) = line.strip_prefix(PATH).and_then(text) else {
+            return true;
+        };
+        part.lines.contains(name) || name.starts_with(&part.below)
     }
 
     fn found(&self, block: usize) -> Option<Vec<Record>> {
@@ -122,6 +122,17 @@ impl Scope {
             part.names.contains(&record.path) || is_below(&record.path, &part.under)
         })
     }
+}
+
+/// The JSON text that `json` begins with, in its quotes.
+fn text(json: &str) -> Option<&str> {
+    let mut is_escaped = false;
+    let end = json.strip_prefix('"')?.bytes().position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    })?;
+    Some(&json[..end + 2])
 }
 
 fn is_below(path: &[u8], top: &[u8]) -> bool {
@@ -187,5 +198,24 @@ impl Archive<'_> {
             scope.keep(n, &records);
         }
         Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_ends_with_its_own_quote() {
+        for (json, wanted) in [
+            (r#""./a","kind":"#, Some(r#""./a""#)),
+            (r#""./a\"b\\","#, Some(r#""./a\"b\\""#)),
+            (r#""","#, Some(r#""""#)),
+            (r#""./a\","#, None),
+            ("[1,2]", None),
+            ("", None),
+        ] {
+            assert_eq!(text(json), wanted, "{json}");
+        }
     }
 }
