@@ -7,6 +7,7 @@
 use super::{
     Object, Target, Upload, check_name, check_range, is_partial, missing, partial, shortened,
 };
+use crate::archive::label::check_machine;
 use crate::archive::read::Source;
 use crate::archive::{Error, Result};
 use crate::paths::Typed;
@@ -69,16 +70,16 @@ impl FileTarget {
 
     /// The directory of one machine.
     fn machine(&self, machine: &str) -> Result<Option<OwnedFd>> {
-        match openat(
-            &self.dir,
-            machine,
-            DIRECTORY | OFlags::NOFOLLOW,
-            Mode::empty(),
-        ) {
+        match self.open_machine(machine) {
             Ok(dir) => Ok(Some(dir)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.os("opening", machine, errno)),
         }
+    }
+
+    fn open_machine(&self, machine: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = DIRECTORY | OFlags::NOFOLLOW;
+        openat(&self.dir, machine, flags, Mode::empty())
     }
 
     fn make_machine(&self, machine: &str) -> Result<OwnedFd> {
@@ -108,16 +109,22 @@ impl Target for FileTarget {
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>> {
         let mut objects = Vec::new();
-        let wanted = prefix.split('/').next().unwrap_or_default();
+        let is_wanted = |machine: &str| match prefix.split_once('/') {
+            Some((wanted, _)) => machine == wanted,
+            None => machine.starts_with(prefix) && check_machine(machine).is_ok(),
+        };
         // `names` wants a descriptor that nobody else reads the directory through.
         let top = openat(&self.dir, c".", DIRECTORY, Mode::empty());
         let top = top.map_err(|e| self.os("opening", "", e))?;
         for machine in self.names(&top)? {
-            if !machine.starts_with(wanted) || machine.starts_with('.') {
+            if !is_wanted(&machine) {
                 continue;
             }
-            let Ok(Some(dir)) = self.machine(&machine) else {
-                continue; // not a directory, so nothing of ours
+            let dir = match self.open_machine(&machine) {
+                Ok(dir) => dir,
+                // Not a directory (any more), so nothing of ours.
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
+                Err(errno) => return Err(self.os("opening", &machine, errno)),
             };
             for file in self.names(&dir)? {
                 let name = format!("{machine}/{file}");

@@ -11,6 +11,61 @@ fn verified(machine: &Machine, all: bool) -> archives::Verified {
     archives::verify(&cx, &Which::default(), None, all, &Silent).unwrap()
 }
 
+/// A target that cannot be looked at may have a newer archive than the others.
+#[test]
+fn an_unreachable_target_is_never_quietly_passed_over() {
+    let machine = Machine::new();
+    let nas = machine.path("nas");
+    let away = machine.path("away");
+    fs::create_dir(&nas).unwrap();
+    machine.configure(&format!(
+        "[target.nas]\nurl = \"file://{}\"\n",
+        nas.display()
+    ));
+    let older = machine.backup().unwrap().id.unwrap();
+    let unreached = |report: &state::ops::restore::Report| {
+        let notes = report.notes.iter();
+        notes
+            .filter(|note| note.contains("was not looked at"))
+            .count()
+    };
+    fs::rename(&nas, &away).unwrap();
+    // Nothing newer is known to be there.
+    let report = machine.restore().unwrap();
+    assert_eq!(
+        (&report.id, unreached(&report)),
+        (&older, 1),
+        "{:?}",
+        report.notes
+    );
+    let one = |options: &mut state::ops::restore::Options| {
+        options.path = Some("/var/lib/app/data".into());
+        options.forget_replaced = true;
+    };
+    let report = machine.restore_with(&Never, one).unwrap();
+    assert_eq!(unreached(&report), 1, "{:?}", report.notes);
+
+    fs::rename(&away, &nas).unwrap();
+    fs::rename(machine.path("usb"), &away).unwrap();
+    machine.write("root/persist/var/lib/app/data", "newer");
+    let newest = machine.backup().unwrap().id.unwrap();
+    fs::rename(&nas, machine.path("nas-away")).unwrap();
+    fs::rename(&away, machine.path("usb")).unwrap();
+    let error = machine.restore().unwrap_err();
+    let said = error.to_string();
+    let wanted =
+        format!("the newest archive of blitzar, {newest}, is at nas, which cannot be looked at: ");
+    assert!(exit(&error) == 4 && said.starts_with(&wanted), "{said}");
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "newer");
+    // Who says which one gets it.
+    let report = machine.restore_with(&Never, |options| {
+        options.archive = Some(older.clone());
+        options.forget_replaced = true;
+    });
+    assert_eq!(unreached(&report.unwrap()), 0);
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+}
+
 #[test]
 fn an_archive_without_its_data_is_broken_and_never_the_latest() {
     let machine = Machine::new();

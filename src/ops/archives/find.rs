@@ -5,6 +5,8 @@ use crate::archive::Error;
 use crate::archive::label::{Id, Label};
 use crate::archive::read::Source;
 use crate::context::Context;
+use crate::failure::Failure;
+use crate::ledger::Ledger;
 use crate::ops::chain::Parents;
 use crate::ops::keyring::Keys;
 use crate::ops::seal::{Signature, Trust};
@@ -19,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) target: Box<dyn Target>,
     pub(crate) label: Label,
     pub(crate) catalog: Catalog,
+    /// The targets that could not be looked at, for those who were told to take the newest.
+    pub(crate) notes: Vec<String>,
     keys: Keys,
 }
 
@@ -46,7 +50,8 @@ impl Found {
 }
 
 /// Finds the archive `id` (or `latest`) of a machine, at the first target that has it; the newest
-/// over all targets for `latest`.
+/// over all targets for `latest`. A target that cannot be looked at may have a newer one: that is
+/// noted and, where the ledger says that it has, refused.
 pub(crate) fn find(
     cx: &Context,
     settings: &Settings,
@@ -56,7 +61,7 @@ pub(crate) fn find(
     let machine = machine_of(cx, settings, which)?;
     let keys = which.keyring.with(cx, settings);
     let mut found: Option<Found> = None;
-    let mut unreachable = None;
+    let mut unreachable: Vec<(String, Error)> = Vec::new();
     let mut unusable: Option<(Id, Error)> = None;
     let mut machines = Vec::new();
     for name in targets(settings, which.from.as_deref())? {
@@ -67,7 +72,7 @@ pub(crate) fn find(
         let (target, catalog) = match read {
             Ok(read) => read,
             Err(error) => {
-                unreachable = Some(error);
+                unreachable.push((name, error));
                 continue;
             }
         };
@@ -97,6 +102,7 @@ pub(crate) fn find(
                 target,
                 label,
                 catalog,
+                notes: Vec::new(),
                 keys: keys.clone(),
             });
         }
@@ -108,9 +114,22 @@ pub(crate) fn find(
     {
         return Err(error.into());
     }
-    match (found, unreachable) {
-        (Some(found), _) => Ok(found),
-        (None, Some(error)) => Err(error.into()),
+    match (found, unreachable.pop()) {
+        (Some(found), None) => Ok(found),
+        (Some(mut found), Some(last)) => {
+            unreachable.push(last);
+            if id == "latest" {
+                refuse_older(cx, settings, &found, &unreachable)?;
+                found.notes.extend(unreachable.iter().map(|(name, error)| {
+                    format!(
+                        "{name} may have a newer one, and was not looked at: {}",
+                        error.told()
+                    )
+                }));
+            }
+            Ok(found)
+        }
+        (None, Some((_, error))) => Err(error.into()),
         (None, None) => {
             let failure = none(&machine, Some(id).filter(|id| *id != "latest"));
             machines.retain(|other| *other != machine);
@@ -124,5 +143,40 @@ pub(crate) fn find(
             }
             .into())
         }
+    }
+}
+
+/// An older archive is never taken for the newest: not where this machine knows that it published
+/// a newer one at a target that cannot be looked at now.
+fn refuse_older(
+    cx: &Context,
+    settings: &Settings,
+    found: &Found,
+    unreachable: &[(String, Error)],
+) -> anyhow::Result<()> {
+    let (machine, older) = (&found.label.machine, found.label.id.as_str());
+    // Without a ledger nothing is known: it is noted.
+    let ledger = Ledger::read(cx, settings).unwrap_or_default();
+    let newer = ledger.archives.iter().filter(|entry| {
+        let is_sound = entry.is_complete && entry.damaged.is_none();
+        is_sound && entry.machine == *machine && entry.id.as_str() > older
+    });
+    let there = newer.filter_map(|entry| {
+        let (_, error) = unreachable.iter().find(|(name, _)| *name == entry.target)?;
+        Some((entry, error))
+    });
+    match there.max_by(|(a, _), (b, _)| a.id.cmp(&b.id)) {
+        None => Ok(()),
+        Some((newest, error)) => Err(Failure::refused(format!(
+            "the newest archive of {machine}, {}, is at {}, which cannot be looked at: {}",
+            newest.id,
+            newest.target,
+            error.told()
+        ))
+        .hint(format!(
+            "make that target reachable; or take the older one from {}: --archive {older}",
+            found.name
+        ))
+        .into()),
     }
 }

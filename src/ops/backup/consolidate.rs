@@ -69,7 +69,7 @@ pub fn consolidate(
         id: None,
         data_bytes: 0,
         signed_by: seal.as_ref().map(Seal::fingerprint),
-        notes: Vec::new(),
+        notes: found.notes.clone(),
     };
     if found.label.position == 0 || cx.dry_run {
         return Ok(report);

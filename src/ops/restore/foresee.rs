@@ -43,6 +43,7 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
     report.notes = drift::notes(cx, &settings, archive.machine(), true);
     let owners = crate::archive::owners::Owners::default();
     report.notes.extend(used.notes(archive.machine(), &owners));
+    report.notes.extend(found.notes.iter().cloned());
     Ok(report)
 }
 

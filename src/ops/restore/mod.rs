@@ -104,7 +104,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let source = found.data()?;
     let archive = parents.open(source.as_ref(), &found.label)?;
     if let Some(path) = &options.path {
-        return path::run(
+        let mut report = path::run(
             cx,
             options,
             &settings,
@@ -113,7 +113,9 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             signature,
             path,
             progress,
-        );
+        )?;
+        report.notes.extend(found.notes.iter().cloned());
+        return Ok(report);
     }
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
@@ -126,6 +128,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let is_new = report.machine_root.is_some();
     let drift = drift::notes(cx, &settings, archive.machine(), is_new);
     report.notes.extend(drift);
+    report.notes.extend(found.notes.iter().cloned());
     report
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));

@@ -94,3 +94,50 @@ fn a_directory_that_is_not_there_is_not_made() {
     let hint = "mount the disk, or make the directory: mkdir -p /nonexistent/usb";
     assert_eq!(error.hint().as_deref(), Some(hint));
 }
+
+/// What cannot be looked into may hold anything: it is never taken for nothing.
+#[test]
+fn a_machines_directory_that_cannot_be_opened_is_told() {
+    use rustix::fs::chmod;
+    use rustix::process::{Gid, Uid, geteuid};
+    let dir = tempfile::tempdir().unwrap();
+    let target = target(dir.path());
+    put(&target, "blitzar/20270101T000000Z-00000000.txt", b"x").unwrap();
+    std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+    chmod(dir.path(), Mode::from(0o755)).unwrap();
+    let lock = |mode: u32| {
+        for name in ["blitzar", "lost+found"] {
+            chmod(dir.path().join(name), Mode::from(mode)).unwrap();
+        }
+    };
+    let listed = |prefix: &'static str| {
+        let list = || {
+            target
+                .list(prefix)
+                .map(|objects| objects.len())
+                .map_err(|e| e.told())
+        };
+        let as_nobody = || {
+            // Of this thread alone.
+            if geteuid().is_root() {
+                let (nobody, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
+                rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            list()
+        };
+        std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap())
+    };
+    lock(0o000);
+    let why = format!(
+        "opening {}: permission denied",
+        dir.path().join("blitzar").display()
+    );
+    for prefix in ["blitzar/", "", "bl"] {
+        assert_eq!(listed(prefix), Err(why.clone()), "{prefix}");
+    }
+    // Another's directory is of no concern.
+    assert_eq!(listed("blitz/"), Ok(0));
+    lock(0o700);
+    assert_eq!(target.list("").unwrap().len(), 1);
+}
