@@ -12,7 +12,7 @@ pub use drill::Drill;
 use crate::archive::label::Label;
 use crate::archive::manifest::Digest;
 use crate::context::Context;
-use crate::settings::{Class, Settings};
+use crate::settings::Settings;
 use crate::whole;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -109,8 +109,7 @@ impl Default for Ledger {
 
 /// Where it lies; nowhere if no store is archived.
 fn path(cx: &Context, settings: &Settings) -> Option<PathBuf> {
-    let mut stores = settings.persist.iter();
-    let (store, _) = stores.find(|(_, store)| store.class == Class::Backup)?;
+    let store = settings.first_archived()?;
     Some(cx.rooted(store).join(".state/ledger.json"))
 }
 

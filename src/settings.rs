@@ -202,6 +202,15 @@ pub fn read(table: node::Table, mut reader: Reader) -> Result<(Settings, Reader)
     }
 }
 
+impl Settings {
+    /// The first store that is archived: what archives need beside them is kept in it.
+    pub(crate) fn first_archived(&self) -> Option<&PathBuf> {
+        let mut stores = self.persist.iter();
+        let (store, _) = stores.find(|(_, store)| store.class == Class::Backup)?;
+        Some(store)
+    }
+}
+
 impl FromStr for Settings {
     type Err = Problems;
     fn from_str(text: &str) -> Result<Self, Problems> {

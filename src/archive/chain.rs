@@ -1,8 +1,7 @@
 //! Chains of archives, from their labels alone: a full archive and what builds on it.
 
-use super::label::{Id, Label};
+use super::label::Label;
 use super::{Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The archives that `label`'s builds on, the full one first.
 ///
@@ -29,27 +28,10 @@ pub fn parents<'a>(labels: &'a [Label], label: &Label) -> Result<Vec<&'a Label>>
     Ok(chain)
 }
 
-/// The archives that those in `kept` build on, and that must be kept with them.
-pub fn parents_needed(labels: &[Label], kept: &BTreeSet<Id>) -> BTreeSet<Id> {
-    let by_id: BTreeMap<&Id, &Label> = labels.iter().map(|label| (&label.id, label)).collect();
-    let parent = |id: &Id| by_id.get(id)?.parent.clone();
-    let mut needed = BTreeSet::new();
-    for id in kept {
-        let mut next = parent(id);
-        while let Some(id) = next {
-            next = parent(&id);
-            if !needed.insert(id) {
-                break;
-            }
-        }
-    }
-    &needed - kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::label::DATA;
+    use crate::archive::label::{DATA, Id};
     use crate::archive::manifest::{Digest, Totals};
 
     fn id(n: u32) -> Id {
@@ -111,20 +93,5 @@ mod tests {
             "blitzar/20270101T000007Z-00000000.txt: its label contradicts that of \
              20270101T000003Z-00000000"
         );
-    }
-
-    #[test]
-    fn what_is_kept_needs_its_parents() {
-        for (kept, needed) in [
-            (&[][..], &[][..]),
-            (&[1], &[]),
-            (&[3], &[1, 2]),
-            (&[2, 3], &[1]),
-            (&[3, 5], &[1, 2, 4]),
-            (&[6], &[0]),
-        ] {
-            let set = |ids: &[u32]| ids.iter().map(|n| id(*n)).collect::<BTreeSet<_>>();
-            assert_eq!(parents_needed(&labels(), &set(kept)), set(needed));
-        }
     }
 }

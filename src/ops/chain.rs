@@ -6,6 +6,7 @@ use crate::archive::read::{Archive, Source};
 use crate::archive::{Result, chain};
 use crate::target::Target;
 use crate::target::catalog::Catalog;
+use state_linux::confine::confined;
 use std::fmt;
 
 /// The archives that one builds on, the full one first, and where their data is.
@@ -26,7 +27,8 @@ impl<'t> Parents<'t> {
         Ok(Self(with_data.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Opens the archive that builds on them.
+    /// Opens the archive that builds on them, where it can write nowhere: what is read of it then is
+    /// what somebody else wrote.
     ///
     /// # Errors
     /// It is damaged, or builds on others.
@@ -39,7 +41,8 @@ impl<'t> Parents<'t> {
             .0
             .iter()
             .map(|(label, source)| (source.as_ref(), label));
-        Archive::open(source, label)?.on(parents.collect())
+        let parents = parents.collect();
+        confined(None, |_| Archive::open(source, label)?.on(parents))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::archive::read::Archive;
 use crate::context::Context;
 use crate::ops::backup::Shortcoming;
 use serde::Serialize;
+use state_linux::confine::confined;
 
 /// One archive in full.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +31,7 @@ pub fn show(cx: &Context, which: &Which, id: &str) -> anyhow::Result<Show> {
     let signature = found.signature(cx, &settings, which)?;
     signature.check(found.label.id.as_str())?;
     let source = found.data()?;
-    let archive = Archive::open(source.as_ref(), &found.label)?;
+    let archive = confined(None, |_| Archive::open(source.as_ref(), &found.label))?;
     let index = archive.index();
     Ok(Show {
         archive: Listed::of(&found.name, &found.catalog, &found.label, signature),

@@ -7,7 +7,7 @@
 use crate::archive::label::Label;
 use crate::context::Context;
 use crate::ops::encryption::{key_pairs, new_key};
-use crate::settings::{Class, Settings};
+use crate::settings::Settings;
 use crate::whole;
 use anyhow::Result;
 use state_api::Error;
@@ -32,8 +32,7 @@ pub(in crate::ops) struct DrillKeys {
 
 /// The file with the keys for drills, whether it is there or not.
 pub(in crate::ops) fn file(cx: &Context, settings: &Settings) -> Option<PathBuf> {
-    let mut stores = settings.persist.iter();
-    let (store, _) = stores.find(|(_, store)| store.class == Class::Backup)?;
+    let store = settings.first_archived()?;
     Some(cx.rooted(store).join(FILE))
 }
 

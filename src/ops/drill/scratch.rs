@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::paths::Shown;
-use crate::settings::{Class, Settings};
+use crate::settings::Settings;
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatvfs, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
@@ -47,9 +47,7 @@ impl Place {
         settings: &Settings,
         into: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let mut stores = settings.persist.iter();
-        let store = stores.find(|(_, store)| store.class == Class::Backup);
-        match (into, store) {
+        match (into, settings.first_archived()) {
             (Some(into), _) => {
                 let into = std::path::absolute(into).context("resolving the directory")?;
                 let real = std::fs::canonicalize(&into)
@@ -69,7 +67,7 @@ impl Place {
                     is_reserved: false,
                 })
             }
-            (None, Some((store, _))) => Ok(Self {
+            (None, Some(store)) => Ok(Self {
                 parent: cx.rooted(store).join(RESERVED),
                 name: IN_STORE,
                 is_reserved: true,
