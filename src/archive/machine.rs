@@ -87,6 +87,25 @@ impl Machine {
         self.groups.get(&id).map_or(&[], |name| &name.0)
     }
 
+    /// Leaves out names until it is no longer than what is read; says of how many users and groups.
+    /// Owners' numbers are in every member.
+    pub fn shorten(&mut self) -> usize {
+        let mut left_out = 0;
+        // What is added to it later, ids and a version, is short.
+        while self.to_text().len() as u64 > MOST_BYTES - (64 << 10) {
+            let longer = match self.users.len() < self.groups.len() {
+                true => &mut self.groups,
+                false => &mut self.users,
+            };
+            let Some(middle) = longer.keys().nth(longer.len() / 2).copied() else {
+                break; // it is not the names
+            };
+            // The lower numbers are the system's own.
+            left_out += longer.split_off(&middle).len();
+        }
+        left_out
+    }
+
     /// As text, one value a line.
     pub fn to_text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("a machine is JSON");
@@ -122,5 +141,38 @@ impl Machine {
                 Bad::from("not in the form of this format"),
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_names_as_can_be_read_are_in_it() {
+        let names = |count| -> BTreeMap<u32, Bytes> {
+            let name = |n: u32| (n, Bytes(format!("a-rather-long-name-{n}").into_bytes()));
+            (0..count).map(name).collect()
+        };
+        let mut machine = Machine {
+            format: FORMAT,
+            tool: String::new(),
+            id: String::new(),
+            parent: None,
+            machine: "blitzar".into(),
+            time: String::new(),
+            root: None,
+            stores: Vec::new(),
+            config: None,
+            nixos: None,
+            users: names(40_000),
+            groups: names(100),
+        };
+        let all = machine.clone();
+        assert_eq!(machine.shorten(), 20_000);
+        assert_eq!(machine.users, names(20_000));
+        assert_eq!(machine.groups, all.groups);
+        assert!(machine.to_text().len() as u64 <= MOST_BYTES);
+        assert_eq!(machine.clone().shorten(), 0);
     }
 }

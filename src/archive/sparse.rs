@@ -12,8 +12,41 @@ use state_linux::metadata::Extent;
 /// More extents than this are not read: the map alone would be 40 MiB.
 const MOST_EXTENTS: usize = 1 << 20;
 
+/// The extents of a file as a map may have them: not too many, and of whole blocks.
+pub(super) fn fitting(extents: Vec<Extent>, size: u64) -> Vec<Extent> {
+    // A hole at the end is one more.
+    whole_blocks(at_most(MOST_EXTENTS - 1, extents), size)
+}
+
+/// The extents with so many of the smallest holes between them taken for data that there are
+/// `most`.
+fn at_most(most: usize, extents: Vec<Extent>) -> Vec<Extent> {
+    let mut left = extents.len().saturating_sub(most);
+    if left == 0 {
+        return extents;
+    }
+    let hole = |last: &Extent, next: &Extent| next.offset - (last.offset + last.length);
+    let mut holes: Vec<u64> = extents
+        .windows(2)
+        .map(|two| hole(&two[0], &two[1]))
+        .collect();
+    let (_, widest, _) = holes.select_nth_unstable(left - 1);
+    let widest = *widest;
+    let mut fewer: Vec<Extent> = Vec::with_capacity(most);
+    for extent in extents {
+        match fewer.last_mut() {
+            Some(last) if left > 0 && hole(last, &extent) <= widest => {
+                last.length = extent.offset + extent.length - last.offset;
+                left -= 1;
+            }
+            _ => fewer.push(extent),
+        }
+    }
+    fewer
+}
+
 /// The extents with as much of the holes behind them as makes them whole blocks.
-pub(super) fn whole_blocks(extents: Vec<Extent>, size: u64) -> Vec<Extent> {
+fn whole_blocks(extents: Vec<Extent>, size: u64) -> Vec<Extent> {
     let mut whole: Vec<Extent> = Vec::with_capacity(extents.len());
     for mut extent in extents {
         let end = extent.offset + extent.length;
@@ -155,6 +188,38 @@ mod tests {
         for (found, size, wanted) in table {
             assert_eq!(whole_blocks(extents(found), size), extents(wanted));
         }
+    }
+
+    #[test]
+    fn the_smallest_holes_are_data_where_there_are_too_many() {
+        let extent = |(offset, length)| Extent { offset, length };
+        let all = [(0, 10), (20, 10), (35, 10), (90, 10), (105, 10)].map(extent);
+        for (most, wanted) in [
+            (5, &[(0, 10), (20, 10), (35, 10), (90, 10), (105, 10)][..]),
+            (4, &[(0, 10), (20, 25), (90, 10), (105, 10)]),
+            (2, &[(0, 45), (90, 25)]),
+            (1, &[(0, 115)]),
+        ] {
+            let wanted: Vec<_> = wanted.iter().copied().map(extent).collect();
+            assert_eq!(at_most(most, all.to_vec()), wanted, "{most}");
+        }
+    }
+
+    /// As a file has it that was written in every other block.
+    #[test]
+    fn a_file_of_too_many_pieces_gets_a_map_that_is_read() {
+        let pieces = MOST_EXTENTS as u64 + 2;
+        let extents = (0..pieces).map(|n| Extent {
+            offset: n * 8192,
+            length: 4096,
+        });
+        let size = pieces * 8192;
+        let extents = fitting(extents.collect(), size);
+        let map = encode(&extents, size);
+        let data: u64 = extents.iter().map(|e| e.length).sum();
+        assert_eq!(data, (pieces + 3) * 4096);
+        let stored = map.len() as u64 + data;
+        assert_eq!(read(&map, size, stored), Ok((extents, map.len() as u64)));
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl Found {
                 path: entry.path.clone(),
                 doing: "entering the nested volume",
                 source: std::io::ErrorKind::Unsupported.into(),
+                is_live: false,
             });
         }
     }
@@ -321,6 +322,7 @@ fn has_same_content(old: &Entry, new: &Entry) -> Result<bool, Unreadable> {
         path: new.path.clone(),
         doing: "comparing",
         source,
+        is_live: false,
     })
 }
 

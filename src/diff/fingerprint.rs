@@ -98,6 +98,7 @@ fn content(file: File, entry: &Entry) -> Result<Vec<u8>, Unreadable> {
             source: read
                 .err()
                 .unwrap_or_else(|| io::Error::other("it changed while being read")),
+            is_live: false,
         }),
     }
 }

@@ -10,7 +10,7 @@ table! {
         level: i32 = (3), example "9";
         /// How many archives build on each other at most, the full one counted: an archive holds
         /// what changed since the last one, and restoring it needs them all. 1: every archive is
-        /// a full one.
+        /// a full one; 1000 is the most.
         full_every: u32 = (30), example "7";
         /// Patterns of paths that are not archived.
         exclude: Vec<String> = (Vec::new()), example "[\"**/.cache\"]";

@@ -9,12 +9,15 @@ use state::archive::extract::Loss;
 use state::archive::label::Label;
 use state::archive::machine::Machine;
 use state::archive::manifest::{Parent, Record, What};
+use state::archive::pax::Time;
 use state::archive::read::{Archive, Source};
 use state::archive::select::Selection;
 use state::archive::write::{Before, Draft, Input, Since, Written};
 use state_api::Never;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// After all that happens here: nothing is distrusted for being too new.
 pub(crate) const LATER: i64 = 1 << 40;
@@ -120,6 +123,101 @@ fn told(lie: impl Fn(&mut Vec<Record>) + Sync) -> String {
     history.chain.extend(made);
     let verified = open(&history.chain).and_then(|archive| archive.verify(&Never, &mut |_| {}));
     verified.map_or_else(|error| error.to_string(), |()| "verified".into())
+}
+
+/// What is kept of the archive before counts as what is read: no reader takes more.
+#[test]
+fn kept_files_with_holes_of_more_than_4_tib_in_all_are_missing_by_name() {
+    let mut history = History::new(3);
+    for file in ["a", "b", "c"] {
+        let open = fs::File::create(history.tree().join(file)).unwrap();
+        open.set_len(1 << 20).unwrap();
+    }
+    fs::hard_link(history.tree().join("b"), history.tree().join("d")).unwrap();
+    history.save();
+    let huge = |name: &str| {
+        [("a", 3), ("b", 2), ("c", 1)]
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, n)| n << 40)
+    };
+    // Nobody hashes that: the archive before is said to have it.
+    for file in ["a", "b", "c"] {
+        let open = fs::File::options()
+            .write(true)
+            .open(history.tree().join(file))
+            .unwrap();
+        open.set_len(huge(file).unwrap()).unwrap();
+    }
+    fs::write(history.tree().join("new"), "new").unwrap();
+    let tree = history.tree();
+    let (_, made) = save_believing(&history.chain, &tree, LATER, &|records| {
+        for record in records {
+            let path = std::str::from_utf8(&record.path).unwrap();
+            let stat = fs::metadata(tree.join(path)).unwrap();
+            if let (What::File { size, .. }, Some(huge)) = (&mut record.what, huge(path)) {
+                *size = huge;
+            }
+            if stat.is_file() {
+                record.modified = time(stat.mtime(), stat.mtime_nsec());
+                record.changed = time(stat.ctime(), stat.ctime_nsec());
+            }
+        }
+    });
+    let missing: Vec<_> = (made.unwrap().written.incomplete.into_iter())
+        .map(|missing| (String::from_utf8(missing.path.0).unwrap(), missing.why))
+        .collect();
+    let wanted = [
+        ("./b", "files with holes of more than 4 TiB in all"),
+        ("./d", "it went away while it was read"),
+    ];
+    assert_eq!(
+        missing,
+        wanted.map(|(path, why)| (path.to_owned(), why.to_owned()))
+    );
+}
+
+fn time(seconds: i64, nanoseconds: i64) -> Time {
+    Time {
+        seconds,
+        nanoseconds: nanoseconds as u32,
+    }
+}
+
+/// `.state/deleted` comes before what the second look finds.
+#[test]
+fn what_goes_away_after_it_was_found_changed_is_missing_by_name() {
+    let mut history = History::new(3);
+    fs::create_dir(history.tree().join("d")).unwrap();
+    for file in ["a", "d/b", "d/c"] {
+        fs::write(history.tree().join(file), file).unwrap();
+    }
+    history.save();
+    for file in ["a", "d/b", "d/new"] {
+        fs::write(history.tree().join(file), "changed").unwrap();
+    }
+    fs::remove_file(history.tree().join("d/c")).unwrap();
+    let tree = history.tree();
+    let asked = AtomicU32::new(0);
+    let (_, made) = save_believing(&history.chain, &tree, LATER, &|_| {
+        // The manifest before is read when the trees are compared, and when what is kept is.
+        if asked.fetch_add(1, Ordering::Relaxed) == 1 {
+            fs::remove_file(tree.join("d/b")).unwrap();
+            fs::remove_file(tree.join("d/new")).unwrap();
+        }
+    });
+    let made = made.unwrap();
+    let missing: Vec<_> = (made.written.incomplete.iter())
+        .map(|missing| String::from_utf8_lossy(&missing.path.0).into_owned())
+        .collect();
+    assert_eq!(
+        missing,
+        ["./d/b"],
+        "gone or new: nothing has to be said of the others"
+    );
+    history.chain.push(made);
+    let archive = open(&history.chain).unwrap();
+    archive.verify(&Never, &mut |_| {}).unwrap();
 }
 
 #[test]

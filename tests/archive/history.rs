@@ -234,3 +234,23 @@ fn a_chain_becomes_one_full_archive() {
         assert!(made.data == fresh.data, "seed {seed}");
     }
 }
+
+/// A full backup ends a frame with a large file: so that what follows is read without it.
+#[test]
+fn a_large_file_ends_its_frame_when_it_is_consolidated() {
+    let mut history = History::new(4);
+    let write = |history: &History, name: &str, bytes: usize| {
+        fs::write(history.tree().join(name), vec![7; bytes]).unwrap();
+    };
+    for (name, bytes) in [("a", 10), ("b", 3 << 20), ("c", 10)] {
+        write(&history, name, bytes);
+    }
+    history.save();
+    write(&history, "d", 10);
+    history.save();
+    let archive = open(&history.chain).unwrap();
+    let mut machine = archive.machine().clone();
+    (machine.id, machine.parent) = ("20261121T120000Z-00000001".into(), None);
+    let made = consolidated(&archive, &machine);
+    assert!(made.data == archive_named(&machine, &history.tree()).data);
+}

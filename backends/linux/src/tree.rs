@@ -111,6 +111,7 @@ impl<'v> Walk<'v> {
                 path: PathBuf::new(),
                 doing: "opening",
                 source,
+                is_live: false,
             })?;
         self.enter = Some(entry.clone());
         Ok(entry)
@@ -200,6 +201,7 @@ impl<'v> Walk<'v> {
                     path: outer.path.clone(),
                     doing: "returning to",
                     source,
+                    is_live: false,
                 })
             }
         }
@@ -222,6 +224,7 @@ impl<'v> Walk<'v> {
             path: path.clone(),
             doing: "looking at",
             source,
+            is_live: !self.is_frozen,
         };
         if let Some(graft) = self.grafts.get(path.as_path()) {
             let top = graft.try_clone_to_owned().map_err(unreadable)?;
@@ -302,6 +305,7 @@ impl Iterator for Walk<'_> {
             path: lost.to_owned(),
             doing: "reaching the nested volume",
             source: io::ErrorKind::NotFound.into(),
+            is_live: false,
         }))
     }
 }

@@ -3,6 +3,7 @@
 use super::notes::Notes;
 use super::plan::Walked;
 use super::{Progress, Writer, Written};
+use crate::archive::frame::FRAME_BYTES;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::What;
 use crate::archive::member::padded;
@@ -29,6 +30,7 @@ pub fn again(
     let notes = Notes {
         missing: archive.index().incomplete.clone(),
         left_out: archive.index().left_out.clone(),
+        ..Notes::default()
     };
     let tar = Tar::new(out, level)?;
     let (mut writer, machine_part) = Writer::begin(tar, machine, &[], notes, interrupt, watch)?;
@@ -53,13 +55,16 @@ pub fn again(
             member.group = machine.group(member.gid).to_vec();
             let headers = (member.encode())
                 .map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))?;
-            writer
-                .tar
-                .begin(headers.len() as u64 + padded(member.stored_bytes))?;
+            let length = headers.len() as u64 + padded(member.stored_bytes);
+            writer.tar.begin(length)?;
             offset = writer.tar.position();
             writer.tar.push(&headers)?;
             members.stored(&record, &member, &mut |bytes| writer.tar.push(bytes))?;
             writer.tar.pad(member.stored_bytes)?;
+            // What comes behind a large file is read without its last frame.
+            if length > FRAME_BYTES as u64 {
+                writer.tar.cut()?;
+            }
             if let What::File { .. } = record.what {
                 writer.totals.files += 1;
                 writer.totals.bytes += data;

@@ -24,7 +24,7 @@ impl Content {
         }];
         if entry.stat.allocated_bytes < size {
             match data_extents(open, size) {
-                Ok(found) => extents = sparse::whole_blocks(found, size),
+                Ok(found) => extents = sparse::fitting(found, size),
                 Err(error) => notes.missing(path, format!("finding its holes: {error}")),
             }
         }

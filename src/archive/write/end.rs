@@ -128,6 +128,7 @@ impl Writer<'_, '_> {
         walked: Walked,
     ) -> Result<Written> {
         self.notes.append(walked.notes);
+        self.notes.settle(self.parents.is_empty());
         // In the order of the entries, whoever noted them.
         let in_order = |a: &Missing, b: &Missing| order(&a.path.0, &b.path.0);
         self.notes.missing.sort_by(in_order);

@@ -5,6 +5,7 @@ use super::since::{Before, Since};
 use crate::archive::Result;
 use crate::archive::base::Older;
 use crate::archive::manifest::{Record, What, order};
+use state_api::Extent;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -22,6 +23,8 @@ pub(super) struct Keeping<'k> {
     /// Per store, the directories that lead to what came last.
     open: Vec<Vec<Vec<u8>>>,
     lost: HashSet<(usize, Vec<u8>)>,
+    /// The entry that the walk came to last.
+    last: Option<PathBuf>,
 }
 
 impl<'k> Keeping<'k> {
@@ -31,12 +34,8 @@ impl<'k> Keeping<'k> {
             since,
             open: vec![Vec::new(); stores],
             lost: HashSet::new(),
+            last: None,
         })
-    }
-
-    /// Whether what is at `path` has to be archived.
-    fn is_changed(&self, path: &Path) -> bool {
-        self.since.changes.covers(path).is_some()
     }
 
     /// The first name of a further one, if the first is kept.
@@ -67,7 +66,15 @@ impl<'k> Keeping<'k> {
                 .transpose()
         };
         while let Some(record) = next(&mut self.older)? {
-            if self.is_changed(Path::new(OsStr::from_bytes(&record.path))) {
+            let path = Path::new(OsStr::from_bytes(&record.path));
+            if let Some(extent) = self.since.changes.covers(path) {
+                let came = |last: &PathBuf| *last == path;
+                let is_there = self.last.as_ref().is_some_and(came)
+                    || coming.is_some_and(|(path, _)| came(path));
+                // What was gone when the trees were compared is covered with all below it.
+                if extent == Extent::Alone && !is_there {
+                    notes.lost(&record.path);
+                }
                 continue;
             }
             let is_without_first = match &record.what {
@@ -75,7 +82,7 @@ impl<'k> Keeping<'k> {
                 _ => false,
             };
             if is_without_first || !self.enter_above(record.store, &record.path) {
-                notes.missing(&record.path, "it went away while it was read");
+                notes.lost(&record.path);
                 self.lost.insert((record.store, record.path));
                 continue;
             }
@@ -84,7 +91,14 @@ impl<'k> Keeping<'k> {
             }
             return Ok(Some(record));
         }
+        self.last = coming.map(|(path, _)| path.clone());
         Ok(None)
+    }
+
+    /// Does not keep a record, nor the further names of what it is of.
+    pub(super) fn lose(&mut self, record: Record, why: &str, notes: &mut Notes) {
+        notes.missing(&record.path, why);
+        self.lost.insert((record.store, record.path));
     }
 
     /// What comes now lies in this directory or beside it.

@@ -27,7 +27,7 @@ use super::machine::{self, Machine};
 use super::manifest::{Block, Digest, Missing, Parent, Part, Totals};
 use super::select::Selection;
 use super::tar::{Spool, Tar};
-use super::{Progress, Result, sums};
+use super::{Error, Progress, Result, sums};
 pub use again::again;
 use notes::Notes;
 use plan::Plan;
@@ -118,7 +118,7 @@ impl Draft<'_> {
         let parents = self.since.map_or(&[][..], |(before, _)| &before.parents);
         let notes = Notes {
             missing: self.incomplete,
-            left_out: Vec::new(),
+            ..Notes::default()
         };
         let (mut writer, machine_part) =
             Writer::begin(tar, self.machine, parents, notes, interrupt, watch)?;
@@ -183,7 +183,12 @@ impl<'w, 'c> Writer<'w, 'c> {
             notes,
         };
         writer.manifest = Spool::after(writer.head().to_line().as_bytes());
-        let part = writer.part(machine::PATH, &machine.to_text())?;
+        let text = machine.to_text();
+        if text.len() as u64 > machine::MOST_BYTES {
+            let why = "it is larger than 1 MiB, which nobody would read: declare fewer entries";
+            return Err(Error::damaged("./.state/machine.json", why));
+        }
+        let part = writer.part(machine::PATH, &text)?;
         sums::push_line(writer.sums.pending(), part.sha256, machine::PATH);
         Ok((writer, part))
     }

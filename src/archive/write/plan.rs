@@ -33,6 +33,8 @@ const UNIT_PIECES: usize = 4096;
 /// The most that the entries of a unit keep open: their directories, and files opened beforehand.
 const UNIT_DESCRIPTORS: usize = 256;
 
+const TOO_MANY_HOLES: &str = "files with holes of more than 4 TiB in all";
+
 /// What the walk found that is in no unit.
 #[derive(Default)]
 pub(super) struct Walked {
@@ -171,6 +173,9 @@ impl<'w, 'p> Plan<'w, 'p> {
         };
         while let Some(record) = keeping.next(coming, &mut self.notes).transpose() {
             match record {
+                Ok(record) if !self.may_be_kept(&record) => {
+                    keeping.lose(record, TOO_MANY_HOLES, &mut self.notes);
+                }
                 Ok(record) => self.keep(record, ends)?,
                 Err(error) => {
                     let (to, made) = mpsc::sync_channel(1);
@@ -185,15 +190,18 @@ impl<'w, 'p> Plan<'w, 'p> {
         Ok(())
     }
 
-    fn keep(&mut self, record: Record, ends: &Ends) -> Result<(), Stopped> {
-        if let What::File {
-            size,
-            is_sparse: true,
-            ..
-        } = record.what
-        {
-            self.sparse_bytes = self.sparse_bytes.saturating_add(size);
+    fn may_be_kept(&mut self, record: &Record) -> bool {
+        match record.what {
+            What::File {
+                size,
+                is_sparse: true,
+                ..
+            } => self.may_be_sparse(size),
+            _ => true,
         }
+    }
+
+    fn keep(&mut self, record: Record, ends: &Ends) -> Result<(), Stopped> {
         self.last = Some((record.what == What::Directory, record.path.clone()));
         if self.items.len() >= UNIT_PIECES {
             self.cut(ends)?;
@@ -271,14 +279,21 @@ impl<'w, 'p> Plan<'w, 'p> {
         }
     }
 
-    /// Counts a file with holes; says whether it is within what they may be together.
+    /// Counts a file with holes, unless with it they are more than they may be together.
+    fn may_be_sparse(&mut self, size: u64) -> bool {
+        let all = self.sparse_bytes.saturating_add(size);
+        let may = all <= MOST_SPARSE_BYTES;
+        if may {
+            self.sparse_bytes = all;
+        }
+        may
+    }
+
     fn may_have_holes(&mut self, store: usize, entry: &Entry) -> bool {
-        let path = entry.path.as_os_str().as_bytes();
-        self.sparse_bytes = self.sparse_bytes.saturating_add(entry.stat.size);
-        let may = self.sparse_bytes <= MOST_SPARSE_BYTES;
+        let may = self.may_be_sparse(entry.stat.size);
         if !may {
-            let why = "files with holes of more than 4 TiB in all";
-            self.notes.missing(path, why);
+            let path = entry.path.as_os_str().as_bytes();
+            self.notes.missing(path, TOO_MANY_HOLES);
             self.forget(store, entry.stat.id);
         }
         may

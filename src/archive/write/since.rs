@@ -189,6 +189,7 @@ impl<'l> Look<'l> {
         self.leave();
         self.base.end()?;
         self.gone();
+        // What went away while it was looked at is gone, as what went away before.
         for missing in &notes.missing {
             let path = missing.path.0.strip_prefix(b"./").unwrap_or_default();
             self.change(path);

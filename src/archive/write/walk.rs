@@ -84,3 +84,53 @@ pub(super) fn next(stores: &mut [Stored<'_>], notes: &mut Notes) -> Option<usize
         .min_by(|(a, n), (b, m)| order(a.as_bytes(), b.as_bytes()).then(n.cmp(m)));
     next.map(|(_, n)| n)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use state_api::View;
+    use std::fs;
+
+    /// A mail server never stands still.
+    #[test]
+    fn what_goes_away_between_being_listed_and_looked_at_is_not_there() {
+        for is_frozen in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["a", "b", "c"] {
+                fs::write(dir.path().join(name), name).unwrap();
+            }
+            fs::create_dir(dir.path().join("d")).unwrap();
+            let mut view = View::live(fs::File::open(dir.path()).unwrap().into());
+            view.is_frozen = is_frozen;
+            let selection = Selection::all();
+            let input = Input {
+                view: &view,
+                selection: &selection,
+            };
+            let mut notes = Notes::default();
+            let mut stores = [Stored::new(&input, None)];
+            let mut found = Vec::new();
+            while next(&mut stores, &mut notes).is_some() {
+                let path = stores[0].next.take().unwrap().path;
+                if path.as_os_str() == "a" {
+                    fs::remove_file(dir.path().join("b")).unwrap();
+                }
+                if path.as_os_str() == "d" {
+                    fs::remove_dir(dir.path().join("d")).unwrap();
+                }
+                found.push(path.to_str().unwrap().to_owned());
+            }
+            assert_eq!(found, ["", "a", "c", "d"]);
+            let paths = |notes: &[crate::archive::manifest::Missing]| -> Vec<Vec<u8>> {
+                notes.iter().map(|missing| missing.path.0.clone()).collect()
+            };
+            notes.settle(true);
+            let gone = vec![b"./b".to_vec(), b"./d".to_vec()];
+            let wanted = match is_frozen {
+                false => (vec![], gone),
+                true => (gone, vec![]),
+            };
+            assert_eq!((paths(&notes.missing), paths(&notes.left_out)), wanted);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! How archives are made.
 
 use super::Check;
+use crate::archive::MOST_CHAIN;
 use crate::settings::Archive;
 use crate::settings::node::Way;
 
@@ -29,6 +30,13 @@ impl Check<'_> {
                     "`age-keygen -y FILE` prints the recipient of a key: age1…",
                 );
             }
+        }
+        if archive.full_every as usize > MOST_CHAIN {
+            self.wrong(
+                &top.key("full-every"),
+                format!("{} archives never build on each other", archive.full_every),
+                &format!("write a number up to {MOST_CHAIN}"),
+            );
         }
         if !(1..=19).contains(&archive.level) {
             self.wrong(

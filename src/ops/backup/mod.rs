@@ -28,7 +28,7 @@ use super::encryption::Encryption;
 use super::seal::{Seal, Signature, Trust};
 use crate::archive::label::{Id, Label};
 use crate::archive::machine::Machine;
-use crate::archive::{Error, FORMAT};
+use crate::archive::{Error, FORMAT, MOST_CHAIN};
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -161,7 +161,7 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             .push("the clock stands before the newest archive's time".into());
     }
     let id = Id::new(cx.now, random()?, &others);
-    let head = Machine {
+    let mut head = Machine {
         format: FORMAT,
         tool: concat!("state ", env!("CARGO_PKG_VERSION")).into(),
         id: id.to_string(),
@@ -178,10 +178,17 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         users: system::names(cx, "/etc/passwd"),
         groups: system::names(cx, "/etc/group"),
     };
+    match head.shorten() {
+        0 => {}
+        n => report.notes.push(format!(
+            "the names of {n} users and groups are not in it: a restore gives their files to the same \
+             numbers"
+        )),
+    }
 
     let cache = Cache::of(&cx.rooted(&sources.0[0].path));
     let terms = Terms {
-        most: settings.archive.full_every.into(),
+        most: u64::from(settings.archive.full_every).min(MOST_CHAIN as u64),
         suffix: encryption.suffix(),
         recipients: encryption.recipients(),
         drill_keys: &drill_keys,

@@ -60,6 +60,20 @@ pub struct Unreadable {
     pub doing: &'static str,
     /// Why it failed.
     pub source: io::Error,
+    /// Whether others may have changed it meanwhile: it is in no snapshot.
+    pub is_live: bool,
+}
+
+impl Unreadable {
+    /// Whether nothing is there (any more).
+    pub(super) fn is_missing(&self) -> bool {
+        Errno::from_io_error(&self.source) == Some(Errno::NOENT)
+    }
+
+    /// Whether it went away between being found and being looked at.
+    pub fn went_away(&self) -> bool {
+        self.is_live && self.is_missing()
+    }
 }
 
 impl fmt::Display for Unreadable {
@@ -198,6 +212,7 @@ impl Entry {
             path: self.path.clone(),
             doing,
             source: source.into(),
+            is_live: !self.is_frozen,
         }
     }
 }

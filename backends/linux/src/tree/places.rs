@@ -2,7 +2,6 @@
 
 use super::{Entry, Unreadable, Walk};
 use crate::stat::Kind;
-use rustix::io::Errno;
 use state_api::{Changes, Extent, View};
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -76,6 +75,7 @@ impl<'v> Walk<'v> {
                             path: lost.to_owned(),
                             doing: "reaching the nested volume",
                             source: std::io::ErrorKind::NotFound.into(),
+                            is_live: false,
                         }));
                     }
                 },
@@ -140,12 +140,5 @@ impl<'v> Walk<'v> {
             frame.is_way = true;
         }
         Ok(())
-    }
-}
-
-impl Unreadable {
-    /// Whether nothing is there (any more).
-    fn is_missing(&self) -> bool {
-        Errno::from_io_error(&self.source) == Some(Errno::NOENT)
     }
 }
