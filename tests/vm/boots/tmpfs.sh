@@ -17,7 +17,7 @@ backend = \"tmpfs\"
 size = \"80%\"
 device = \"/dev/disk/by-uuid/$uuid\"
 blank = \"persist/blank\"
-capture = { max-bytes = \"16 MiB\", time-limit = 60 }
+capture = { max-bytes = \"16 MiB\", time-limit = 600 }
 [persist.\"/persist\"]
 directories = [\"/var/log\"]
 files = [\"/etc/machine-id\"]
