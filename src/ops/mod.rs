@@ -3,6 +3,7 @@
 pub mod act;
 pub mod archives;
 pub mod backup;
+mod belongings;
 pub mod blank;
 pub mod capture;
 pub(crate) mod chain;

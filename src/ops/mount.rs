@@ -62,8 +62,11 @@ pub fn run(cx: &Context, options: Options<'_>) -> anyhow::Result<Report> {
     let mut settings = config::load(cx)?;
     let mut tree = tree(cx, &settings)?;
     let lock = if cx.dry_run { None } else { Some(cx.lock()?) };
-    let Exchanges { unfit, swaps } = exchange::finish(cx, &tree);
-    let mut troubles = Vec::new();
+    let Exchanges {
+        unfit,
+        swaps,
+        mut troubles,
+    } = exchange::finish(cx, &tree);
     if lock.is_some() && !swaps.is_empty() {
         troubles.extend(waiting::record(cx, &swaps).err().map(anyhow::Error::from));
         // What is declared may have come with the trees.

@@ -18,10 +18,7 @@ use std::process::Command;
 /// A filesystem in a file, mounted; gone when it is dropped.
 struct Disk(
     Guard,
-    #[expect(
-        dead_code,
-        reason = "held so that the device lives as long as the mount"
-    )]
+    /// Held so that the device lives as long as the mount.
     Loop,
 );
 
@@ -336,6 +333,58 @@ fn loop_a_drill_compares_with_the_snapshot_where_it_stands() {
         small.unmount().unwrap();
     }
     disk.0.unmount().unwrap();
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let top = machine.path("top");
+    let disk = Disk::new(&machine, "btrfs", &top);
+    let subvolume = top.join("persist");
+    run(
+        "btrfs",
+        &["-q", "subvolume", "create", subvolume.to_str().unwrap()],
+    );
+    let source = Some(disk.1.path().as_os_str());
+    let options = [("source", source), ("subvol", Some(OsStr::new("persist")))];
+    let mount = detached("btrfs", &options, Attributes::empty()).unwrap();
+    let store = Guard::attach(mount, &machine.store()).unwrap();
+    let ours = ["drill.key", "past-roots/a/etc"].map(|name| format!("root/persist/.state/{name}"));
+    for name in &ours {
+        machine.write(name, "ours");
+    }
+    for forget in [false, true] {
+        machine
+            .restore_with(&Never, |options| options.forget_replaced = forget)
+            .unwrap();
+        assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+        for name in &ours {
+            assert_eq!(machine.read(name), "ours", "{name} {forget}");
+        }
+        assert!(!machine.store().join(".state/bringing").exists());
+    }
+    // What cannot be brought stays where it was, and is told.
+    let orphans = machine.store().join(".state/quarantine");
+    run(
+        "btrfs",
+        &["-q", "subvolume", "create", orphans.to_str().unwrap()],
+    );
+    machine.write("root/persist/.state/quarantine/orphan", "ours");
+    let report = machine.restore_with(&Never, |options| options.forget_replaced = true);
+    let notes = report.unwrap().notes;
+    let is_told = |note: &String| note.contains(".state/quarantine holds a volume of its own");
+    assert!(notes.iter().any(is_told), "{notes:?}");
+    assert!(!orphans.exists());
+    state::ops::restore::undo(&machine.context(&Never), None, true).unwrap();
+    assert_eq!(
+        machine.read("root/persist/.state/quarantine/orphan"),
+        "ours"
+    );
+    assert_eq!(machine.read(&ours[0]), "ours");
+    drop(store);
 }
 
 #[test]

@@ -207,6 +207,63 @@ fn a_tree_that_waited_and_is_gone_is_missed() {
     same(&machine, &mine);
 }
 
+/// What the machine keeps beside its tree, by name.
+fn belongings(machine: &Machine) -> Vec<(String, String)> {
+    let ours = machine.store().join(".state");
+    let names = [
+        "ledger.json",
+        "drill.key",
+        "quarantine/1/old",
+        "quarantine/2/old",
+        "past-roots/a/etc",
+    ];
+    let read = |name: &&str| {
+        Some((
+            name.to_string(),
+            std::fs::read_to_string(ours.join(name)).ok()?,
+        ))
+    };
+    names.iter().filter_map(read).collect()
+}
+
+#[test]
+fn what_is_the_machines_stays_whatever_tree_is_in_place() {
+    let (machine, mine, archived) = changed();
+    for name in ["drill.key", "quarantine/1/old", "past-roots/a/etc"] {
+        machine.write(&format!("root/persist/.state/{name}"), name);
+    }
+    let ours = belongings(&machine);
+    assert_eq!(ours.len(), 4, "{ours:?}");
+    let expect = |tree: &Inventory| {
+        same(&machine, tree);
+        assert_eq!(belongings(&machine), ours);
+    };
+    restore(&machine, true).unwrap();
+    expect(&archived);
+    assert_eq!(undo(&machine, true).unwrap(), How::Now);
+    expect(&mine);
+    // By a boot.
+    let user = User::of(&machine);
+    restore(&machine, false).unwrap();
+    expect(&mine);
+    drop(user);
+    boots(&machine);
+    expect(&archived);
+    // After a cut between the exchange and this, the next boot does it, and takes nothing away.
+    let old = machine.path("root/.persist.state-replaced/.state");
+    for name in ["ledger.json", "quarantine"] {
+        std::fs::rename(machine.store().join(".state").join(name), old.join(name)).unwrap();
+    }
+    machine.write("root/persist/.state/quarantine/2/old", "newer");
+    boots(&machine);
+    let mut all = ours.clone();
+    all.insert(3, ("quarantine/2/old".into(), "newer".into()));
+    assert_eq!(belongings(&machine), all);
+    // So giving up the old tree gives up nothing of them.
+    restore(&machine, true).unwrap();
+    assert_eq!(belongings(&machine), all);
+}
+
 fn restore_sub(machine: &Machine, interrupt: &dyn Interrupt) -> anyhow::Result<restore::Report> {
     let path = Some("/var/lib/app/sub".into());
     machine.restore_with(interrupt, |options| options.path = path)

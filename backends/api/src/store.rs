@@ -133,6 +133,15 @@ pub trait SnapshotStore {
     /// The store is not there or cannot be read.
     fn open_live(&self) -> Result<View>;
 
+    /// The tree that was replaced, where it has taken the store's reserved directory along; `None`
+    /// also where that stays in its place.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        Ok(None)
+    }
+
     /// Where the snapshot `new` (the live tree, if there is no name) may differ from the snapshot
     /// `old`, without reading either; `None`: this engine cannot tell in this case, and both have
     /// to be read. What was done in the live tree before the call is part of the answer.

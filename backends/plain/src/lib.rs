@@ -132,6 +132,13 @@ impl SnapshotStore for PlainStore {
         directory(&self.path).map(View::live)
     }
 
+    fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        match self.swap()? {
+            Swap::Sibling(sibling) => sibling.open_replaced(),
+            Swap::Children(_) => Ok(None),
+        }
+    }
+
     fn stage(&mut self) -> Result<OwnedFd> {
         let dir = on_swap!(self.swap()?, swap => swap.stage())?;
         let space = fstatvfs(&dir).map_err(|e| doing("asking for the space of", &self.path, e))?;

@@ -266,6 +266,10 @@ impl SnapshotStore for ZfsStore {
         Ok(view)
     }
 
+    fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        self.plain.open_replaced()
+    }
+
     fn open_live(&self) -> Result<View> {
         let (tree, dir) = live(&self.path)?;
         let mut view = View::live(dir).keeping(tree);

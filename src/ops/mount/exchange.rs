@@ -3,8 +3,8 @@
 
 use crate::context::Context;
 use crate::engine;
-use crate::ops::restore;
 use crate::ops::waiting::{self, Note, Swap};
+use crate::ops::{belongings, restore};
 use crate::persist::{Entry, PersistTree};
 use crate::record::Failure;
 use rustix::fs::CWD;
@@ -20,6 +20,8 @@ pub(super) struct Exchanges {
     pub(super) unfit: BTreeMap<PathBuf, String>,
     /// What became of the trees that waited; in a dry run, what would.
     pub(super) swaps: Vec<Swap>,
+    /// What else went wrong.
+    pub(super) troubles: Vec<anyhow::Error>,
 }
 
 /// Finishes and makes the exchanges of all stores of which nothing is in place yet.
@@ -44,7 +46,14 @@ pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
             Err(error) => {
                 let why = format!("finishing an interrupted exchange: {error}");
                 exchanges.unfit.insert(store.to_owned(), why);
+                continue;
             }
+        }
+        // Also what a cut after an exchange has left.
+        let brought = || belongings::bring(&*engine::store(&at)?, &at);
+        match (!cx.dry_run).then(brought) {
+            Some(Err(error)) if !is_denied(&error) => exchanges.troubles.push(error.into()),
+            _ => {}
         }
     }
     exchanges

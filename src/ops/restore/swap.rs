@@ -6,6 +6,7 @@ use super::{Report, Task, undo};
 use crate::archive::read::Archive;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::ops::belongings;
 use crate::ops::waiting::{self, Note, What};
 use anyhow::Context as _;
 use state_api::{Error, Incoming, Outcome, Refusal, Shape};
@@ -155,6 +156,11 @@ pub(super) fn carry_out(
                     .stores
                     .iter_mut()
                     .for_each(|store| store.is_swapped = true);
+                for task in &*tasks {
+                    let brought = belongings::bring(&*task.engine, &task.into);
+                    let note = |error| format!("{error}: the next boot tries again");
+                    report.notes.extend(brought.err().map(note));
+                }
                 return Ok(());
             }
             // Only trying shows who keeps a volume mounted.

@@ -10,6 +10,7 @@ use crate::config;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
+use crate::ops::belongings;
 use crate::ops::waiting::{self, Note, What};
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
@@ -242,6 +243,9 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
         match kept {
             Kept::Tree(engine, how) => {
                 put_tree_back(cx, &mut **engine, store, how).with_context(doing)?;
+                if *how == How::Now {
+                    belongings::bring(&**engine, store).with_context(doing)?;
+                }
             }
             Kept::Path {
                 reserved,

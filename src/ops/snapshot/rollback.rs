@@ -5,6 +5,7 @@ use super::{Store, one_store};
 use crate::context::Context;
 use crate::copy::{self, Copied, Fidelity};
 use crate::failure::Failure;
+use crate::ops::belongings;
 use crate::ops::restore::{is_of_a_restore, refuse_if_used};
 use crate::paths::Typed;
 use crate::wanted::Wanted;
@@ -74,6 +75,8 @@ pub(super) fn rollback_in(
             report.executed = true;
             report.copied = Some(copied);
             report.outcome = outcome;
+            let at = store.engine.survey()?.path;
+            belongings::bring(&*store.engine, &at).context(doing)?;
             Ok(report)
         }
         Err(cause) => Err(cause).context(doing),

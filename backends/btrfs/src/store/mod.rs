@@ -272,6 +272,13 @@ impl SnapshotStore for BtrfsStore {
         self.open_set(name)
     }
 
+    fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        match self.is_volume() {
+            true => self.open_replaced_volume(),
+            false => self.plain.open_replaced(),
+        }
+    }
+
     fn open_live(&self) -> Result<View> {
         let mut view = self.kernel.open(&self.at())?;
         view.grafts.retain(|graft| !self.is_ours(&graft.at));

@@ -149,6 +149,13 @@ impl BtrfsStore {
         Ok(self.kernel.open(&staged)?.dir)
     }
 
+    pub(super) fn open_replaced_volume(&self) -> Result<Option<OwnedFd>> {
+        let spot = self.spot(REPLACED);
+        let found = self.subvolume(&spot)?;
+        let open = |_| self.kernel.open(&spot).map(|view| view.dir);
+        found.map(open).transpose()
+    }
+
     pub(super) fn exchange_volume(&mut self) -> Result<Outcome> {
         self.demand_unused()?;
         if self.settle_volume()? == Some(STAGED) {

@@ -200,6 +200,16 @@ impl Sibling {
         remove_tree(&self.parent, &self.beside(REPLACED))
     }
 
+    /// Opens the replaced tree.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        let name = self.beside(REPLACED);
+        let found = self.look(&name)?;
+        found.map(|_| act::open(&self.parent, &name)).transpose()
+    }
+
     fn journal(&self) -> Result<Option<Journal>> {
         let name = self.beside("journal");
         let Some(text) = act::read(self.parent.as_fd(), &name)? else {
