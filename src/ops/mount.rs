@@ -66,7 +66,7 @@ pub fn run(cx: &Context, options: Options<'_>) -> anyhow::Result<Report> {
         unfit,
         swaps,
         mut troubles,
-    } = exchange::finish(cx, &tree);
+    } = exchange::finish(cx, &settings, &tree);
     if lock.is_some() && !swaps.is_empty() {
         troubles.extend(waiting::record(cx, &swaps).err().map(anyhow::Error::from));
         // What is declared may have come with the trees.

@@ -378,6 +378,8 @@ fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
     let is_told = |note: &String| note.contains(".state/quarantine holds a volume of its own");
     assert!(notes.iter().any(is_told), "{notes:?}");
     assert!(!orphans.exists());
+    let refused = machine.restore_with(&Never, |options| options.forget_replaced = true);
+    assert_eq!(exit(&refused.unwrap_err()), 4);
     state::ops::restore::undo(&machine.context(&Never), None, true).unwrap();
     assert_eq!(
         machine.read("root/persist/.state/quarantine/orphan"),

@@ -4,10 +4,12 @@
 use super::machine::{Machine, exit, note};
 use state::context::Context;
 use state::inventory::Inventory;
-use state::ops::mount::{self, Which};
+use state::ops::mount::{self as mounting, Which};
 use state::ops::restore::{self, How};
 use state::ops::waiting;
 use state_api::{Interrupt, Never};
+use state_linux::{mount, namespace};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -61,13 +63,13 @@ fn restore(machine: &Machine, now: bool) -> anyhow::Result<restore::Report> {
 }
 
 /// The part of a boot that comes before anything is put in place.
-fn boots(machine: &Machine) -> mount::Report {
+fn boots(machine: &Machine) -> mounting::Report {
     let nothing = Which::One(Path::new("/none"));
     let cx = Context {
         boot_id: "00000000-0000-4000-8000-000000000000".into(),
         ..machine.context(&Never)
     };
-    let report = mount::run(&cx, mount::Options { which: nothing }).unwrap();
+    let report = mounting::run(&cx, mounting::Options { which: nothing }).unwrap();
     if !report.swaps.is_empty() {
         assert_eq!(waiting::recorded(&cx), report.swaps);
     }
@@ -205,6 +207,37 @@ fn a_tree_that_waited_and_is_gone_is_missed() {
     assert_eq!(undo(&machine, false).unwrap(), How::Dropped);
     assert_eq!(waiting::Note::read(&machine.store()), None);
     same(&machine, &mine);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_root_is_made_from_is_moved_by_no_boot_and_no_undo() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let options = [("mode", Some(OsStr::new("0755")))];
+    let tmpfs = mount::tmpfs(&options, mount::Attributes::empty()).unwrap();
+    let store = mount::Guard::attach(tmpfs, &machine.store()).unwrap();
+    restore(&machine, true).unwrap();
+    let user = User::of(&machine);
+    assert!(matches!(undo(&machine, false).unwrap(), How::AtBoot { .. }));
+    drop(user);
+    // Since then root lies above layers on the same filesystem.
+    machine.configure("[root]\nbackend = \"overlay\"\ndevice = \"/dev/sda2\"\n");
+    let layers = machine.store().join("state/layers");
+    std::fs::create_dir_all(&layers).unwrap();
+    let [swap] = &boots(&machine).swaps[..] else {
+        panic!()
+    };
+    let failure = swap.failure.as_ref().unwrap();
+    assert!(
+        failure.error.contains("and state/layers in it"),
+        "{failure:?}"
+    );
+    assert_eq!(undo(&machine, false).unwrap(), How::CalledOff);
+    assert_eq!(exit(&undo(&machine, false).unwrap_err()), 4);
+    assert!(layers.exists());
+    drop(store);
 }
 
 /// What the machine keeps beside its tree, by name.

@@ -7,6 +7,7 @@ use crate::ops::waiting::{self, Note, Swap};
 use crate::ops::{belongings, restore};
 use crate::persist::{Entry, PersistTree};
 use crate::record::Failure;
+use crate::settings::Settings;
 use rustix::fs::CWD;
 use state_api::{Error, Outcome, Result, SnapshotStore};
 use state_linux::stat::Stat;
@@ -25,7 +26,7 @@ pub(super) struct Exchanges {
 }
 
 /// Finishes and makes the exchanges of all stores of which nothing is in place yet.
-pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
+pub(super) fn finish(cx: &Context, settings: &Settings, tree: &PersistTree) -> Exchanges {
     let is_mounted =
         |entry: &Entry| Stat::of(CWD, cx.rooted(&entry.path)).is_ok_and(|stat| stat.is_mount_point);
     let mut exchanges = Exchanges::default();
@@ -40,7 +41,7 @@ pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
             Err(error) if is_denied(&error) => continue,
             engine => engine,
         };
-        match engine.and_then(|engine| of_store(cx, engine, store, &at)) {
+        match engine.and_then(|engine| of_store((cx, settings), engine, store, &at)) {
             Ok(swap) => exchanges.swaps.extend(swap),
             Err(error) if cx.dry_run && is_denied(&error) => {}
             Err(error) => {
@@ -64,7 +65,7 @@ pub(super) fn finish(cx: &Context, tree: &PersistTree) -> Exchanges {
 /// # Errors
 /// The store may hold a part of each of two trees.
 fn of_store(
-    cx: &Context,
+    (cx, settings): (&Context, &Settings),
     mut engine: Box<dyn SnapshotStore>,
     store: &Path,
     at: &Path,
@@ -84,7 +85,8 @@ fn of_store(
     if cx.dry_run || !waits {
         return Ok(Some(swap));
     }
-    if let Err(error) = put_in_place(&mut *engine, at) {
+    let fits = restore::demand_fit(cx, settings, at, &engine.survey()?.shape);
+    if let Err(error) = fits.and_then(|()| put_in_place(&mut *engine, at)) {
         swap.failure = Some(Failure {
             error: error.to_string(),
             hint: error.hint(),

@@ -3,6 +3,7 @@
 //! Nothing that is there is touched before everything that was asked for has been staged and
 //! compared with the manifest. What was there is kept.
 
+mod before;
 mod done;
 mod drift;
 mod foresee;
@@ -14,14 +15,16 @@ mod report;
 mod swap;
 mod undo;
 
+pub(in crate::ops) use before::forget_paths;
 pub(in crate::ops) use done::Done;
 pub use foresee::foresee;
 pub(in crate::ops) use path::refuse_if_used;
+pub(in crate::ops) use place::demand_fit;
 pub use report::{Kept, Lost, Report, Restored};
-pub(in crate::ops) use undo::forget_paths;
 pub use undo::{How, Undo, Undone, undo};
 
 use super::archives::{self, Which};
+use super::belongings;
 use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
 use crate::archive::owners::Owners;
@@ -224,6 +227,9 @@ fn tasks(
         let shape = task.engine.survey()?.shape;
         place::demand_fit(cx, settings, &task.into, &shape)?;
         swap::finish(cx, task, archive)?;
+        if options.forget_replaced && !cx.dry_run {
+            belongings::bring(&*task.engine, &task.into)?;
+        }
     }
     let is_begun = swap::is_begun(cx, &mut tasks, archive)?;
     for task in tasks.iter_mut().filter(|task| task.earlier.is_none()) {

@@ -1,8 +1,8 @@
 //! One path out of an archive, put into its place in the store.
 
+use super::before::{BEFORE, Replaced, clear_begun};
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
-use super::undo::{BEFORE, Replaced, clear_begun};
 use super::{Options, place, room, staged};
 use crate::archive::Error;
 use crate::archive::extract::Job;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::settings::{Root, Settings};
 use anyhow::Context as _;
-use state_api::Shape;
+use state_api::{Error, Refusal, Result, Shape};
 use state_linux::swap::RESERVED;
 use state_linux::{mountinfo, users};
 use std::path::{Path, PathBuf};
@@ -103,27 +103,28 @@ pub(super) fn is_declared(cx: &Context, settings: &Settings, into: &Path) -> boo
 
 /// Refuses a store of this machine that is not there: a restore that was killed may have left a
 /// subvolume unmounted.
-pub(super) fn demand_mounted(cx: &Context, settings: &Settings, into: &Path) -> anyhow::Result<()> {
+pub(super) fn demand_mounted(cx: &Context, settings: &Settings, into: &Path) -> Result<()> {
     if settings.root.is_none() || !is_declared(cx, settings, into) {
         return Ok(());
     }
-    let mounts = mountinfo::read().context("reading the mounts")?;
+    let mounts = mountinfo::read().map_err(|e| Error::os("reading the mounts", e))?;
     if users::mount_of(into, &mounts).is_some_and(|mount| mount.at == cx.root_dir) {
-        let fact = format!("the store {} is not mounted", into.display());
-        return Err(Failure::refused(fact)
-            .hint("what is there is a directory of the root that is erased: mount the store")
-            .into());
+        return Err(Refusal::Unsafe {
+            fact: format!("the store {} is not mounted", into.display()),
+            cure: "what is there is a directory of the root that is erased: mount the store".into(),
+        }
+        .into());
     }
     Ok(())
 }
 
 /// Refuses a store whose exchange would take more along than the store, or that is not there.
-pub(super) fn demand_fit(
+pub(in crate::ops) fn demand_fit(
     cx: &Context,
     settings: &Settings,
     into: &Path,
     shape: &Shape,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     demand_mounted(cx, settings, into)?;
     // A machine that does not run has its configuration in its store.
     let of_store = match is_declared(cx, settings, into) {
@@ -136,15 +137,16 @@ pub(super) fn demand_fit(
     });
     match own {
         None => Ok(()),
-        Some(own) => Err(Failure::refused(format!(
-            "the store {} is a whole filesystem, and {} in it, which root is made from, would be \
-             moved away with what is in the store",
-            into.display(),
-            own.display()
-        ))
-        .hint(
-            "restore single paths, or keep the store in a directory of its own on that filesystem",
-        )
+        Some(own) => Err(Refusal::Unsafe {
+            fact: format!(
+                "the store {} is a whole filesystem, and {} in it, which root is made from, would be \
+                 moved away with what is in the store",
+                into.display(),
+                own.display()
+            ),
+            cure: "restore single paths, or keep the store in a directory of its own on that filesystem"
+                .into(),
+        }
         .into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::done::Done;
 use super::marker::{Found, Marker};
-use super::{Report, Task, undo};
+use super::{Report, Task, before};
 use crate::archive::read::Archive;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -201,7 +201,7 @@ fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::R
             mark(archive, tasks)?;
             return Err(error);
         }
-        undo::forget_paths(&tasks[n].into)?;
+        before::forget_paths(&tasks[n].into)?;
     }
     Ok(())
 }

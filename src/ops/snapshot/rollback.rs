@@ -54,8 +54,10 @@ pub(super) fn rollback_in(
 ) -> anyhow::Result<Rollback> {
     let (name, view) = open(&store, to)?;
     nothing_waits(&store)?;
-    if !forget_replaced {
-        nothing_is_lost(&mut store)?;
+    match forget_replaced {
+        false => nothing_is_lost(&mut store)?,
+        true if cx.dry_run => {}
+        true => belongings::bring(&*store.engine, &store.engine.survey()?.path)?,
     }
     let mut report = Rollback {
         executed: false,
