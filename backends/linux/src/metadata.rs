@@ -86,23 +86,17 @@ impl Metadata {
                 Err(Errno::NODATA) => continue, // removed since it was listed
                 value => value?,
             };
-            metadata.insert(name.to_bytes(), value)?;
+            let decode = |value: &[u8]| Acl::from_bytes(value).map_err(io::Error::other);
+            if name.to_bytes() == acl::ACCESS.as_bytes() {
+                metadata.access_acl = Some(decode(&value)?);
+            } else if name.to_bytes() == acl::DEFAULT.as_bytes() {
+                metadata.default_acl = Some(decode(&value)?);
+            } else {
+                let name = OsString::from_vec(name.to_bytes().to_vec());
+                metadata.xattrs.insert(name, value);
+            }
         }
         Ok(metadata)
-    }
-
-    /// Takes in an attribute as the kernel shows it.
-    pub(crate) fn insert(&mut self, name: &[u8], value: Vec<u8>) -> io::Result<()> {
-        let decode = |value: &[u8]| Acl::from_bytes(value).map_err(io::Error::other);
-        if name == acl::ACCESS.as_bytes() {
-            self.access_acl = Some(decode(&value)?);
-        } else if name == acl::DEFAULT.as_bytes() {
-            self.default_acl = Some(decode(&value)?);
-        } else {
-            let name = OsString::from_vec(name.to_vec());
-            self.xattrs.insert(name, value);
-        }
-        Ok(())
     }
 }
 
@@ -171,30 +165,6 @@ impl Flags {
             Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(Self::NONE),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The flags that btrfs keeps in an inode under numbers of its own (`linux/btrfs_tree.h`).
-    pub(crate) fn of_btrfs(bits: u64) -> Self {
-        use linux_raw_sys::btrfs as b;
-        let mut flags = IFlags::empty();
-        for (bit, flag) in [
-            (b::BTRFS_INODE_SYNC, IFlags::SYNC),
-            (b::BTRFS_INODE_IMMUTABLE, IFlags::IMMUTABLE),
-            (b::BTRFS_INODE_APPEND, IFlags::APPEND),
-            (b::BTRFS_INODE_NODUMP, IFlags::NODUMP),
-            (b::BTRFS_INODE_NOATIME, IFlags::NOATIME),
-            (b::BTRFS_INODE_DIRSYNC, IFlags::DIRSYNC),
-            (b::BTRFS_INODE_NODATACOW, IFlags::NOCOW),
-            (b::BTRFS_INODE_NOCOMPRESS, NO_COMPRESS),
-            (b::BTRFS_INODE_COMPRESS, IFlags::COMPRESSED),
-        ] {
-            flags.set(flag, bits & u64::from(bit) != 0);
-        }
-        // The kernel shows one of the two.
-        if flags.contains(NO_COMPRESS) {
-            flags.remove(IFlags::COMPRESSED);
-        }
-        Self(flags & Self::known())
     }
 
     /// Adds these flags to an open file's. Says which did not take, where the filesystem ignores

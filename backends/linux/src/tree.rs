@@ -10,9 +10,8 @@ mod places;
 
 pub use entry::{Boundary, Entry, Unreadable};
 
-use crate::btrfs::Frozen;
 use crate::stat::{FileId, Kind, Stat};
-use entry::{At, Known, is_hollow_volume};
+use entry::{At, is_hollow_volume};
 use places::Places;
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use state_api::View;
@@ -39,13 +38,8 @@ struct Frame {
     /// Whether it is only on the way to a place, its other names passed over.
     is_way: bool,
     path: PathBuf,
-    names: std::vec::IntoIter<Name>,
-    /// Which of the walk's volumes it is in.
-    volume: Option<usize>,
+    names: std::vec::IntoIter<CString>,
 }
-
-/// A name in a directory, and the inode that it leads to where that is known.
-type Name = (CString, Option<u64>);
 
 /// A walk over a view: an iterator of what is there and of what could not be read.
 ///
@@ -56,8 +50,6 @@ pub struct Walk<'v> {
     start: Option<BorrowedFd<'v>>,
     is_frozen: bool,
     stack: Vec<Frame>,
-    /// Volumes that are read from their trees.
-    volumes: Vec<Frozen>,
     /// The directory yielded last: it is entered when the next entry is asked for.
     enter: Option<Entry>,
     /// What is still to be visited, if not everything is.
@@ -76,7 +68,6 @@ impl<'v> Walk<'v> {
             start: Some(view.dir.as_fd()),
             is_frozen: view.is_frozen,
             stack: Vec::new(),
-            volumes: Vec::new(),
             enter: None,
             places: None,
         }
@@ -103,7 +94,6 @@ impl<'v> Walk<'v> {
                     stat: Stat::of_open(&dir)?,
                     boundary: None,
                     is_frozen: self.is_frozen,
-                    known: None,
                     at: At::Top(Arc::new(dir)),
                 })
             })
@@ -119,42 +109,21 @@ impl<'v> Walk<'v> {
 
     fn enter(&mut self, entry: Entry) -> Result<(), Unreadable> {
         let dir = entry.open()?;
-        let volume = self.volume(&entry, &dir);
-        let known = volume.and_then(|n| self.volumes[n].names(entry.stat.id.inode).ok());
-        let mut names = match known {
-            Some(names) => names,
-            None => {
-                let names = names(&dir).map_err(|e| entry.unreadable("listing", e))?;
-                names.into_iter().map(|name| (name, None)).collect()
-            }
-        };
+        let mut names = names(&dir).map_err(|e| entry.unreadable("listing", e))?;
         // A volume that is mounted over nothing has no name in what it is mounted on.
         for at in self.grafts.keys() {
             if let (Some(name), true) = (at.file_name(), at.parent() == Some(&entry.path)) {
-                let name = CString::new(name.as_bytes()).expect("a path holds no NUL");
-                names.push((name, None));
+                names.push(CString::new(name.as_bytes()).expect("a path holds no NUL"));
             }
         }
         names.sort_unstable();
-        names.dedup_by(|a, b| a.0 == b.0);
-        self.push(dir, entry, names, volume);
+        names.dedup();
+        self.push(dir, entry, names);
         Ok(())
     }
 
-    /// The volume that a directory is in, which is to be the innermost.
-    fn volume(&mut self, entry: &Entry, dir: &OwnedFd) -> Option<usize> {
-        match &entry.at {
-            At::Child(..) => self.stack.last()?.volume,
-            At::Top(_) if self.is_frozen => {
-                self.volumes.push(Frozen::of(dir)?);
-                Some(self.volumes.len() - 1)
-            }
-            At::Top(_) => None,
-        }
-    }
-
     /// Makes a directory the innermost; `names` is what is to be visited in it.
-    fn push(&mut self, dir: OwnedFd, entry: Entry, names: Vec<Name>, volume: Option<usize>) {
+    fn push(&mut self, dir: OwnedFd, entry: Entry, names: Vec<CString>) {
         if let Some(outer) = self.stack.len().checked_sub(OPEN_DIRECTORIES)
             && !self.stack.get(outer + 1).is_none_or(|inner| inner.is_graft)
         {
@@ -167,7 +136,6 @@ impl<'v> Walk<'v> {
             is_way: false,
             path: entry.path,
             names: names.into_iter(),
-            volume,
         });
     }
 
@@ -208,7 +176,7 @@ impl<'v> Walk<'v> {
     }
 
     /// What has this name in the innermost directory; if it can be entered, it is next.
-    fn visit(&mut self, name: Name) -> Result<Entry, Unreadable> {
+    fn visit(&mut self, name: CString) -> Result<Entry, Unreadable> {
         let entry = self.found(name)?;
         if entry.stat.kind == Kind::Directory && entry.boundary.is_none() {
             self.enter = Some(entry.clone());
@@ -216,7 +184,7 @@ impl<'v> Walk<'v> {
         Ok(entry)
     }
 
-    fn found(&mut self, (name, inode): Name) -> Result<Entry, Unreadable> {
+    fn found(&mut self, name: CString) -> Result<Entry, Unreadable> {
         let frame = self.stack.last().expect("names come from a directory");
         let path = frame.path.join(OsStr::from_bytes(name.as_bytes()));
         let dir = frame.dir.as_ref().expect("the innermost is open");
@@ -235,24 +203,7 @@ impl<'v> Walk<'v> {
                 stat,
                 boundary: None,
                 is_frozen: self.is_frozen,
-                known: None,
                 at: At::Top(Arc::new(top)),
-            });
-        }
-        // What cannot be had from the tree is asked for as everywhere else.
-        if let (Some(inode), Some(volume)) = (inode, frame.volume)
-            && let Ok(Some(found)) = self.volumes[volume].inode(inode)
-        {
-            return Ok(Entry {
-                path,
-                stat: found.stat,
-                boundary: None,
-                is_frozen: self.is_frozen,
-                known: Some(Arc::new(Known {
-                    metadata: found.metadata,
-                    content: found.content,
-                })),
-                at: At::Child(Arc::clone(dir), name),
             });
         }
         let stat = Stat::of(dir, &name).map_err(unreadable)?;
@@ -270,7 +221,6 @@ impl<'v> Walk<'v> {
             stat,
             boundary,
             is_frozen: self.is_frozen,
-            known: None,
             at: At::Child(Arc::clone(dir), name),
         })
     }

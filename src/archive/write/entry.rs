@@ -88,10 +88,6 @@ impl<'p> Maker<'p> {
             (stat::Kind::File, Way::Opened(open)) => {
                 return self.file(store, &entry, path, open, made);
             }
-            (stat::Kind::File, _) if entry.content().is_some() => {
-                let content = entry.content().unwrap_or_default();
-                return self.small(store, &entry, path, content, made);
-            }
             (stat::Kind::File, _) => {
                 return match made.notes.ok(entry.open()) {
                     Some(open) => self.file(store, &entry, path, open, made),
@@ -170,33 +166,6 @@ impl<'p> Maker<'p> {
         };
         made.files += 1;
         made.bytes += content.data();
-        made.records
-            .push(record(store, entry, path, what, member.extra, offset));
-        Ok(())
-    }
-
-    /// A file whose content came with its `stat`.
-    fn small(
-        &mut self,
-        store: usize,
-        entry: &Entry,
-        path: Vec<u8>,
-        content: &[u8],
-        made: &mut Made,
-    ) -> Result<()> {
-        let size = content.len() as u64;
-        let extra = extra(entry, None, &mut made.notes);
-        let member = self.member(entry, &path, Kind::File, size, extra, made);
-        let offset = self.headers(&member, made)?;
-        self.buffer.push(content);
-        self.buffer.pad();
-        let what = What::File {
-            size,
-            sha256: Digest::of(content),
-            is_sparse: false,
-        };
-        made.files += 1;
-        made.bytes += size;
         made.records
             .push(record(store, entry, path, what, member.extra, offset));
         Ok(())

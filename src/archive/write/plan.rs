@@ -339,7 +339,7 @@ impl<'w, 'p> Plan<'w, 'p> {
         }
         self.descriptors += usize::from(matches!(item.way, Way::Opened(_)));
         self.bytes += bytes;
-        if size > 0 && self.pool.ahead.is_cold() && item.entry.content().is_none() {
+        if size > 0 && self.pool.ahead.is_cold() {
             self.coming.push(item.entry.clone());
             if self.coming.len() >= TOGETHER {
                 self.send_ahead(ends)?;

@@ -3,7 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod exchange;
-mod tree;
 
 use common::{Disk, errno, hostile, path_of, read, subvolume, swap_off, swap_on, write};
 use rustix::io::Errno;

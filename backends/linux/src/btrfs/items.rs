@@ -1,7 +1,6 @@
 //! The items of a subvolume's tree, read strictly from their bytes as `linux/btrfs_tree.h` lays
 //! them out. `None`: this is no such item.
 
-use crate::stat::Time;
 use linux_raw_sys::btrfs as b;
 use std::ffi::{OsStr, OsString};
 use std::mem::offset_of;
@@ -119,79 +118,6 @@ pub fn dir_index(data: &[u8]) -> Option<(OsString, Target)> {
         },
     };
     Some((valid(name)?, target))
-}
-
-/// What an INODE_ITEM says of an inode besides its number.
-pub(super) struct Facts {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) size: u64,
-    pub(super) stored_bytes: u64,
-    pub(super) links: u32,
-    pub(super) flags: u64,
-    pub(super) accessed: Time,
-    pub(super) modified: Time,
-    pub(super) changed: Time,
-    pub(super) born: Time,
-}
-
-/// Reads all that `stat` tells out of an INODE_ITEM.
-pub(super) fn facts(data: &[u8]) -> Option<Facts> {
-    type Item = b::btrfs_inode_item;
-    let time = |at: usize| {
-        let nanoseconds = offset_of!(b::btrfs_timespec, nsec);
-        Some(Time {
-            seconds: u64_at(data, at)?.cast_signed(),
-            nanoseconds: u32_at(data, at + nanoseconds)?,
-        })
-    };
-    Some(Facts {
-        mode: u32_at(data, offset_of!(Item, mode))?,
-        uid: u32_at(data, offset_of!(Item, uid))?,
-        gid: u32_at(data, offset_of!(Item, gid))?,
-        size: u64_at(data, offset_of!(Item, size))?,
-        stored_bytes: u64_at(data, offset_of!(Item, nbytes))?,
-        links: u32_at(data, offset_of!(Item, nlink))?,
-        flags: u64_at(data, offset_of!(Item, flags))?,
-        accessed: time(offset_of!(Item, atime))?,
-        modified: time(offset_of!(Item, mtime))?,
-        changed: time(offset_of!(Item, ctime))?,
-        born: time(offset_of!(Item, otime))?,
-    })
-}
-
-/// Reads an XATTR_ITEM: attributes whose names have one hash.
-pub(super) fn xattrs(data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    let mut found = Vec::new();
-    let mut rest = data;
-    while !rest.is_empty() {
-        let name = u16_at(rest, offset_of!(b::btrfs_dir_item, name_len))?;
-        let value = u16_at(rest, offset_of!(b::btrfs_dir_item, data_len))?;
-        let (name, after) = rest
-            .get(size_of::<b::btrfs_dir_item>()..)?
-            .split_at_checked(name)?;
-        let (value, after) = after.split_at_checked(value)?;
-        found.push((name, value));
-        rest = after;
-    }
-    Some(found)
-}
-
-/// The content that an EXTENT_DATA item holds itself, as it is, of a file of this size.
-pub(super) fn inline(data: &[u8], size: u64) -> Option<&[u8]> {
-    type Item = b::btrfs_file_extent_item;
-    let byte = |at: usize| data.get(at).copied();
-    let is_plain = byte(offset_of!(Item, compression))? == 0
-        && byte(offset_of!(Item, encryption))? == 0
-        && data
-            .get(offset_of!(Item, other_encoding)..)?
-            .first_chunk()?
-            == &[0; 2];
-    let is_inline = u32::from(byte(offset_of!(Item, type_))?) == b::BTRFS_FILE_EXTENT_INLINE as u32;
-    let content = data.get(offset_of!(Item, disk_bytenr)..)?;
-    let is_all = u64_at(data, offset_of!(Item, ram_bytes))? == size && content.len() as u64 == size;
-    (is_plain && is_inline && is_all).then_some(content)
 }
 
 /// A name that a directory can have.

@@ -3,13 +3,11 @@
 //! Everything goes through descriptors and subvolume ids. Searches, lookups and deletions by id
 //! need CAP_SYS_ADMIN.
 
-mod frozen;
 mod inode;
 pub mod items;
 mod search;
 mod volume;
 
-pub(crate) use frozen::Frozen;
 pub use inode::{Inode, changed_inodes, entries, inode, inode_item};
 pub use search::Searcher;
 pub use volume::{Reference, back_reference, default_subvolume, references, subvolume_by_uuid};

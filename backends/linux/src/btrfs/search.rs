@@ -62,8 +62,6 @@ unsafe impl Ioctl for Search<'_> {
 /// Searches with room of its own, which several searches can share.
 pub struct Searcher<Fd> {
     file: Fd,
-    /// How much of the buffer is used: the kernel touches all of it in each call.
-    room: usize,
     args: Box<SearchArgs>,
 }
 
@@ -78,15 +76,8 @@ impl<Fd: AsFd> Searcher<Fd> {
         };
         Self {
             file,
-            room: BUFFER,
             args: Box::new(args),
         }
-    }
-
-    /// For searches that answer little. An item that does not fit is `EOVERFLOW`.
-    pub(super) fn with_room(mut self, room: usize) -> Self {
-        self.room = room.min(BUFFER);
-        self
     }
 
     /// Calls `found` with the key and the data of every item in `range`, in their order.
@@ -118,7 +109,7 @@ impl<Fd: AsFd> Searcher<Fd> {
         (key.min_offset, key.max_offset) = (from.2, range.to.2);
         (key.min_transid, key.max_transid) = (range.since, u64::MAX);
         key.nr_items = u32::MAX;
-        self.args.buf_size = self.room as u64;
+        self.args.buf_size = BUFFER as u64;
         // SAFETY: see `Search`.
         Ok(unsafe { ioctl::ioctl(self.file.as_fd(), Search(&mut self.args)) }?)
     }

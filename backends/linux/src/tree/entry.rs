@@ -29,17 +29,7 @@ pub struct Entry {
     pub boundary: Option<Boundary>,
     /// Whether it cannot change any more: asking twice gives the same.
     pub(super) is_frozen: bool,
-    /// What came with its `stat`.
-    pub(super) known: Option<Arc<Known>>,
     pub(super) at: At,
-}
-
-/// What is known of an entry without another look at it.
-#[derive(Default)]
-pub(super) struct Known {
-    pub(super) metadata: Option<Metadata>,
-    /// The content of a small file, or where a symlink points.
-    pub(super) content: Option<Vec<u8>>,
 }
 
 /// A directory whose content belongs to something else.
@@ -141,27 +131,8 @@ impl Entry {
         Ok(fd)
     }
 
-    /// The whole content of a regular file, where it came with its `stat`: only that of small
-    /// files that cannot change.
-    pub fn content(&self) -> Option<&[u8]> {
-        let known = self.known.as_ref()?;
-        known
-            .content
-            .as_deref()
-            .filter(|_| self.stat.kind == Kind::File)
-    }
-
-    fn known_metadata(&self) -> Option<&Metadata> {
-        self.known.as_ref()?.metadata.as_ref()
-    }
-
     /// The target of a symlink, as raw bytes.
     pub fn link_target(&self) -> Result<OsString, Unreadable> {
-        if let Some(known) = &self.known
-            && let (Some(target), Kind::Symlink) = (&known.content, self.stat.kind)
-        {
-            return Ok(OsString::from_vec(target.clone()));
-        }
         match &self.at {
             At::Child(dir, name) => readlinkat(dir, name, Vec::new()),
             At::Top(_) => Err(Errno::INVAL),
@@ -172,9 +143,6 @@ impl Entry {
 
     /// Extended attributes, ACLs and inode flags.
     pub fn metadata(&self) -> Result<Metadata, Unreadable> {
-        if let Some(known) = self.known_metadata() {
-            return Ok(known.clone());
-        }
         let read = match &self.at {
             At::Child(dir, name) if !matches!(self.stat.kind, Kind::File | Kind::Directory) => {
                 let mut path = format!("{PROC_FD}/{}/", dir.as_raw_fd()).into_bytes();
@@ -188,9 +156,6 @@ impl Entry {
 
     /// The same through the file that [`Entry::open`] gave: saves opening it again.
     pub fn metadata_of(&self, open: impl AsFd) -> Result<Metadata, Unreadable> {
-        if let Some(known) = self.known_metadata() {
-            return Ok(known.clone());
-        }
         all_of(open).map_err(|e| self.unreadable("reading the attributes of", e))
     }
 

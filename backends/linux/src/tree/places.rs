@@ -119,7 +119,7 @@ impl<'v> Walk<'v> {
                 self.step_into(entry)?;
             }
             let name = CString::new(name.as_os_str().as_bytes()).expect("a path holds no NUL");
-            at = match self.visit((name, None)) {
+            at = match self.visit(name) {
                 Ok(entry) => Some(entry),
                 Err(error) if error.is_missing() => return Ok(None),
                 Err(error) => return Err(error),
@@ -134,8 +134,7 @@ impl<'v> Walk<'v> {
     fn step_into(&mut self, entry: Entry) -> Result<(), Unreadable> {
         self.enter = None;
         let dir = entry.open()?;
-        let volume = self.volume(&entry, &dir);
-        self.push(dir, entry, Vec::new(), volume);
+        self.push(dir, entry, Vec::new());
         if let Some(frame) = self.stack.last_mut() {
             frame.is_way = true;
         }
