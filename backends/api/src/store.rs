@@ -13,6 +13,8 @@ pub struct StoreCapabilities {
     pub snapshots: bool,
     /// A snapshot of nested volumes is one transaction.
     pub atomic_nested: bool,
+    /// [`SnapshotStore::changes`] tells where the live tree may differ from a snapshot.
+    pub live_changes: bool,
 }
 
 /// What the store is, seen from its filesystem: decides how a restored tree is swapped in.

@@ -80,6 +80,7 @@ impl SnapshotStore for PlainStore {
         StoreCapabilities {
             snapshots: false,
             atomic_nested: false,
+            live_changes: false,
         }
     }
 

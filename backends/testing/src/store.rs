@@ -134,6 +134,7 @@ impl SnapshotStore for SimStore {
         StoreCapabilities {
             snapshots,
             atomic_nested: snapshots,
+            live_changes: false,
         }
     }
 

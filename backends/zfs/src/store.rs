@@ -174,6 +174,7 @@ impl SnapshotStore for ZfsStore {
         StoreCapabilities {
             snapshots: true,
             atomic_nested: true,
+            live_changes: false,
         }
     }
 

@@ -102,7 +102,7 @@ impl Source {
             return Vec::new();
         };
         let mut notes = Vec::new();
-        let is_useful = matches!(self.engine.changes(&name, None), Ok(Some(_)));
+        let is_useful = self.engine.capabilities().live_changes;
         let all = self.engine.list().unwrap_or_else(|error| {
             notes.push(format!("snapshots of earlier archives may stay: {error}"));
             Vec::new()

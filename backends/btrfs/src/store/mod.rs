@@ -219,6 +219,7 @@ impl SnapshotStore for BtrfsStore {
         StoreCapabilities {
             snapshots: true,
             atomic_nested: false,
+            live_changes: true,
         }
     }
 
