@@ -1,7 +1,9 @@
 //! Comparing a tree with a manifest, metadata included: what a destination silently changed.
 
+use super::crew::{Crew, cores};
 use super::extract::{Aspect, Job, Loss};
 use super::manifest::{Record, What, order};
+use super::owners::Owners;
 use super::{Error, Progress, Result};
 use state_api::View;
 use state_linux::acl::{Acl, BadAcl};
@@ -9,6 +11,17 @@ use state_linux::stat::{FileId, Kind, Stat};
 use state_linux::tree::{Entry, Walk};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+/// What a worker compares at once.
+const TOGETHER: usize = 64;
+/// So many directories are kept open for it at most.
+const DIRECTORIES: usize = 8;
+/// More gain nothing, and each keeps directories open.
+const WORKERS: usize = 16;
+
+type Pair = (Record, Entry);
 
 /// Everything in which the tree differs from what `job` had to make of it. Contents are not read
 /// again: their digests were compared when they were written.
@@ -20,15 +33,53 @@ pub fn compare(
     tree: &View,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<Loss>> {
+    let owners = job.owners;
+    let differences = Mutex::new(Vec::new());
+    let work = || {
+        |pairs: Vec<Pair>| {
+            let mut found = Vec::new();
+            for (record, entry) in &pairs {
+                let mut differ = |aspect, what| found.push(loss(record, aspect, what));
+                stat(owners, record, &entry.stat, &mut differ)?;
+                attributes(owners, record, entry, &mut differ)?;
+            }
+            let mut all = differences.lock().unwrap_or_else(PoisonError::into_inner);
+            all.append(&mut found);
+            Ok(())
+        }
+    };
+    let workers = cores().min(WORKERS);
+    let links = Crew::run(workers, &AtomicBool::new(false), work, |crew| {
+        pair(job, tree, crew, watch)
+    })?;
+    let all = differences.into_inner();
+    let mut all = all.unwrap_or_else(PoisonError::into_inner);
+    all.extend(links);
+    all.sort_by(|a, b| order(&a.path, &b.path));
+    Ok(all)
+}
+
+/// Goes through records and tree side by side, and gives out what is at one path in both. Says
+/// which names are no longer of one inode.
+fn pair(
+    job: &Job<'_>,
+    tree: &View,
+    crew: &Crew<Vec<Pair>>,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<Loss>> {
     let mut differences = Vec::new();
     let mut entries = 0;
     let mut walk = Walk::new(tree);
     let mut ids: HashMap<Vec<u8>, FileId> = HashMap::new();
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut directories = 0;
+    let mut go_on = || match job.interrupt.is_set() {
+        true => Err(state_api::Error::Interrupted.into()),
+        false => Ok(()),
+    };
     for record in job.archive.records_of(&job.archive.scope(job.under)?) {
         let (record, _) = record?;
-        if job.interrupt.is_set() {
-            return Err(state_api::Error::Interrupted.into());
-        }
+        go_on()?;
         if !job.wants(&record) {
             continue;
         }
@@ -53,36 +104,41 @@ pub fn compare(
                 return Err(Error::member(&record.path, "it was not restored"));
             }
         }
-        let mut differ = |aspect: Aspect, what: String| {
-            differences.push(Loss {
-                path: record.path.clone(),
-                aspect,
-                what,
-            });
-        };
         if let What::Link { target } = &record.what {
             // Its first name may not have been wanted; then it is the first itself.
             let first = ids.entry(target.clone()).or_insert(entry.stat.id);
             if *first != entry.stat.id {
-                differ(
-                    Aspect::Links,
-                    "it is no longer the same file as its other names".into(),
-                );
+                let what = "it is no longer the same file as its other names";
+                differences.push(loss(&record, Aspect::Links, what.into()));
             }
             continue;
         }
         if record.has_links {
             ids.insert(record.path.clone(), entry.stat.id);
         }
-        stat(job, &record, &entry.stat, &mut differ)?;
-        attributes(job, &record, &entry, &mut differ)?;
+        let last = pairs.last().map(|(_, last)| last.path.parent());
+        directories += usize::from(last != Some(entry.path.parent()));
+        pairs.push((record, entry));
+        if pairs.len() == TOGETHER || directories == DIRECTORIES {
+            crew.give(std::mem::take(&mut pairs), &mut go_on)?;
+            directories = 0;
+        }
     }
+    crew.give(pairs, &mut go_on)?;
     match next(&mut walk)? {
-        None => Ok(differences),
+        None => crew.finish(&mut go_on).map(|()| differences),
         Some(entry) => Err(Error::member(
             entry.path.as_os_str().as_bytes(),
             "it is not in the archive, and is there",
         )),
+    }
+}
+
+fn loss(record: &Record, aspect: Aspect, what: String) -> Loss {
+    Loss {
+        path: record.path.clone(),
+        aspect,
+        what,
     }
 }
 
@@ -103,7 +159,7 @@ fn next(walk: &mut Walk<'_>) -> Result<Option<Entry>> {
 }
 
 fn stat(
-    job: &Job<'_>,
+    owners: &Owners,
     record: &Record,
     stat: &Stat,
     differ: &mut dyn FnMut(Aspect, String),
@@ -123,7 +179,7 @@ fn stat(
     {
         return Err(Error::member(&record.path, "it has another size"));
     }
-    let owner = (job.owners.user(record.uid), job.owners.group(record.gid));
+    let owner = (owners.user(record.uid), owners.group(record.gid));
     let found = (stat.uid, stat.gid);
     if owner != found {
         differ(
@@ -155,7 +211,7 @@ fn stat(
 }
 
 fn attributes(
-    job: &Job<'_>,
+    owners: &Owners,
     record: &Record,
     entry: &Entry,
     differ: &mut dyn FnMut(Aspect, String),
@@ -193,7 +249,7 @@ fn attributes(
     let acl = |text: &Option<String>| -> Result<Option<String>> {
         let Some(text) = text else { return Ok(None) };
         let acl: Acl = (text.parse()).map_err(|bad: BadAcl| Error::member(&record.path, bad))?;
-        Ok(Some(job.owners.acl(&acl).to_string()))
+        Ok(Some(owners.acl(&acl).to_string()))
     };
     for (aspect, what, wanted, there) in [
         (

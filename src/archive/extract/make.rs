@@ -25,7 +25,7 @@ impl Run<'_> {
         }
         let making = failed("making", record);
         let spot = self.beneath.spot(&record.path).map_err(&making)?;
-        match mkdirat(&spot.dir, &spot.name, Mode::RWXU) {
+        match mkdirat(&spot.dir, &spot.name, permissions(record) | Mode::RWXU) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => {
                 let open = spot.open(OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
@@ -51,8 +51,7 @@ impl Run<'_> {
         let writing = failed("writing", record);
         let spot = self.beneath.spot(&record.path).map_err(&writing)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        // Nobody else gets into the staging directory: the mode may as well be right at once.
-        let mode = Mode::from_raw_mode(record.mode & 0o777) | Mode::RUSR | Mode::WUSR;
+        let mode = permissions(record) | Mode::RUSR | Mode::WUSR;
         let open = match spot.open(flags, mode) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if let Some(open) = self.adopt(&spot, size, sha256).map_err(&writing)? {
@@ -213,6 +212,11 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// What may be right at once: nobody else gets into the staging directory.
+fn permissions(record: &Record) -> Mode {
+    Mode::from_raw_mode(record.mode & 0o777)
 }
 
 /// Takes off what forbids changes: an interrupted run may have come that far.

@@ -10,6 +10,7 @@ use crate::archive::read::{Members, Scope};
 use crate::archive::{Error, Result};
 use rustix::fs::OFlags;
 use state_linux::metadata::{Flags, Place};
+use state_linux::stat::Stat;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +18,11 @@ use std::sync::atomic::AtomicU64;
 
 /// As many files go to a worker at once, however small they are.
 const MOST_FILES: usize = 1024;
+
+/// What the lines have in them of what is made last, and of what is sealed: within a string no
+/// quotation mark stands without a backslash.
+const FURTHER: &[&str] = &["\"type\":\"symlink\"", "\"type\":\"link\""];
+const SEALED: &[&str] = &["\"type\":\"directory\"", "\"flags\":"];
 
 /// One thread's part of the work.
 pub(super) struct Run<'a> {
@@ -106,18 +112,20 @@ impl<'a> Run<'a> {
 
     /// Symlinks, and further names.
     pub(super) fn further(&mut self, scope: &Scope) -> Result<()> {
-        for record in self.job.archive.records_of(scope) {
-            let (record, _) = record?;
+        for block in scope.blocks() {
             self.job.go_on()?;
-            if !self.job.wants(&record) {
-                continue;
-            }
-            match &record.what {
-                What::Symlink { target } => self.symlink(&record, target)?,
-                What::Link { target } if self.is_outside(target) != Some(false) => {
-                    self.link(&record, target)?;
+            for record in self.job.archive.block_with(block, scope, FURTHER)? {
+                self.job.go_on()?;
+                if !self.job.wants(&record) {
+                    continue;
                 }
-                _ => {}
+                match &record.what {
+                    What::Symlink { target } => self.symlink(&record, target)?,
+                    What::Link { target } if self.is_outside(target) != Some(false) => {
+                        self.link(&record, target)?;
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -133,7 +141,7 @@ impl<'a> Run<'a> {
     /// Directories, deepest first, and what forbids further changes.
     pub(super) fn seal(&mut self, scope: &Scope) -> Result<()> {
         for block in scope.blocks().rev() {
-            let records = self.job.archive.block_of(block, scope)?;
+            let records = self.job.archive.block_with(block, scope, SEALED)?;
             for record in records.into_iter().rev() {
                 self.job.go_on()?;
                 let is_directory = record.what == What::Directory;
@@ -152,7 +160,8 @@ impl<'a> Run<'a> {
                         dir: open.as_fd(),
                         name: c"",
                     };
-                    self.losses.apply(&record, &place, None)?;
+                    let found = Stat::of_open(&open).map_err(failed("looking at", &record))?;
+                    self.losses.apply(&record, &place, Some(&found))?;
                 }
                 let is_top = record.path.is_empty();
                 self.losses

@@ -199,6 +199,18 @@ impl Archive<'_> {
         }
         Ok(records)
     }
+
+    /// The same of those records alone that have one of `marks` in their lines, and maybe some
+    /// others: what is looked at once more for a few need not be taken apart whole.
+    ///
+    /// # Errors
+    /// Those of [`Archive::block_of`].
+    pub fn block_with(&self, n: usize, scope: &Scope, marks: &[&str]) -> Result<Vec<Record>> {
+        if !scope.is_all() {
+            return self.block_of(n, scope);
+        }
+        self.block_where(n, &|line| marks.iter().any(|mark| line.contains(mark)))
+    }
 }
 
 #[cfg(test)]
