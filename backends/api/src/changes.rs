@@ -1,6 +1,7 @@
 //! Where two trees may differ, as far as an engine can tell without reading either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
 
 /// How much of what is at a place may differ.
@@ -23,9 +24,9 @@ pub struct Changes {
     /// Relative to the tops; empty for the tops. `PathBuf`s order by components: what is below a
     /// directory follows it at once.
     places: BTreeMap<PathBuf, Extent>,
-    /// How many of them are named as wholes: there mostly are few or none, and nothing then has
-    /// to be asked of what lies above a path.
-    wholes: usize,
+    /// Those of them that are named as wholes, none inside another: the last one before a path is
+    /// the one that the path can be in.
+    wholes: BTreeSet<PathBuf>,
 }
 
 impl Changes {
@@ -43,11 +44,24 @@ impl Changes {
 
     /// Names a place.
     pub fn add(&mut self, path: PathBuf, extent: Extent) {
-        let known = self.places.entry(path).or_insert(Extent::Alone);
-        if extent > *known {
-            *known = extent;
-            self.wholes += 1;
+        if extent == Extent::Whole && !self.is_in_whole(&path) {
+            let behind = (self.wholes).range::<Path, _>((Excluded(path.as_path()), Unbounded));
+            let inside = behind.take_while(|whole| whole.starts_with(&path));
+            for whole in inside.cloned().collect::<Vec<_>>() {
+                self.wholes.remove(&whole);
+            }
+            self.wholes.insert(path.clone());
         }
+        let known = self.places.entry(path).or_insert(extent);
+        *known = extent.max(*known);
+    }
+
+    /// Whether a path is named as a whole, or lies in such a place.
+    fn is_in_whole(&self, path: &Path) -> bool {
+        let mut until = self.wholes.range::<Path, _>((Unbounded, Included(path)));
+        until
+            .next_back()
+            .is_some_and(|whole| path.starts_with(whole))
     }
 
     /// Names the places of trees that continue these two at `at`.
@@ -92,15 +106,9 @@ impl Changes {
     /// How much of what is at `path` may differ; `None`: it is the same in both trees. What is
     /// below it is another question, unless the answer is [`Extent::Whole`].
     pub fn covers(&self, path: &Path) -> Option<Extent> {
-        let mut above = path.ancestors().skip(1);
-        match self.places.get(path) {
-            Some(Extent::Whole) => Some(Extent::Whole),
-            _ if self.wholes > 0
-                && above.any(|above| self.places.get(above) == Some(&Extent::Whole)) =>
-            {
-                Some(Extent::Whole)
-            }
-            own => own.copied(),
+        match self.is_in_whole(path) {
+            true => Some(Extent::Whole),
+            false => self.places.get(path).copied(),
         }
     }
 
@@ -140,6 +148,7 @@ mod tests {
             ("a/c", Alone),
             ("a/c", Whole),
             ("a/c", Alone),
+            ("a/c/b", Whole),
         ]);
         let places: Vec<_> = changes.places().collect();
         let path = Path::new;
@@ -155,11 +164,45 @@ mod tests {
             ("a/b", None),
             ("a/c", Some(Whole)),
             ("a/c/d/e", Some(Whole)),
+            ("a/c/b", Some(Whole)),
             ("a/cc", None),
+            ("a b/c", None),
         ] {
             assert_eq!(changes.covers(Path::new(at)), covered, "{at}");
         }
         assert!(!changes.is_empty() && Changes::none().is_empty());
+    }
+
+    #[test]
+    fn in_whatever_order_places_are_named() {
+        let paths: Vec<String> = ["", "a", "a b", "a/a", "a/b", "b", "b/a"]
+            .iter()
+            .flat_map(|top| [top.to_string(), format!("{top}/a"), format!("{top}/b/a")])
+            .map(|path| path.trim_start_matches('/').to_owned())
+            .collect();
+        let mut seed = 1_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for _ in 0..500 {
+            let mut named: Vec<(PathBuf, Extent)> = Vec::new();
+            let mut changes = Changes::none();
+            for _ in 0..random(9) {
+                let extent = [Extent::Alone, Extent::Whole][random(2)];
+                named.push((paths[random(paths.len())].as_str().into(), extent));
+                let (path, extent) = named.last().unwrap().clone();
+                changes.add(path, extent);
+            }
+            for path in paths.iter().map(Path::new) {
+                let is_there = |(at, extent): &&(PathBuf, Extent)| match extent {
+                    Extent::Whole => path.starts_with(at),
+                    Extent::Alone => path == at,
+                };
+                let extent = named.iter().filter(is_there).map(|(_, extent)| *extent);
+                assert_eq!(changes.covers(path), extent.max(), "{path:?} of {named:?}");
+            }
+        }
     }
 
     #[test]
