@@ -48,7 +48,12 @@ impl Context<'_> {
     /// Where records of this boot live: `ROOT/run/state`. In an initrd that is its own /run, which
     /// becomes that of the system; what root itself holds below /run is never seen again.
     pub fn run_dir(&self) -> PathBuf {
-        run_dir(&self.root_dir, is_initrd)
+        run_dir(&self.root_dir, || is_initrd(Path::new("/")))
+    }
+
+    /// Whether what lies below the root directory is an initrd.
+    pub fn is_initrd(&self) -> bool {
+        is_initrd(&self.root_dir)
     }
 
     /// Takes the lock that keeps two runs apart, until the value is dropped. Every verb that
@@ -105,14 +110,17 @@ fn run_dir(root_dir: &Path, is_initrd: impl Fn() -> bool) -> PathBuf {
     }
 }
 
-/// Whether this process runs in an initrd, by systemd's sign of one, or by what `/` is there: the
-/// kernel's own first filesystem, which a system never sees.
-fn is_initrd() -> bool {
-    Path::new("/etc/initrd-release").exists()
-        || state_linux::mountinfo::read().is_ok_and(|mounts| {
+/// Whether a root directory is an initrd's, by systemd's sign of one (os-release(5)), or by what `/`
+/// is there: the kernel's own first filesystem, which a system never sees.
+fn is_initrd(root_dir: &Path) -> bool {
+    let is_first = || {
+        let mounts = state_linux::mountinfo::read();
+        mounts.is_ok_and(|mounts| {
             let root = mounts.iter().rfind(|mount| mount.at == Path::new("/"));
             root.is_some_and(|root| root.filesystem == "rootfs")
         })
+    };
+    root_dir.join("etc/initrd-release").exists() || root_dir == Path::new("/") && is_first()
 }
 
 impl fmt::Debug for Context<'_> {
@@ -142,6 +150,6 @@ mod tests {
             let found = run_dir(Path::new(root_dir), || is_initrd);
             assert_eq!(found, Path::new(expected), "{root_dir} {is_initrd}");
         }
-        assert!(!is_initrd(), "tests run on a whole system");
+        assert!(!is_initrd(Path::new("/")), "tests run on a whole system");
     }
 }

@@ -56,11 +56,6 @@ impl Root {
     }
 }
 
-/// Whether this is an initrd, by the mark that systemd goes by (os-release(5)).
-pub fn is_initrd(cx: &Context) -> bool {
-    cx.rooted("/etc/initrd-release").exists()
-}
-
 /// The engine's name, as configurations and records write it.
 pub fn name(root: &settings::Root) -> &'static str {
     match root {
@@ -119,7 +114,7 @@ pub fn root(
             blank,
             ..
         } => {
-            let fills = device.is_some() && is_initrd(cx);
+            let fills = device.is_some() && cx.is_initrd();
             let past_roots = |store| cx.rooted(store).join(PAST_ROOTS);
             let places = state_tmpfs::Places {
                 at: match fills {
@@ -142,7 +137,7 @@ pub fn root(
             device, directory, ..
         } => {
             // In an initrd root is where systemd will switch to.
-            let at = cx.rooted(if is_initrd(cx) { "/sysroot" } else { "/" });
+            let at = cx.rooted(if cx.is_initrd() { "/sysroot" } else { "/" });
             let kernel = state_overlay::Live::open(device, directory, &at, &cx.run_dir())?;
             Ok(Root::Overlay(state_overlay::Overlay::new(kernel)))
         }

@@ -124,6 +124,14 @@ impl Machine {
         self.mount_at(Path::new("/"))
     }
 
+    /// The line of fstab(5) that mounts what holds `path`. Root's own does not count.
+    pub fn line_of(&self, path: &Path) -> Option<&FstabLine> {
+        let below_root = path.ancestors().filter(|at| at.parent().is_some());
+        below_root
+            .into_iter()
+            .find_map(|at| self.fstab.iter().find(|line| line.at == at))
+    }
+
     /// What mounts root by the id of its subvolume, which the first reset changes.
     pub fn root_by_id(&self) -> Vec<&'static str> {
         let by_id = |options: &str| {

@@ -5,6 +5,7 @@ use crate::anchor::Anchor;
 use crate::boot::files;
 use crate::boot::initrd::judge::{self, Wanted};
 use crate::boot::initrd::{Tree, find};
+use crate::boot::unit;
 use crate::context::Context;
 use crate::machine::Machine;
 use crate::paths::Shown;
@@ -77,6 +78,9 @@ pub fn look(cx: &Context) -> anyhow::Result<Option<Seen>> {
         contents,
         program,
         bytes,
+        stores: (unit::early_stores(&tree).into_iter())
+            .filter_map(|store| Some(machine.line_of(store)?.filesystem.clone()))
+            .collect(),
         root: declared,
     };
     let looking = || "looking for initrds".to_owned();

@@ -2,8 +2,10 @@
 //! `state` at boot, and has the initrds made anew. Doing it again changes nothing that is right.
 
 mod put;
+mod refuse;
 
 use super::init::Todo;
+use super::renew;
 use crate::boot::files;
 use crate::boot::initrd::find;
 use crate::boot::maker::Maker;
@@ -21,7 +23,7 @@ use crate::settings::{Root, Settings};
 use anyhow::Context as _;
 use put::put_all;
 use serde::Serialize;
-use state_api::Error;
+use state_api::{Error, RootFacts};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -30,8 +32,8 @@ use std::time::{Duration, SystemTime};
 const REBUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How deep initrds lie, or images that they are part of: `EFI/Linux/NAME.efi`, `ID/VERSION/initrd`.
 const BOOT_DEPTH: u32 = 2;
-/// What imports pools in an initrd of dracut's: a part of ZFS, in a package of its own.
-const DRACUT_ZFS: &str = "/usr/lib/dracut/modules.d/90zfs/module-setup.sh";
+/// What is typed to have it done again.
+pub(super) const COMMAND: &str = "state init --install-boot";
 /// Where a program is that initrds and units find.
 const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
@@ -78,10 +80,7 @@ pub struct Installed {
 pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
     let (settings, tree, _) = declared(cx)?;
     let mut report = install(cx, maker, &settings, &tree)?;
-    // Below an overlay what is installed is the blank.
-    if !matches!(settings.root, None | Some(Root::Overlay { .. })) {
-        report.todo.push(take_blank(cx, &settings));
-    }
+    report.todo.extend(to_blank(cx, &settings));
     Ok(report)
 }
 
@@ -101,33 +100,11 @@ pub fn install(
             .hint("import contrib/nixos/module.nix, which declares the same units")
             .into());
     }
+    refuse::covered(cx, &machine, settings.root.as_ref())?;
     let maker = find_maker(cx, maker)?;
-    let only_dracut = match settings.root {
-        Some(Root::Overlay { .. }) => Some("an overlay root"),
-        Some(Root::Tmpfs {
-            device: Some(_), ..
-        }) => Some("a root in memory that is filled"),
-        // The others' import the pool and mount root in one go, with no place in between.
-        Some(Root::Zfs { .. }) => Some("a ZFS root"),
-        _ => None,
-    };
-    if let Some(what) = only_dracut
-        && maker != Maker::Dracut
-    {
-        let fact = format!("{what} needs an initrd of dracut's; this one is {maker}'s");
-        return Err(Failure::refused(fact)
-            .hint("`apt install dracut` or its like, then `state init --install-boot=dracut`")
-            .into());
-    }
-    if matches!(settings.root, Some(Root::Zfs { .. })) && !cx.rooted(DRACUT_ZFS).exists() {
-        return Err(Failure::refused(
-            "dracut has no module for ZFS: its initrd could not mount root",
-        )
-        .hint("`apt install zfs-dracut` or its like")
-        .into());
-    }
+    refuse::makers_without_a_place(cx, maker, settings.root.as_ref())?;
     let program = find_program(cx)?;
-    stores_reach_the_initrd(&machine, tree, maker)?;
+    refuse::stores_out_of_reach(&machine, tree, maker)?;
     if matches!(settings.root, Some(Root::Overlay { .. }))
         && (machine.fstab.iter()).any(|line| line.at == Path::new("/"))
     {
@@ -310,53 +287,28 @@ fn is_same_file(one: &Path, other: &Path) -> anyhow::Result<bool> {
     Ok(fs::canonicalize(one).ok() == fs::canonicalize(other).ok() || read(one)? == read(other)?)
 }
 
-/// Refuses what would boot without its early entries.
-fn stores_reach_the_initrd(
-    machine: &Machine,
-    tree: &PersistTree,
-    maker: Maker,
-) -> anyhow::Result<()> {
-    for store in unit::early_stores(tree) {
-        let holder = store
-            .ancestors()
-            .filter(|at| *at != Path::new("/"))
-            .find_map(|at| machine.fstab.iter().find(|line| line.at == at));
-        let shown = Shown(store);
-        let Some(line) = holder else {
-            let fact = format!("/etc/fstab does not mount the store {shown}");
-            return Err(Failure::refused(fact)
-                .hint("early entries are in it, so the initrd must mount it: add its line to /etc/fstab, with x-initrd.mount among the options")
-                .into());
-        };
-        let is_in_initrd = line.options.split(',').any(|word| word == "x-initrd.mount");
-        // initramfs-tools does not read the word: its script mounts the stores.
-        if !is_in_initrd && maker != Maker::InitramfsTools {
-            let at = Shown(&line.at);
-            return Err(Failure::refused(format!(
-                "/etc/fstab mounts {at} only after the initrd, and early entries are in it"
-            ))
-            .hint(format!(
-                "add x-initrd.mount to the options of {at} in /etc/fstab"
-            ))
-            .into());
-        }
-    }
-    Ok(())
-}
-
 /// What was installed is in root; the next boot has what is in blank.
-fn take_blank(cx: &Context, settings: &Settings) -> Todo {
-    let has_blank = match look::root(cx, settings) {
-        Some(Ok(facts)) => facts.blank.is_some(),
-        _ => false,
-    };
-    Todo {
-        fact: if has_blank {
-            "blank was taken before this".into()
-        } else {
-            "there is no blank yet".into()
-        },
+fn to_blank(cx: &Context, settings: &Settings) -> Option<Todo> {
+    let root = settings.root.as_ref()?;
+    let facts = look::root(cx, settings).and_then(Result::ok);
+    let runs = |facts: &RootFacts| facts.mounted_at.iter().any(|at| at == Path::new("/"));
+    let take = |fact: &str| Todo {
+        fact: fact.into(),
         cure: "`state blank take` makes root as it is now the blank".into(),
+    };
+    match (root, facts) {
+        // What is installed is the blank, and a root above it was refused or has a /boot of its own.
+        (Root::Overlay { .. }, _) => None,
+        (_, Some(facts)) if facts.blank.is_some() && cx.root_dir == Path::new("/") => {
+            // In a draft: that becomes the blank.
+            let is_draft = matches!(root, Root::Btrfs { .. }) && !runs(&facts);
+            (!is_draft).then(|| Todo {
+                fact: "blank was taken before this, and what is installed into root lasts until the next boot".into(),
+                cure: renew::lasting(root, COMMAND),
+            })
+        }
+        (_, Some(facts)) if facts.blank.is_some() => Some(take("blank was taken before this")),
+        _ => Some(take("there is no blank yet")),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
             report.warnings.extend(lost);
         }
         let boots_on = unit::on_failure(root) == OnFailure::BootUnwiped;
-        if engine::is_initrd(cx) && !cx.dry_run && (report.is_ok() || boots_on) {
+        if cx.is_initrd() && !cx.dry_run && (report.is_ok() || boots_on) {
             stack(&engine, report)
         } else {
             report

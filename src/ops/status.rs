@@ -170,9 +170,7 @@ pub fn run(cx: &Context, remember: bool) -> anyhow::Result<Report> {
         None => Reset::NotDeclared,
         Some(_) if !machine.is_running => Reset::NotRunning,
         Some(declared) => match (recorded(&record), &root) {
-            (Reset::Done, Some(facts))
-                if cx.root_dir == Path::new("/") && !engine::is_initrd(cx) =>
-            {
+            (Reset::Done, Some(facts)) if cx.root_dir == Path::new("/") && !cx.is_initrd() => {
                 running::judge(declared, facts, machine.root())
             }
             (recorded, _) => recorded,

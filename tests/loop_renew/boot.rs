@@ -3,6 +3,7 @@
 use crate::machine::{Machine, code, stderr, stdout};
 use state_linux::mount::Guard;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 #[test]
@@ -144,5 +145,47 @@ fn loop_a_boot_inside_root_follows_blank() {
     assert_eq!(
         boot(&machine.root("boot"))[1..],
         [("old".to_owned(), "old".to_owned())]
+    );
+}
+
+/// What is installed for the boot goes into blank, and the boot loader finds it in the root that runs.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_the_initrd_is_made_anew_in_blank() {
+    let machine = Machine::new();
+    machine.install("/bin/mkdir");
+    // The program may be too large for the disk: it comes from a filesystem of its own.
+    let program = Path::new(env!("CARGO_BIN_EXE_state"));
+    machine.install_libraries(env!("CARGO_BIN_EXE_state"));
+    fs::create_dir_all(machine.root("usr/local/bin")).unwrap();
+    symlink("/opt/state", machine.root("usr/local/bin/state")).unwrap();
+    fs::create_dir(machine.root("opt")).unwrap();
+    let programs =
+        state_linux::mount::clone_tree(rustix::fs::CWD, program.parent().unwrap(), false);
+    let _opt = Guard::attach(programs.unwrap(), &machine.root("opt")).unwrap();
+    let maker = machine.root("usr/sbin/update-initramfs");
+    fs::write(&maker, "#!/bin/sh\necho made >/boot/made\n").unwrap();
+    fs::set_permissions(&maker, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(
+        machine.root("etc/fstab"),
+        "LABEL=x /persist btrfs subvol=persist\nLABEL=y /opt ext4 defaults\n",
+    )
+    .unwrap();
+    machine.done(&["--yes", "blank", "take"]);
+
+    let ran = machine.run("exec /usr/local/bin/state init --install-boot");
+    assert_eq!(code(&ran), 0, "{ran:?}");
+    let told = stdout(&ran);
+    assert!(
+        !told.contains("blank was taken") && !told.contains("no blank yet"),
+        "{told}"
+    );
+    let unit = "etc/systemd/system/state-mount.service";
+    assert!(machine.top("root-blank").join(unit).exists());
+    assert_eq!(machine.read("root-blank/boot/made"), "made\n");
+    assert_eq!(machine.read("root/boot/made"), "made\n");
+    assert!(
+        !machine.root(unit).exists(),
+        "root itself is what the next reset makes it"
     );
 }

@@ -76,16 +76,24 @@ impl Machine {
 
     /// A program with the libraries it needs.
     pub(crate) fn install(&self, program: &str) {
+        self.install_libraries(program);
+        self.copy(program);
+    }
+
+    fn copy(&self, file: &str) {
+        let to = self.root(file.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file, to).unwrap();
+    }
+
+    /// The libraries that a program needs.
+    pub(crate) fn install_libraries(&self, program: &str) {
         let needs = Command::new("ldd").arg(program).output().unwrap();
         let needs = String::from_utf8(needs.stdout).unwrap();
         let libraries = needs
             .split_whitespace()
             .filter(|word| word.starts_with('/'));
-        for file in libraries.chain([program]) {
-            let to = self.root(file.trim_start_matches('/'));
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(file, to).unwrap();
-        }
+        libraries.for_each(|file| self.copy(file));
     }
 
     pub(crate) fn root(&self, path: &str) -> PathBuf {

@@ -9,11 +9,10 @@ use state_api::{
     BadName, Changes, Error, Outcome, PastRootName, Plan, Renewal, Reset, Result, RootBackend,
     RootCapabilities, RootFacts, Source, View,
 };
+use state_linux::system::INITS;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Where distributions keep their init, relative to root.
-const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
 /// Where every Nix store keeps its database, relative to root.
 const NIX_DATABASE: &str = "nix/var/nix/db";
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 /// Where distributions keep their init, relative to root.
-const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
+pub const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
 /// Directories that an installation, a removal or an upgrade of programs changes.
 const TELLTALES: [&str; 6] = [
     "",

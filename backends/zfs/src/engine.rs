@@ -8,10 +8,8 @@ use state_api::{
     Apply, BadName, Error, Outcome, PastRootName, Plan, Refusal, Reset, Result, RootBackend,
     RootCapabilities, RootFacts, Source, View,
 };
+use state_linux::system::INITS;
 use std::path::Path;
-
-/// Where distributions keep their init, relative to root.
-const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
 
 /// One machine's root on ZFS.
 #[derive(Debug)]

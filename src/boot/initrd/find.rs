@@ -39,18 +39,29 @@ pub fn is_apart(machine: &Machine, dir: &Path) -> bool {
         .any(|at| machine.mount_at(at).is_some())
 }
 
+/// Whether the root that runs lies above what the boot loader reads, or in memory: what is written
+/// into it never gets there.
+pub fn is_covered(machine: &Machine, root: &Root) -> bool {
+    let running = machine.root().and_then(|mount| mount.filesystem.to_str());
+    matches!(
+        (running, root),
+        (Some("overlay"), Root::Overlay { .. }) | (Some("tmpfs"), Root::Tmpfs { .. })
+    )
+}
+
 /// Where the boot loader of a machine finds [`DIRS`], as paths of that machine: it knows no overlay
 /// and no memory, and reads what is on the disk.
 pub fn dirs(machine: &Machine, root: Option<&Root>) -> Vec<PathBuf> {
-    let running = machine.root().and_then(|mount| mount.filesystem.to_str());
-    let seen = |dir: &str| match (running, root) {
-        _ if is_apart(machine, Path::new(dir)) => Some(dir.into()),
-        (Some("overlay"), Some(Root::Overlay { .. })) => {
-            let lower = Path::new("/").join(RUN_DIR).join("overlay/lower");
-            Some(lower.join(dir.trim_start_matches('/')))
-        }
-        // That filesystem is not mounted, as far as anybody knows.
-        (Some("tmpfs"), Some(Root::Tmpfs { .. })) => None,
+    let seen = |dir: &str| match root {
+        Some(root) if is_covered(machine, root) && !is_apart(machine, Path::new(dir)) => match root
+        {
+            Root::Overlay { .. } => {
+                let lower = Path::new("/").join(RUN_DIR).join("overlay/lower");
+                Some(lower.join(dir.trim_start_matches('/')))
+            }
+            // That filesystem is not mounted, as far as anybody knows.
+            _ => None,
+        },
         _ => Some(dir.into()),
     };
     DIRS.into_iter().filter_map(seen).collect()

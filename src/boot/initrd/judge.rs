@@ -4,8 +4,10 @@ use super::{Entry, Tree, elf, order};
 use crate::boot::files::Contents;
 use crate::boot::maker::{File, Maker};
 use crate::boot::unit::IN_INITRD;
+use crate::machine::STORES;
 use crate::persist::CONFIGURATION;
 use crate::settings::Root;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What an initrd must hold.
@@ -19,6 +21,8 @@ pub struct Wanted {
     pub bytes: Vec<u8>,
     /// What root is.
     pub root: Root,
+    /// The filesystems of the stores that it mounts, as fstab(5) names them.
+    pub stores: Vec<String>,
 }
 
 impl Wanted {
@@ -164,15 +168,42 @@ fn hooks(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// What the engine cannot do without, beside the program.
+/// What root and the stores cannot do without, beside the program.
 fn needs(tree: &Tree, wanted: &Wanted) -> Vec<String> {
-    let (module, programs): (_, &[&str]) = match wanted.root {
-        Root::Btrfs { .. } => ("btrfs", &[]),
-        Root::Zfs { .. } => ("zfs", &["zfs"]),
-        Root::Overlay { .. } => ("overlay", &[]),
-        Root::Tmpfs { .. } => return Vec::new(),
+    let of_root = match wanted.root {
+        Root::Btrfs { .. } => Some("btrfs"),
+        Root::Zfs { .. } => Some("zfs"),
+        Root::Overlay { .. } => Some("overlay"),
+        Root::Tmpfs { .. } => None,
     };
+    let stores = wanted.stores.iter().map(String::as_str);
+    // Of any other, `auto` for one, nobody knows the module.
+    let stores = stores.filter(|filesystem| STORES.contains(filesystem));
+    let modules: BTreeSet<&str> = of_root.into_iter().chain(stores).collect();
     let mut faults = Vec::new();
+    for module in &modules {
+        let is_there = match *module {
+            // One module for all three, unless a kernel is made otherwise.
+            old @ ("ext2" | "ext3") => has_module(tree, old) || has_module(tree, "ext4"),
+            module => has_module(tree, module),
+        };
+        if !is_there {
+            faults.push(format!("the kernel's module {module} is not in it"));
+        }
+    }
+    let programs: &[&str] = match modules.contains("zfs") {
+        true => &["zfs", "zpool"],
+        false => &[],
+    };
+    for program in programs {
+        if !tree.has_file_named(|name| name == *program) {
+            faults.push(format!("the program {program} is not in it"));
+        }
+    }
+    faults
+}
+
+fn has_module(tree: &Tree, module: &str) -> bool {
     let file = format!("{module}.ko");
     let in_kernel = format!("/{file}");
     // What is part of the kernel has no file.
@@ -184,13 +215,5 @@ fn needs(tree: &Tree, wanted: &Wanted) -> Vec<String> {
         _ => false,
     });
     // With or without a suffix that tells how it is compressed.
-    if !is_builtin && !tree.has_file_named(|name| name.starts_with(&file)) {
-        faults.push(format!("the kernel's module {module} is not in it"));
-    }
-    for program in programs {
-        if !tree.has_file_named(|name| name == *program) {
-            faults.push(format!("the program {program} is not in it"));
-        }
-    }
-    faults
+    is_builtin || tree.has_file_named(|name| name.starts_with(&file))
 }

@@ -78,6 +78,7 @@ fn right() -> (Vec<Packed>, Wanted) {
         program: "/usr/local/bin/state".into(),
         bytes,
         root: settings.root.unwrap(),
+        stores: Vec::new(),
     };
     (entries, wanted)
 }
@@ -238,6 +239,52 @@ fn everything_that_would_stop_the_reset_is_found() {
         change(&mut entries);
         let tree = read(&archive(&entries)).unwrap();
         assert_eq!(faults(&tree, &wanted).join("; "), *expected);
+    }
+}
+
+#[test]
+fn what_mounts_the_stores_and_speaks_to_zfs_is_looked_for() {
+    let zfs = "[root]\nbackend = \"zfs\"\ndataset = \"rpool/local/root\"\n";
+    let zfs = || zfs.parse::<Settings>().unwrap().root;
+    type Row<'a> = (
+        Option<crate::settings::Root>,
+        &'a [&'a str],
+        &'a [&'a str],
+        &'a str,
+    );
+    let table: [Row<'_>; 7] = [
+        (None, &["btrfs", "auto"], &[], ""),
+        (None, &["xfs"], &[], "the kernel's module xfs is not in it"),
+        (None, &["xfs"], &["xfs.ko.zst"], ""),
+        (None, &["ext3"], &["ext4.ko"], ""),
+        (
+            None,
+            &["zfs"],
+            &["zfs.ko", "zpool"],
+            "the program zfs is not in it",
+        ),
+        (
+            zfs(),
+            &[],
+            &["zfs.ko", "zfs"],
+            "the program zpool is not in it",
+        ),
+        (zfs(), &["zfs"], &["zfs.ko", "zfs", "zpool"], ""),
+    ];
+    for (root, stores, more, expected) in table {
+        let (mut entries, mut wanted) = right();
+        wanted.stores = stores.iter().map(ToString::to_string).collect();
+        wanted.root = root.unwrap_or(wanted.root);
+        for name in more {
+            let inode = u32::try_from(entries.len()).unwrap() + 1;
+            entries.push((format!("some/{name}"), 0o100_755, Vec::new(), inode));
+        }
+        let tree = read(&archive(&entries)).unwrap();
+        assert_eq!(
+            faults(&tree, &wanted).join("; "),
+            expected,
+            "{stores:?} {more:?}"
+        );
     }
 }
 

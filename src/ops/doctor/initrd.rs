@@ -2,15 +2,17 @@
 //! they were installed.
 
 use super::{Facts, Finding, Severity};
+use crate::boot::initrd::find;
 use crate::boot::maker::Maker;
 use crate::context::Context;
 use crate::failure::{Failure, message};
 use crate::ops::initrd::{self, Image, Verdict};
-use crate::ops::install_boot;
+use crate::ops::install_boot::{self, COMMAND};
+use crate::ops::renew;
 use crate::paths::Shown;
 use crate::persist::PersistTree;
 use crate::settings::Settings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const CHECK: &str = "initrd";
 
@@ -71,13 +73,7 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         cure: cure.clone(),
         ..finding(severity, fact.clone())
     };
-    let again = match &boot.install {
-        Ok(install) => format!(
-            "`state init --install-boot` puts that right and makes the initrds anew (`{}`)",
-            install.command
-        ),
-        Err(_) => "`state init --install-boot` puts that right and makes the initrds anew".into(),
-    };
+    let again = again(facts, boot);
     let mut findings = Vec::new();
     let mut is_proven = false;
     match &boot.seen {
@@ -119,6 +115,29 @@ pub(super) fn check(facts: &Facts) -> Option<Vec<Finding>> {
         Err(told) => findings.push(cured(Severity::Warn, told)),
     }
     Some(findings)
+}
+
+/// What makes the initrds anew so that they stay.
+fn again(facts: &Facts, boot: &Boot) -> String {
+    let root = facts
+        .config
+        .as_ref()
+        .ok()
+        .and_then(|config| config.settings.root.as_ref());
+    let has_blank = matches!(&facts.root, Some(Ok(told)) if told.blank.is_some());
+    let is_here = facts.machine.is_running && facts.root_dir == Path::new("/");
+    match (&boot.install, root) {
+        // A refusal has its own cure.
+        (Err((_, Some(cure))), _) => cure.clone(),
+        (_, Some(root)) if is_here && (has_blank || find::is_covered(&facts.machine, root)) => {
+            renew::lasting(root, COMMAND)
+        }
+        (Ok(install), _) => format!(
+            "`{COMMAND}` puts that right and makes the initrds anew (`{}`)",
+            install.command
+        ),
+        (Err(_), _) => format!("`{COMMAND}` puts that right and makes the initrds anew"),
+    }
 }
 
 fn faults(image: &Image, again: &str) -> Vec<Finding> {

@@ -138,6 +138,55 @@ fn a_line_that_makes_root_writable_is_refused_below_an_overlay() {
     assert!(run(&cx(dir.path(), true), None).is_ok());
 }
 
+/// A machine that runs above what its boot loader reads, with these mounts.
+#[test]
+fn a_boot_that_no_boot_loader_reads_is_not_written() {
+    let overlay = "[root]\nbackend = \"overlay\"\ndevice = \"/dev/disk/by-uuid/1b2c\"\n";
+    let tmpfs = "[root]\nbackend = \"tmpfs\"\n";
+    let refused = |root: &str, mounts: &[(&str, &str)]| {
+        let (_, stores) = RIGHT.split_once('\n').unwrap();
+        let dir = machine(Maker::Dracut, stores);
+        fs::write(dir.path().join("etc/state/state.toml"), root).unwrap();
+        let line = |(at, kind): &(&str, &str)| format!("1 1 0:1 / {at} rw - {kind} none rw\n");
+        fs::create_dir_all(dir.path().join("proc/self")).unwrap();
+        let mounts: String = mounts.iter().map(line).collect();
+        fs::write(dir.path().join("proc/self/mountinfo"), mounts).unwrap();
+        fs::create_dir(dir.path().join("boot")).unwrap();
+        fs::write(dir.path().join("boot/initrd.img-6.1"), "").unwrap();
+        let ended = run(&cx(dir.path(), true), None);
+        ended
+            .err()
+            .map(|error| error.downcast::<Failure>().unwrap())
+    };
+    let upper = refused(overlay, &[("/", "overlay")]).unwrap();
+    assert_eq!(
+        upper.fact,
+        "/boot is in the upper layer here: the boot loader reads the installed system's"
+    );
+    let cure = upper.cure.unwrap();
+    assert!(
+        cure.starts_with("boot once without the overlay (`rd.systemd.mask="),
+        "{cure}"
+    );
+    let memory = refused(tmpfs, &[("/", "tmpfs"), ("/boot/efi", "vfat")]).unwrap();
+    assert_eq!(
+        memory.fact,
+        "/boot is in memory here: the boot loader reads the one on its disk"
+    );
+    // A filesystem of its own; the first installation, or once without the overlay.
+    for (root, mounts) in [
+        (overlay, [("/", "overlay"), ("/boot", "ext4")]),
+        (tmpfs, [("/", "tmpfs"), ("/boot", "ext4")]),
+        (overlay, [("/", "ext4"), ("/home", "ext4")]),
+    ] {
+        assert_eq!(
+            refused(root, &mounts).map(|failure| failure.fact),
+            None,
+            "{mounts:?}"
+        );
+    }
+}
+
 #[test]
 fn a_zfs_root_wants_an_initrd_that_can_import_pools() {
     let refusal = |maker| {

@@ -83,6 +83,22 @@ fn refuse_unless_able<B: RootBackend>(on: &B, root: &Root) -> anyhow::Result<()>
     .into())
 }
 
+/// How `command` is run so that its work lasts, on a machine with a blank.
+pub(super) fn lasting(root: &Root, command: &str) -> String {
+    match root {
+        Root::Btrfs { .. } => {
+            format!("`state blank run -- {command}` does it in blank, where it lasts")
+        }
+        Root::Zfs { .. } | Root::Tmpfs { .. } => format!(
+            "restart, run `{command}` on the fresh root before anything else, then `state blank take`"
+        ),
+        Root::Overlay { .. } => format!(
+            "boot once without the overlay (`rd.systemd.mask=state-reset.service rw` on the kernel command line) \
+             and run `{command}` there"
+        ),
+    }
+}
+
 /// The cure for a blank that lacks what was installed into the running root.
 pub(crate) fn catch_up(root: &Root) -> &'static str {
     match root {
