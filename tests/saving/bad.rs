@@ -144,7 +144,7 @@ fn one_run_at_a_time() {
     assert_eq!(exit(&machine.restore().unwrap_err()), 11);
     assert_eq!(
         exit(&restore::undo(&cx, Some(&machine.store()), false).unwrap_err()),
-        4
+        11
     );
     drop(lock);
     machine.backup().unwrap();
