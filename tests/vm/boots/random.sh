@@ -36,7 +36,7 @@ random_cuts() { # BACKEND DISK WRITES-PER-SECOND WHAT-IS-CALLED-WHOLE
   }
   # The machine that goes on has begun the reset, and written something; sets `first`, when that was.
   writes() { # PROCESS
-    until grep -q 'cut: from' "$work/serial" || ! kill -0 "$1" 2>/dev/null; do sleep 0.02; done
+    until grep -qE "$from" "$work/serial" || ! kill -0 "$1" 2>/dev/null; do sleep 0.02; done
     touch "$copies/begun"
     until [[ $copies/disk -nt $copies/begun ]] || ! kill -0 "$1" 2>/dev/null; do sleep 0.01; done
     first=$(stat -c %.6Y "$copies/disk")
@@ -44,8 +44,8 @@ random_cuts() { # BACKEND DISK WRITES-PER-SECOND WHAT-IS-CALLED-WHOLE
   calc() { awk "BEGIN { printf \"%.3f\", $1 }"; }
 
   as_before
-  goes_on --freeze-after-serial 'cut: ready' || { cat "$work/err" >&2 && die 'the machine could not be frozen'; }
-  ! grep -q 'cut: from' "$work/serial" || die 'the machine was frozen too late'
+  goes_on --freeze-after-serial "$ready" || { cat "$work/err" >&2 && die 'the machine could not be frozen'; }
+  ! grep -qE "$from" "$work/serial" || die 'the machine was frozen too late'
   mv "$copies/disk" "$copies/before"
   local machine status=0 first long
   as_before
@@ -133,8 +133,8 @@ lived_in='
     head -c 3000000 /dev/urandom >"/opt/a b/c/more"
     echo kept >/persist/kept
 '
-# What the machine is to do that is frozen, for `run`.
-lives=(-- true)
+# What the machine is to do that is frozen, for `run`; what its console says where that should be, and when it goes on.
+lives=(-- true) ready='cut: ready' from='cut: from'
 # Held before the reset, to be frozen, and after it, so that nobody uses the new root.
 held=("ExecStartPre=/bin/sh -c 'echo cut: ready >/dev/console; sleep 4; echo cut: from >/dev/console'"
   "ExecStartPost=/bin/sh -c 'echo cut: to >/dev/console; sleep 600'" TimeoutStartSec=900)
@@ -197,14 +197,14 @@ test_random_tmpfs() {
     cat >/etc/systemd/system/state-capture.service.d/cut.conf <<'LINES'
 [Service]
 ExecStop=
-${held[0]/ExecStartPre/ExecStop}
-ExecStop=/usr/local/bin/state roots capture
+ExecStop=/usr/bin/strace -o /dev/console -e trace=mkdirat -e inject=mkdirat:delay_enter=4000000:when=1 /usr/local/bin/state roots capture
 ${held[1]/ExecStartPost/ExecStop}
 TimeoutStopSec=900
 LINES
     systemctl daemon-reload
     sync -f /persist
 GUEST
-  lives=(--payload "$work/script" -- bash ./script)
+  # Frozen where it makes the first directory: all before that was looking.
+  lives=(--payload "$work/script" -- bash ./script) ready='mkdirat\([^)]*$' from='= -1 EEXIST'
   random_cuts tmpfs "$work/disk" 32 all
 }
