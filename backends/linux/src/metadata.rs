@@ -139,9 +139,40 @@ const FLAGS: &[(IFlags, &str)] = &[
     (IFlags::UNRM, "undeletable"),
 ];
 
+const fn flag(bits: u32) -> IFlags {
+    IFlags::from_bits_retain(bits)
+}
+
+/// What flags tell of and archives do not keep, in words.
+const NOT_KEPT: &[(IFlags, &str)] = &[
+    (
+        flag(linux_raw_sys::general::FS_CASEFOLD_FL),
+        "names that ignore case",
+    ),
+    (
+        flag(linux_raw_sys::general::FS_DAX_FL),
+        "direct access (DAX)",
+    ),
+    (
+        flag(linux_raw_sys::general::FS_ENCRYPT_FL),
+        "encryption by the filesystem",
+    ),
+    (flag(linux_raw_sys::general::FS_VERITY_FL), "fs-verity"),
+    (IFlags::PROJECT_INHERIT, "the number of the project"),
+];
+
 /// Inode flags (`chattr`) that a user can set; what filesystems keep for themselves is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// They are equal if what archives keep of them is.
+#[derive(Debug, Clone, Copy)]
 pub struct Flags(IFlags);
+
+impl PartialEq for Flags {
+    fn eq(&self, other: &Self) -> bool {
+        self.kept() == other.kept()
+    }
+}
+
+impl Eq for Flags {}
 
 impl Default for Flags {
     fn default() -> Self {
@@ -161,10 +192,26 @@ impl Flags {
     /// The flags of an open file; none where the filesystem knows no flags.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         match ioctl_getflags(file) {
-            Ok(flags) => Ok(Self(flags & Self::known())),
+            Ok(flags) => Ok(Self::of_bits(flags)),
             Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(Self::NONE),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn of_bits(flags: IFlags) -> Self {
+        let told = NOT_KEPT.iter().map(|(flag, _)| *flag);
+        Self(flags & (Self::known() | told.collect()))
+    }
+
+    fn kept(self) -> IFlags {
+        self.0 & Self::known()
+    }
+
+    /// What the file has that archives do not keep, in words.
+    pub fn not_kept(self) -> impl Iterator<Item = &'static str> {
+        let told = NOT_KEPT.iter();
+        told.filter(move |(flag, _)| self.0.contains(*flag))
+            .map(|(_, what)| *what)
     }
 
     /// Adds these flags to an open file's. Says which did not take, where the filesystem ignores
@@ -174,8 +221,8 @@ impl Flags {
             return Ok(Self::NONE);
         }
         let present = ioctl_getflags(&file)?;
-        ioctl_setflags(&file, present | self.0)?;
-        Ok(Self(self.0 - ioctl_getflags(&file)?))
+        ioctl_setflags(&file, present | self.kept())?;
+        Ok(Self(self.kept() - ioctl_getflags(&file)?))
     }
 
     /// Takes these flags from an open file's.
@@ -184,12 +231,12 @@ impl Flags {
     /// The kernel refuses: sealing and unsealing need `CAP_LINUX_IMMUTABLE`.
     pub fn remove_from(self, file: impl AsFd) -> io::Result<()> {
         let present = ioctl_getflags(&file)?;
-        Ok(ioctl_setflags(&file, present - self.0)?)
+        Ok(ioctl_setflags(&file, present - self.kept())?)
     }
 
     /// Whether no flag is set.
     pub fn is_none(self) -> bool {
-        self.0.is_empty()
+        self.kept().is_empty()
     }
 
     /// Those of these that are also in `other`.
@@ -355,6 +402,18 @@ mod tests {
         for bad in ["no-dump,no-cow", "no-cow,no-cow", "extents", ",no-cow"] {
             assert!(bad.parse::<Flags>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_told_and_no_difference() {
+        use linux_raw_sys::general as g;
+        let bits = g::FS_CASEFOLD_FL | g::FS_VERITY_FL | g::FS_EXTENT_FL;
+        let flags = Flags::of_bits(IFlags::NODUMP | flag(bits));
+        assert_eq!(flags.to_string(), "no-dump");
+        assert_eq!(flags, Flags(IFlags::NODUMP));
+        let told: Vec<_> = flags.not_kept().collect();
+        assert_eq!(told, ["names that ignore case", "fs-verity"]);
+        assert!(flags.without(Flags(IFlags::NODUMP)).is_none());
     }
 
     #[test]

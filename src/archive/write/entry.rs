@@ -225,6 +225,9 @@ fn extra(entry: &Entry, open: Option<&OwnedFd>, notes: &mut Notes) -> Extra {
     let Some(metadata) = notes.ok(metadata) else {
         return Extra::default();
     };
+    for what in metadata.flags.not_kept() {
+        notes.without(super::path_bytes(&entry.path), what);
+    }
     Extra {
         xattrs: (metadata.xattrs.into_iter())
             .map(|(name, value)| (name.into_vec(), value))
