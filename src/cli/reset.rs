@@ -25,7 +25,7 @@ pub struct Args {
 /// # Errors
 /// See [`reset::run`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
-    let report = reset::run(&globals.context(args.dry_run)?)?;
+    let report = reset::run(&globals.context(args.dry_run)?, globals.progress().as_ref())?;
     for warning in &report.warnings {
         globals.note(&format!("warning: {warning}"))?;
     }

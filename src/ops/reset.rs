@@ -12,6 +12,7 @@ use crate::cmdline::Words;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::Machine;
+use crate::progress::Progress;
 use crate::record::{self, Outcome, Record, RecordedBlank};
 use crate::settings::OnFailure;
 use crate::{config, engine, kernels, settings};
@@ -58,13 +59,20 @@ pub struct Report {
 /// # Errors
 /// It was refused, it failed or was interrupted. Nothing was deleted, and the boot record says
 /// what was done.
-pub fn run(cx: &Context) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, progress: &dyn Progress) -> anyhow::Result<Report> {
     recorded(cx, |draft| {
         let settings = config::load(cx)?;
         let root = settings.root.as_ref().ok_or_else(no_root)?;
         draft.record.backend = Some(engine::name(root).to_owned());
         let mut engine = engine::root(cx, root, &settings.persist)?;
-        let mut report = engine::on_root!(&mut engine, on => reset(cx, on, root, draft));
+        let fills = matches!(engine, engine::Root::Tmpfs(_)) && cx.is_initrd() && !cx.dry_run;
+        let mut report = {
+            let mut work = || engine::on_root!(&mut engine, on => reset(cx, on, root, draft));
+            match fills {
+                true => told::while_filling(&cx.rooted("/sysroot"), told::EVERY, progress, work),
+                false => work(),
+            }
+        };
         if let (engine::Root::Tmpfs(on), Ok(report)) = (&engine, &mut report) {
             let lost = on.kernel().lost().iter();
             let lost = lost.map(|what| format!("memory cannot hold of blank: {what}"));
@@ -363,6 +371,8 @@ fn wanted(
         source,
     })
 }
+
+mod told;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -261,6 +261,7 @@ files = [\"/etc/machine-id\"]
         reset.contains("\nRequires=dev-vdb.device sysroot.mount\n"),
         "{reset}"
     );
+    assert!(reset.contains("\nTimeoutStartSec=infinity\n"), "{reset}");
     assert_eq!(enabled_by(reset), ["initrd-root-fs.target.requires"]);
     let (name, capture) = units.last().unwrap();
     assert_eq!(*name, "state-capture.service");

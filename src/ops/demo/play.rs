@@ -166,10 +166,13 @@ impl Play<'_> {
             machine.boots()?;
         }
         self.runs("state reset")?;
-        let report = reset::run(&match is_memory {
-            true => machine.running(self.interrupt),
-            false => machine.at_boot(self.interrupt),
-        })?;
+        let report = reset::run(
+            &match is_memory {
+                true => machine.running(self.interrupt),
+                false => machine.at_boot(self.interrupt),
+            },
+            &Silent,
+        )?;
         self.shows(Shown::Reset(&report))?;
         if !is_memory {
             machine.boots()?;
