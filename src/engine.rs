@@ -1,13 +1,13 @@
 //! The one place that names every engine.
 
+pub mod fstab;
+
 use crate::captured::Craftsman;
 use crate::context::Context;
-use crate::machine::Machine;
 use crate::settings::{self, PastRoots};
-use state_api::{Error, Refusal, Result, SnapshotStore};
+use state_api::{Error, Refusal, Result, RootBackend as _, SnapshotStore, Source};
 use state_plain::PlainStore;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,9 @@ pub fn root(
             let kernel = state_btrfs::Live::open(device)?;
             let mut engine = state_btrfs::Btrfs::new(kernel, subvolume, blank.as_deref())
                 .map_err(Refusal::BadName)?;
-            for path in mounted_subvolumes(cx, device)? {
+            // Root's own may say more than blank's: somebody counts on that since this boot.
+            let trees = [engine.open_root(), engine.open(&Source::Blank)];
+            for path in fstab::subvolumes(&fstab::lines(cx, &trees)?, device) {
                 engine = engine.protecting(&path).map_err(Refusal::BadName)?;
             }
             Ok(Root::Btrfs(engine))
@@ -147,62 +149,14 @@ pub fn root(
             for store in stores.keys() {
                 engine = engine.protecting(store);
             }
-            for dataset in mounted_datasets(cx, stores)? {
+            // Elsewhere than in an initrd the machine's own is there, and root in use.
+            let blank = cx.is_initrd().then(|| engine.open(&Source::Blank));
+            for dataset in fstab::datasets(fstab::lines(cx, blank.as_slice())?, stores) {
                 engine = engine.protecting_dataset(dataset);
             }
             Ok(Root::Zfs(engine))
         }
     }
-}
-
-/// The subvolumes, from the top level, that fstab(5) mounts beside root from the same device, or
-/// from one that cannot be told: whoever mounts them needs them after the reset.
-fn mounted_subvolumes(cx: &Context, device: &Path) -> Result<Vec<PathBuf>> {
-    let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
-    let device = fs::canonicalize(device).ok();
-    let is_ours = |source: &OsStr| match (fs::canonicalize(device_of(source)).ok(), &device) {
-        (Some(source), Some(device)) => source == *device,
-        _ => true,
-    };
-    let lines = machine.fstab.iter().filter(|line| {
-        line.filesystem == "btrfs" && line.at != Path::new("/") && is_ours(&line.source)
-    });
-    let subvolumes = lines.filter_map(|line| {
-        let mut options = line.options.split(',');
-        let subvolume = options.find_map(|option| option.strip_prefix("subvol="))?;
-        let path = subvolume.trim_matches('/');
-        (!path.is_empty()).then(|| PathBuf::from(path))
-    });
-    Ok(subvolumes.collect())
-}
-
-/// The datasets that fstab(5) mounts as stores.
-fn mounted_datasets(
-    cx: &Context,
-    stores: &BTreeMap<PathBuf, settings::Store>,
-) -> Result<Vec<String>> {
-    let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
-    let lines = machine.fstab.into_iter();
-    let stores = lines.filter(|line| line.filesystem == "zfs" && stores.contains_key(&line.at));
-    Ok(stores
-        .filter_map(|line| line.source.into_string().ok())
-        .collect())
-}
-
-/// The path of a device as fstab(5) names it.
-fn device_of(source: &OsStr) -> PathBuf {
-    let source = source.to_string_lossy();
-    let kinds = [
-        ("UUID=", "by-uuid"),
-        ("LABEL=", "by-label"),
-        ("PARTUUID=", "by-partuuid"),
-        ("PARTLABEL=", "by-partlabel"),
-    ];
-    let named = kinds.iter().find_map(|(word, dir)| {
-        let name = source.strip_prefix(word)?.trim_matches('"');
-        Some(Path::new("/dev/disk").join(dir).join(name))
-    });
-    named.unwrap_or_else(|| PathBuf::from(&*source))
 }
 
 /// The magic numbers of `linux/magic.h` and of OpenZFS by which a store's engine is known.

@@ -101,7 +101,7 @@ impl Machine {
         Ok(Self {
             mounts: mounts(cx)?,
             is_running: has_proc,
-            fstab: fstab::parse(&optional(&cx.rooted("/etc/fstab"))?.unwrap_or_default()),
+            fstab: FstabLine::parse(&optional(&cx.rooted("/etc/fstab"))?.unwrap_or_default()),
             command_line: of_kernel("/proc/cmdline")?.trim().to_owned(),
             hostname: hostname.map(str::to_owned),
             distribution: Distribution::parse(&os_release, is_nixos),
@@ -134,20 +134,11 @@ impl Machine {
 
     /// What mounts root by the id of its subvolume, which the first reset changes.
     pub fn root_by_id(&self) -> Vec<&'static str> {
-        let by_id = |options: &str| {
-            options
-                .split(',')
-                .any(|option| option.starts_with("subvolid="))
-        };
         let mut who = Vec::new();
-        if self
-            .fstab
-            .iter()
-            .any(|line| line.at == Path::new("/") && by_id(&line.options))
-        {
+        if self.fstab.iter().any(FstabLine::is_root_by_id) {
             who.push("/etc/fstab");
         }
-        let flags = |word: &str| word.strip_prefix("rootflags=").is_some_and(by_id);
+        let flags = |word: &str| word.strip_prefix("rootflags=").is_some_and(fstab::is_by_id);
         if self.command_line.split_whitespace().any(flags) {
             who.push("the kernel command line");
         }

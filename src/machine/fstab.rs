@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,24 @@ pub struct FstabLine {
     pub options: String,
 }
 
-/// The lines of a text. What is not of the form is passed over, as mount(8) does.
-pub(super) fn parse(text: &[u8]) -> Vec<FstabLine> {
+impl FstabLine {
+    /// The lines of a text. What is not of the form is passed over, as mount(8) does.
+    pub fn parse(text: &[u8]) -> Vec<Self> {
+        parse(text)
+    }
+
+    /// Whether it mounts root by the id of its subvolume.
+    pub fn is_root_by_id(&self) -> bool {
+        self.at == Path::new("/") && is_by_id(&self.options)
+    }
+}
+
+/// Whether mount options name a subvolume by its id.
+pub(super) fn is_by_id(options: &str) -> bool {
+    (options.split(',')).any(|option| option.starts_with("subvolid="))
+}
+
+fn parse(text: &[u8]) -> Vec<FstabLine> {
     text.split(|byte| *byte == b'\n')
         .filter_map(|line| {
             let mut fields = line

@@ -10,8 +10,9 @@ use crate::anchor::Anchor;
 use crate::boot::unit;
 use crate::cmdline::Words;
 use crate::context::Context;
+use crate::engine::fstab;
 use crate::failure::Failure;
-use crate::machine::Machine;
+use crate::machine::{FstabLine, Machine};
 use crate::progress::Progress;
 use crate::record::{self, Outcome, Record, RecordedBlank};
 use crate::settings::OnFailure;
@@ -230,8 +231,8 @@ fn reset<B: RootBackend>(
     draft.seen(&facts);
     let doing = || format!("resetting {}", facts.root);
 
-    refuse_root_by_id(cx, root).with_context(doing)?;
     let reset = wanted(cx, &words, root, &facts).with_context(doing)?;
+    refuse_root_by_id(cx, root, backend, reset.source.as_ref()).with_context(doing)?;
     draft.record.source.clone_from(&reset.source);
     let past_root = match &reset.retire {
         Retire::Keep(name) if facts.exists || !facts.leftovers.is_empty() => Some(name.clone()),
@@ -301,14 +302,31 @@ fn words(cx: &Context) -> anyhow::Result<Words> {
 
 /// A btrfs root that is mounted by the id of its subvolume, as genfstab writes it, is not found any
 /// more after its first reset.
-fn refuse_root_by_id(cx: &Context, root: &settings::Root) -> state_api::Result<()> {
+fn refuse_root_by_id<B: RootBackend>(
+    cx: &Context,
+    root: &settings::Root,
+    on: &B,
+    source: Option<&Source>,
+) -> state_api::Result<()> {
     if !matches!(root, settings::Root::Btrfs { .. }) {
         return Ok(());
     }
     let machine = Machine::look(cx).map_err(|error| Error::os("looking at the machine", error))?;
-    match machine.root_by_id().first() {
+    let mut who = machine.root_by_id().into_iter().map(PathBuf::from);
+    // The fstab that counts is that of the root to be. What cannot be opened is refused for that.
+    let to_be = source.map(|source| (source, on.open(source)));
+    let inside = match to_be {
+        Some((source, Ok(view))) if fstab::within(&view)?.iter().any(FstabLine::is_root_by_id) => {
+            Some(PathBuf::from(match source {
+                Source::Blank => "etc/fstab in blank".to_owned(),
+                Source::Past(past) => format!("etc/fstab in {past}"),
+            }))
+        }
+        _ => None,
+    };
+    match who.next().or(inside) {
         None => Ok(()),
-        Some(file) => Err(Refusal::RootMountedById { file: file.into() }.into()),
+        Some(file) => Err(Refusal::RootMountedById { file }.into()),
     }
 }
 

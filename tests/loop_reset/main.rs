@@ -156,6 +156,14 @@ fn loop_refusals_end_with_4_and_change_nothing() {
     )
     .unwrap();
     refused("root/persist lies inside root");
+    // An initrd has none, or an empty one: blank's counts, and root's.
+    fs::write(&fstab, "").unwrap();
+    let line = format!("{device} /persist btrfs subvol=/root/persist 0 0\n");
+    let inside = machine.root().join("etc/fstab");
+    fs::create_dir_all(inside.parent().unwrap()).unwrap();
+    fs::write(&inside, &line).unwrap();
+    refused("root/persist lies inside root");
+    fs::remove_file(&inside).unwrap();
     fs::remove_file(&fstab).unwrap();
 
     let proc = machine.dir.path().join("initrd/proc");
@@ -170,6 +178,16 @@ fn loop_refusals_end_with_4_and_change_nothing() {
     fs::write(machine.top().join("root-blank/more"), "").unwrap();
     btrfs::set_read_only(&blank, true).unwrap();
     refused("no longer blank");
+    let in_blank = |text: &str| {
+        btrfs::set_read_only(&blank, false).unwrap();
+        fs::create_dir_all(machine.top().join("root-blank/etc")).unwrap();
+        fs::write(machine.top().join("root-blank/etc/fstab"), text).unwrap();
+        btrfs::set_read_only(&blank, true).unwrap();
+    };
+    in_blank(&line);
+    refused("root/persist lies inside root");
+    in_blank("UUID=x / btrfs subvolid=256 0 0\n");
+    refused("etc/fstab in blank mounts root by its volume id");
     drop(blank);
 
     fs::rename(

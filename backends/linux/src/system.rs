@@ -4,8 +4,13 @@ use crate::stat::Stat;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use std::fmt::Write as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
+use std::path::Path;
+
+/// No file that is read is longer.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Where distributions keep their init, relative to root.
 pub const INITS: [&str; 3] = ["sbin/init", "usr/lib/systemd/systemd", "init"];
@@ -33,6 +38,23 @@ pub fn has_init(top: impl AsFd) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// What the file at `path` in the tree at `top` holds, as it is found once that tree is root; `None`
+/// if there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(top: impl AsFd, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match openat2(top, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut text = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 /// A text that is another one after programs were installed in the tree at `top`, removed or
