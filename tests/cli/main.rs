@@ -1,5 +1,6 @@
 //! The command line from outside: help, exit codes, messages, machines laid out as directories.
 
+mod hooks;
 mod init;
 
 use state_linux::lock::{Lock, Taken};
