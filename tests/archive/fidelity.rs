@@ -170,7 +170,10 @@ fn loop_every_filesystem_to_every_other_one() {
             .map(|m| &m.path.0[2..])
             .collect();
         left_out.sort();
-        let mut wanted = extremes::LEFT_OUT.map(str::as_bytes);
+        let mut wanted = extremes::LEFT_OUT.map(str::as_bytes).to_vec();
+        if kind == "ext4" {
+            wanted.push(b"x/d-project-inherit"); // its number; the others have no such flag
+        }
         wanted.sort();
         assert_eq!(left_out, wanted, "{kind}");
         for other in KINDS {
