@@ -133,7 +133,10 @@ impl Program {
     }
 
     fn found(self) -> Result<PathBuf> {
-        self.find().ok_or_else(|| missing(self.name()))
+        self.find().ok_or_else(|| match self.package() {
+            Some(package) => missing(format!("{} (Debian: {package})", self.name())),
+            None => missing(self.name()),
+        })
     }
 
     /// Runs it to its end; `doing` is what for, as a gerund with its object.
