@@ -216,11 +216,14 @@ fn now(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> anyhow::Result<(
     let stage = task.engine.stage()?;
     Marker::remove(stage.as_fd())?;
     Note::remove(&task.into)?; // of a run that was killed: nothing waits
-    // Where it is found once the tree is in place, by whoever finishes this exchange: the top of a filesystem keeps its reserved
-    // directory, any other tree brings its own. It counts for nothing while something is staged.
+    // Where it is found once the tree is in place, by whoever finishes this exchange: the top of a filesystem or of a dataset,
+    // whose children are exchanged, keeps its reserved directory, any other tree brings its own. It counts for nothing while
+    // something is staged.
     Done::forget(&task.into)?;
-    match task.engine.survey()?.shape {
+    let facts = task.engine.survey()?;
+    match facts.shape {
         Shape::FilesystemRoot => done.write(&task.into)?,
+        Shape::Volume { .. } if facts.engine == "zfs" => done.write(&task.into)?,
         _ => done.write(&path_of(&stage))?,
     }
     drop(stage);

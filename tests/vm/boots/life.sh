@@ -25,7 +25,7 @@ GUEST
     check 'and was from the very start' says "$(cat /persist/machine-id-was)" journalctl -b -o json -n 1 --output-fields=_MACHINE_ID
     check 'this boot was reset' ends 0 state status
     check 'and it says so' says reset state status
-    check 'the next one will be, too' says 'boot, initrd, clock' state doctor
+    check 'the next one will be, too' says 'boot, initrd, kernels, clock' state doctor
     past=$(state roots list --json | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort | tail -n 1)
     check 'there is a past root' test -n "$past"
     echo "  past $past"
