@@ -103,3 +103,35 @@ test_cuts() {
     "put away, not committed|renameat2:signal=SIGSTOP:when=3|$after|replaced|put-away" \
     'all done, nothing recorded|rename:delay_enter=600000000:when=1|rename\([^)]*$|put-away'
 }
+
+# A reset comes to its limit of time in the middle of an act. Root is mounted when it has ended, not before: it would be the
+# outgoing one, under another name.
+test_slow() {
+  install_machine dracut
+  boot 'a machine that is lived in' <<'GUEST'
+    echo clutter >/etc/clutter
+GUEST
+  drop_in state-reset.service TimeoutStartSec=60 ExecStart= "ExecStart=/usr/bin/strace -D -o /dev/console -e trace=renameat2 \
+-e inject=renameat2:delay_enter=100000000:when=1 /usr/bin/state --config /etc/state/state.toml reset"
+  mv "$work/boot/initrd" "$work/usual"
+  mv "$work/cut/initrd" "$work/boot/initrd"
+  boot 'too slow' <<'GUEST'
+    check 'the limit was reached' says 'timed out' journalctl -b -u state-reset.service
+    check 'the act was finished before root was mounted' not test -e /etc/clutter
+    check 'root is root' says '[/root]' findmnt -no SOURCE /
+    check 'the persist tree is in place' ends 0 state mount
+    check 'status wants attention' ends 5 state status
+    check 'and says why' says interrupted state status
+    check 'state-check has failed' systemctl is-failed state-check.service
+    echo more >/etc/more
+GUEST
+  mv "$work/usual" "$work/boot/initrd"
+  boot 'after it' <<'GUEST'
+    check 'this boot was reset' ends 0 state status
+    check 'root is blank' not test -e /etc/more
+    mount -o subvolid=5 "$(findmnt -no SOURCE / | sed 's/\[.*//')" /mnt
+    check 'what was put away is there' test "$(cat /mnt/past-roots/*/etc/clutter)" = clutter
+    check 'and what was lived in meanwhile' test "$(cat /mnt/past-roots/*/etc/more)" = more
+    check 'nothing is left over' not test -e /mnt/root.new
+GUEST
+}
