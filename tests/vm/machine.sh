@@ -66,11 +66,12 @@ printf '%s\\n'$(printf ' %q' '[Service]' "$@") >$drop_in/cut.conf
 find . | cpio -o --quiet -H newc >/tmp/out/over
 LINES
 }
-lay_over() {
+lay_over() { # [NAME]...
+  [[ $# -gt 0 ]] || set -- over
   mkdir -p "$work/cut"
   cp "$work/boot/vmlinuz" "$work/boot/initrd" "$work/cut/"
   truncate -s %4 "$work/cut/initrd" # where the kernel looks for the next archive
-  cat "$work/boot/over" >>"$work/cut/initrd"
+  cat "${@/#/"$work/boot/"}" >>"$work/cut/initrd"
 }
 
 # --- booting ----------------------------------------------------------------------------------------------------------
@@ -114,4 +115,18 @@ boot() { # WHAT [WORDS FOR THE KERNEL COMMAND LINE]
     failures=$((failures + 1))
     tail -n 30 "$work/err" "$work/serial" >&2
   }
+}
+
+# Boots a machine whose root is not to be mounted.
+does_not_boot() { # WHAT TEXT-ON-THE-CONSOLE
+  local status=0
+  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" --timeout 600 --serial "$work/serial" \
+    --append "$root_words rd.emergency=poweroff rd.shell=0" -- true >"$work/out" 2>"$work/err" || status=$?
+  if [[ $status == 125 ]] && grep -qF "$2" "$work/serial"; then
+    echo "$1: root was not mounted, and the console says why"
+  else
+    echo "$1: FAILED: status $status, wanted 125"
+    failures=$((failures + 1))
+    tail -n 40 "$work/serial" >&2
+  fi
 }

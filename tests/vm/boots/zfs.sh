@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # boot, which reads this, has set them
 
 # What the names of these acts are is in docs/design/zfs.md; what holds a reset after one of them stands in for the
-# programs of the initrd that carry them out.
+# programs of the initrd that carry them out. With `vm.slow` it goes on after so many seconds.
 # shellcheck disable=SC2016 # for the machine's shell
 hold='#!/bin/sh
 real=/usr/libexec/state-vm/${0##*/}
@@ -10,16 +10,19 @@ create | rename | clone | promote | set | inherit | destroy | rollback | snapsho
 *) exec "$real" "$@" ;;
 esac
 after=$(sed -n "s/.*vm\.hold=\([0-9]*\).*/\1/p" /proc/cmdline)
+slow=$(sed -n "s/.*vm\.slow=\([0-9]*\).*/\1/p" /proc/cmdline)
 acts=$(cat /run/acts 2>/dev/null || echo 0)
 if [ "$acts" != "$after" ]; then
   "$real" "$@" || exit
   echo $((acts + 1)) >/run/acts
   [ $((acts + 1)) = "$after" ] || exit 0
   echo "held after ${0##*/} $1" >/dev/console
-else
-  echo "held before ${0##*/} $1" >/dev/console
+  exec sleep "${slow:-3600}"
 fi
-exec sleep 3600
+echo $((acts + 1)) >/run/acts
+echo "held before ${0##*/} $1" >/dev/console
+sleep "${slow:-3600}"
+exec "$real" "$@"
 '
 
 # Boots a machine and has it run a script, which leaves in /tmp/out what is wanted in $work/boot.
@@ -58,6 +61,10 @@ HOLD
       chmod 755 /tmp/over/usr/sbin/zfs
       cp /tmp/over/usr/sbin/z{fs,pool}
       (cd /tmp/over && find . | cpio -o --quiet -H newc >/tmp/out/over)
+      mkdir -p /tmp/limit/etc/systemd/system/state-reset.service.d
+      cd /tmp/limit
+      printf '[Service]\nTimeoutStartSec=80\n' >etc/systemd/system/state-reset.service.d/limit.conf
+      find . | cpio -o --quiet -H newc >/tmp/out/limit
     "
     mv "$work/disk" "$work/boot" "$work/zfs/"
     say "a machine on ZFS: installed in $((SECONDS - begun)) s"
@@ -134,6 +141,44 @@ test_zfs_rollback() {
     zfs list -H -o name -d 1 rpool/local/past-roots >/tmp/past-roots-are
     check 'and no past root is new' cmp /persist/past-roots-were /tmp/past-roots-are
 GUEST
+}
+
+# A reset that comes to its limit of time, and one that is refused, with either `on-failure`.
+test_zfs_failures() {
+  install_zfs_machine
+  lay_over over limit
+  cp "$work/cut/initrd" "$work/boot/"
+  boot 'ZFS: too slow, before root is touched' 'vm.hold=0 vm.slow=110' <<'GUEST'
+    check 'the limit was reached' says 'timed out' journalctl -b -u state-reset.service
+    check 'status wants attention' ends 5 state status
+    check 'and says why' says interrupted state status
+    check 'state-check has failed' systemctl is-failed state-check.service
+    check 'nothing was put away' test "$(zfs list -H -o name -d 1 rpool/local/past-roots)" = rpool/local/past-roots
+    check 'the persist tree is in place' ends 0 state mount
+    echo clutter >/etc/clutter
+GUEST
+  boot 'ZFS: too slow, while there is no root' 'vm.hold=1 vm.slow=110' <<'GUEST'
+    check 'the limit was reached' says 'timed out' journalctl -b -u state-reset.service
+    check 'root was made all the same' ends 0 state status
+    check 'the clutter is gone' not test -e /etc/clutter
+    check 'the past root has it' says clutter state roots diff latest
+    check 'nothing is left over' ends 0 state doctor
+    echo more >/etc/more
+    zfs create -u -o mountpoint=legacy rpool/local/root/without-blank
+GUEST
+  boot 'ZFS: a reset that fails' <<'GUEST'
+    check 'root is as it was' grep -qx more /etc/more
+    check 'the persist tree is in place' ends 0 state mount
+    check 'status wants attention' ends 5 state status
+    check 'and says why' says rpool/local/root/without-blank state status
+    check 'state-check has failed' systemctl is-failed state-check.service
+GUEST
+  in_zfs_machine "$work/boot" "
+    sed -i '/^past-roots/a on-failure = \"emergency\"' /persist/etc/state/state.toml
+    state init --install-boot=dracut
+    cp /boot/initrd.img-* /tmp/out/initrd
+  "
+  does_not_boot 'ZFS, an emergency' rpool/local/root/without-blank
 }
 
 # The machine is killed after the nth act of a reset. What its disk acknowledged is all there is; the next boot has to
