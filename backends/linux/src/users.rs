@@ -51,34 +51,92 @@ pub fn mount_of<'m>(path: &Path, mounts: &'m [Mount]) -> Option<&'m Mount> {
 /// `/proc` cannot be read.
 pub fn of(path: &Path) -> io::Result<Vec<User>> {
     let (ours, all) = (mountinfo::read()?, mountinfo::read_everywhere()?);
-    let mut users = mounts_in(path, &ours, &all);
-    let names = names(path, &ours, &all);
-    users.extend(processes_in(&names)?);
-    users.extend(swapfiles_in(&names, &swaps()?));
+    let place = Place::of(path, &ours, &all);
+    let mut users = place.mounts(&all);
+    users.extend(place.processes()?);
+    users.extend(place.swapfiles(&swaps()?));
     Ok(users)
 }
 
-/// The filesystem that `path` is on, and where it is in it.
-fn inside(path: &Path, ours: &[Mount]) -> Option<((u32, u32), PathBuf)> {
-    let mount = mount_of(path, ours)?;
-    let below = path.strip_prefix(&mount.at).unwrap_or(path);
-    Some((mount.device, mount.root.join(below)))
+/// A directory, as mounts and processes show it.
+struct Place {
+    path: PathBuf,
+    /// The filesystem that it is on, and where it is in it.
+    inside: Option<((u32, u32), PathBuf)>,
+    /// What it is called: by `path`, and below every mount of something that it lies in. Who came to it
+    /// through such a mount shows that name. A name that means something else in another namespace makes
+    /// one user too many.
+    names: BTreeSet<PathBuf>,
 }
 
-/// What the directory is called: by `path`, and below every mount of something that it lies in. Who
-/// came to it through such a mount shows that name. A name that means something else in another
-/// namespace makes one user too many.
-fn names(path: &Path, ours: &[Mount], all: &[Mount]) -> BTreeSet<PathBuf> {
-    let mut names = BTreeSet::from([path.to_owned()]);
-    let Some((device, root)) = inside(path, ours) else {
-        return names;
-    };
-    for mount in all.iter().filter(|mount| mount.device == device) {
-        if let Ok(below) = root.strip_prefix(&mount.root) {
-            names.insert(mount.at.join(below));
+impl Place {
+    /// Pure: `ours` are this namespace's mounts, `all` those of every namespace.
+    fn of(path: &Path, ours: &[Mount], all: &[Mount]) -> Self {
+        let inside = mount_of(path, ours).map(|mount| {
+            let below = path.strip_prefix(&mount.at).unwrap_or(path);
+            (mount.device, mount.root.join(below))
+        });
+        let mut names = BTreeSet::from([path.to_owned()]);
+        if let Some((device, root)) = &inside {
+            let mounts = all.iter().filter(|mount| mount.device == *device);
+            names.extend(mounts.filter_map(|mount| {
+                let below = root.strip_prefix(&mount.root).ok()?;
+                Some(mount.at.join(below))
+            }));
+        }
+        Self {
+            path: path.to_owned(),
+            inside,
+            names,
         }
     }
-    names
+
+    fn has(&self, path: &Path) -> bool {
+        self.names.iter().any(|name| path.starts_with(name))
+    }
+
+    fn mounts(&self, all: &[Mount]) -> Vec<User> {
+        let mut found: Vec<User> = all
+            .iter()
+            .filter(|mount| {
+                let is_made_of_it = self.inside.as_ref().is_some_and(|(device, root)| {
+                    mount.device == *device && mount.root.starts_with(root) && mount.at != self.path
+                        // The whole filesystem mounted a second time uses nothing in particular.
+                        && mount.root != Path::new("/")
+                });
+                let lies_in = |name: &PathBuf| mount.at.starts_with(name) && mount.at != *name;
+                is_made_of_it || self.names.iter().any(lies_in)
+            })
+            .map(|mount| User::Mount(mount.at.clone()))
+            .collect();
+        found.dedup();
+        found
+    }
+
+    fn swapfiles(&self, swaps: &[u8]) -> Vec<User> {
+        let lines = swaps.split(|byte| *byte == b'\n').skip(1);
+        lines
+            .filter_map(|line| line.split(|byte| *byte == b' ' || *byte == b'\t').next())
+            .map(|name| PathBuf::from(OsString::from_vec(mountinfo::unescape(name))))
+            .filter(|file| self.has(file))
+            .map(User::Swap)
+            .collect()
+    }
+
+    fn processes(&self) -> io::Result<Vec<User>> {
+        processes(|process| self.has_process(process))
+    }
+
+    /// Whether the process shows a path in it. One that ends meanwhile, or that we may not look at,
+    /// shows none.
+    fn has_process(&self, process: &Path) -> bool {
+        let shows = |link: PathBuf| fs::read_link(link).is_ok_and(|to| self.has(&to));
+        ["cwd", "root", "exe"]
+            .iter()
+            .any(|link| shows(process.join(link)))
+            || fs::read_dir(process.join("fd"))
+                .is_ok_and(|fds| fds.flatten().any(|fd| shows(fd.path())))
+    }
 }
 
 /// What the kernel swaps to (`proc(5)`).
@@ -88,41 +146,6 @@ fn swaps() -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         read => read,
     }
-}
-
-fn swapfiles_in(names: &BTreeSet<PathBuf>, swaps: &[u8]) -> Vec<User> {
-    let lines = swaps.split(|byte| *byte == b'\n').skip(1);
-    lines
-        .filter_map(|line| line.split(|byte| *byte == b' ' || *byte == b'\t').next())
-        .map(|name| PathBuf::from(OsString::from_vec(mountinfo::unescape(name))))
-        .filter(|file| names.iter().any(|name| file.starts_with(name)))
-        .map(User::Swap)
-        .collect()
-}
-
-/// Pure: `ours` are this namespace's mounts, `all` those of every namespace.
-fn mounts_in(path: &Path, ours: &[Mount], all: &[Mount]) -> Vec<User> {
-    let inside = inside(path, ours);
-    let names = names(path, ours, all);
-    let mut found: Vec<User> = all
-        .iter()
-        .filter(|mount| {
-            let is_made_of_it = inside.as_ref().is_some_and(|(device, root)| {
-                mount.device == *device && mount.root.starts_with(root) && mount.at != path
-                    // The whole filesystem mounted a second time uses nothing in particular.
-                    && mount.root != Path::new("/")
-            });
-            let lies_in = |name: &PathBuf| mount.at.starts_with(name) && mount.at != *name;
-            is_made_of_it || names.iter().any(lies_in)
-        })
-        .map(|mount| User::Mount(mount.at.clone()))
-        .collect();
-    found.dedup();
-    found
-}
-
-fn processes_in(names: &BTreeSet<PathBuf>) -> io::Result<Vec<User>> {
-    processes(|process| is_in(process, names))
 }
 
 /// The other processes of which `is_user` says so, by their directory in `/proc`.
@@ -143,18 +166,6 @@ fn processes(is_user: impl Fn(&Path) -> bool) -> io::Result<Vec<User>> {
         }
     }
     Ok(users)
-}
-
-/// Whether the process shows a path below one of `names`. One that ends meanwhile, or that we may
-/// not look at, shows none.
-fn is_in(process: &Path, names: &BTreeSet<PathBuf>) -> bool {
-    let is_below = |to: PathBuf| names.iter().any(|name| to.starts_with(name));
-    let shows = |link: PathBuf| fs::read_link(link).is_ok_and(is_below);
-    ["cwd", "root", "exe"]
-        .iter()
-        .any(|link| shows(process.join(link)))
-        || fs::read_dir(process.join("fd"))
-            .is_ok_and(|fds| fds.flatten().any(|fd| shows(fd.path())))
 }
 
 /// The processes that have the file `file` open for writing, this process left out: what is in it
@@ -225,7 +236,7 @@ mod tests {
 25 20 8:1 /home/data /srv rw - ext4 /dev/sda1 rw
 ";
         let mounts = mountinfo::parse(text.as_bytes()).unwrap();
-        let users = |path: &str| mounts_in(Path::new(path), &mounts, &mounts);
+        let users = |path: &str| Place::of(Path::new(path), &mounts, &mounts).mounts(&mounts);
         let at = |path: &str| User::Mount(path.into());
         assert_eq!(users("/persist"), [at("/var/lib/foo"), at("/persist/run")]);
         assert_eq!(users("/home/data"), [at("/srv")]);
@@ -244,15 +255,11 @@ mod tests {
 24 20 8:2 /var/lib/pg/15 /srv rw - ext4 /dev/sdb1 rw
 ";
         let mounts = mountinfo::parse(text.as_bytes()).unwrap();
-        let place = Path::new("/persist/var/lib/pg/16");
-        assert_eq!(
-            names(place, &mounts, &mounts),
-            [place, Path::new("/var/lib/pg/16")]
-                .map(Path::to_owned)
-                .into()
-        );
+        let names = ["/persist/var/lib/pg/16", "/var/lib/pg/16"].map(PathBuf::from);
+        let place = Place::of(&names[0], &mounts, &mounts);
+        assert_eq!(place.names, names.into());
         let run = User::Mount("/var/lib/pg/16/run".into());
-        assert_eq!(mounts_in(place, &mounts, &mounts), [run]);
+        assert_eq!(place.mounts(&mounts), [run]);
     }
 
     #[test]
@@ -265,8 +272,8 @@ mod tests {
             .stdin(file)
             .spawn()
             .unwrap();
-        let names = BTreeSet::from([path.clone()]);
-        let users = processes_in(&names).unwrap();
+        let place = Place::of(&path, &[], &[]);
+        let users = place.processes().unwrap();
         let id = crate::stat::Stat::of(rustix::fs::CWD, path.join("file")).map(|stat| stat.id);
         let id = id.unwrap();
         let (writing, writing_in) = (writers(id).unwrap(), writers_in(&path).unwrap());
@@ -281,6 +288,6 @@ mod tests {
             panic!("{users:?}");
         };
         assert_eq!(*found, pid);
-        assert_eq!(processes_in(&names).unwrap(), []);
+        assert_eq!(place.processes().unwrap(), []);
     }
 }
