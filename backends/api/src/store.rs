@@ -56,6 +56,9 @@ pub struct StoreFacts {
     pub free_bytes: u64,
     /// Size of the filesystem, in bytes.
     pub total_bytes: u64,
+    /// Whether the reserved directory stays when trees are exchanged, as where the children of one
+    /// directory are; else each tree has its own, and takes it along.
+    pub keeps_reserved: bool,
     /// Whether a tree staged by an interrupted or waiting restore is there.
     pub has_staged: bool,
     /// Whether a tree replaced by a restore is there, for `state undo`.

@@ -108,6 +108,7 @@ impl SnapshotStore for PlainStore {
             identity: None,
             free_bytes: space.f_bavail * space.f_frsize,
             total_bytes: space.f_blocks * space.f_frsize,
+            keeps_reserved: matches!(swap, Swap::Children(_)),
             has_staged: on_swap!(&swap, swap => swap.has_staged())?,
             has_replaced: on_swap!(&swap, swap => swap.has_replaced())?,
         })

@@ -151,6 +151,7 @@ impl SnapshotStore for SimStore {
             identity: Some(Identity(format!("{:?}", self.content()?))),
             free_bytes: 1 << 30,
             total_bytes: 1 << 32,
+            keeps_reserved: false,
             has_staged: self.has("staged"),
             has_replaced: self.has("replaced"),
         })
@@ -208,6 +209,11 @@ impl SnapshotStore for SimStore {
         let keep = tempfile::tempdir().map_err(os)?;
         tree::write(tree, keep.path()).map_err(os)?;
         Ok(View::frozen(self::open(keep.path())?).keeping(keep))
+    }
+
+    fn open_replaced(&self) -> Result<Option<OwnedFd>> {
+        let has = self.has("replaced");
+        has.then(|| open(&self.at("replaced"))).transpose()
     }
 
     fn open_live(&self) -> Result<View> {

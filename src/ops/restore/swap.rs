@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::ops::belongings;
 use crate::ops::waiting::{self, Note, What};
 use anyhow::Context as _;
-use state_api::{Error, Incoming, Outcome, Refusal, Shape};
+use state_api::{Error, Incoming, Outcome, Refusal};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -216,15 +216,12 @@ fn now(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> anyhow::Result<(
     let stage = task.engine.stage()?;
     Marker::remove(stage.as_fd())?;
     Note::remove(&task.into)?; // of a run that was killed: nothing waits
-    // Where it is found once the tree is in place, by whoever finishes this exchange: the top of a filesystem or of a dataset,
-    // whose children are exchanged, keeps its reserved directory, any other tree brings its own. It counts for nothing while
-    // something is staged.
+    // Where it is found once the tree is in place, by whoever finishes this exchange. It counts for nothing while something
+    // is staged.
     Done::forget(&task.into)?;
-    let facts = task.engine.survey()?;
-    match facts.shape {
-        Shape::FilesystemRoot => done.write(&task.into)?,
-        Shape::Volume { .. } if facts.engine == "zfs" => done.write(&task.into)?,
-        _ => done.write(&path_of(&stage))?,
+    match task.engine.survey()?.keeps_reserved {
+        true => done.write(&task.into)?,
+        false => done.write(&path_of(&stage))?,
     }
     drop(stage);
     task.engine.exchange().with_context(doing).map(drop)

@@ -226,11 +226,12 @@ impl SnapshotStore for BtrfsStore {
     fn survey(&self) -> Result<StoreFacts> {
         let nested = self.nested()?;
         let space = self.kernel.space()?;
-        let (has_staged, has_replaced) = if self.is_volume() {
-            self.volume_has()?
+        let (keeps_reserved, has_staged, has_replaced) = if self.is_volume() {
+            let (has_staged, has_replaced) = self.volume_has()?;
+            (false, has_staged, has_replaced)
         } else {
             let facts = self.plain.survey()?;
-            (facts.has_staged, facts.has_replaced)
+            (facts.keeps_reserved, facts.has_staged, facts.has_replaced)
         };
         Ok(StoreFacts {
             engine: "btrfs",
@@ -252,6 +253,7 @@ impl SnapshotStore for BtrfsStore {
             foreign_mounts: self.mounts_below()?,
             free_bytes: space.free_bytes,
             total_bytes: space.total_bytes,
+            keeps_reserved,
             has_staged,
             has_replaced,
         })
