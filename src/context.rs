@@ -136,6 +136,21 @@ impl fmt::Debug for Context<'_> {
 }
 
 #[cfg(test)]
+impl Context<'static> {
+    /// For tests: below `root_dir`, in 1970, in a boot without an id; changes nothing.
+    pub(crate) fn below(root_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            root_dir: root_dir.into(),
+            config_file: None,
+            now: DateTime::UNIX_EPOCH,
+            boot_id: String::new(),
+            interrupt: &state_api::Never,
+            dry_run: true,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

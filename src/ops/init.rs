@@ -255,16 +255,10 @@ pub(crate) fn of_fixture(name: &str, list: Option<(Origin, &str)>) -> anyhow::Re
         }
     }
 
-    let cx = Context {
-        root_dir: Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/machines")
-            .join(name),
-        config_file: None,
-        now: chrono::DateTime::UNIX_EPOCH,
-        boot_id: String::new(),
-        interrupt: &state_api::Never,
-        dry_run: true,
-    };
+    let machine = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/machines")
+        .join(name);
+    let cx = Context::below(machine);
     let machine = Machine::look(&cx)?;
     let imported = list.map(|(origin, text)| import::read(origin, text));
     let imported = imported.transpose()?;

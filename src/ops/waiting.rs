@@ -81,16 +81,10 @@ impl Note {
 
     pub(super) fn write(&self, store: &Path) -> Result<()> {
         let path = store.join(NOTE);
-        let write = || {
-            let dir = path.parent().expect("it lies in a directory");
-            match rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            let text = serde_json::to_vec(self).expect("a note is JSON");
-            whole::replace(&path, 0o600, &text)
-        };
-        write().map_err(|e| Error::os("noting what waits for the next boot", e))
+        let text = serde_json::to_vec(self).expect("a note is JSON");
+        whole::make_parent(&path)
+            .and_then(|_| whole::replace(&path, 0o600, &text))
+            .map_err(|e| Error::os("noting what waits for the next boot", e))
     }
 
     pub(super) fn remove(store: &Path) -> Result<()> {

@@ -173,15 +173,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("proc/self")).unwrap();
         let mounts: String = mounts.iter().map(line).collect();
         fs::write(dir.path().join("proc/self/mountinfo"), mounts).unwrap();
-        Machine::look(&crate::context::Context {
-            root_dir: dir.path().to_owned(),
-            config_file: None,
-            now: chrono::DateTime::UNIX_EPOCH,
-            boot_id: String::new(),
-            interrupt: &state_api::Never,
-            dry_run: true,
-        })
-        .unwrap()
+        Machine::look(&crate::context::Context::below(dir.path())).unwrap()
     }
 
     #[test]

@@ -223,14 +223,7 @@ mod tests {
             "menuentry 'G' {\n linux /vmlinuz root=/dev/vda2\n}\n",
         );
         write("efi/EFI/Linux/not.efi", "nothing");
-        let cx = Context {
-            root_dir: dir.path().to_owned(),
-            config_file: None,
-            now: chrono::DateTime::UNIX_EPOCH,
-            boot_id: String::new(),
-            interrupt: &state_api::Never,
-            dry_run: true,
-        };
+        let cx = Context::below(dir.path());
         let told: Vec<String> = look(&cx, &Machine::look(&cx).unwrap(), None)
             .unwrap()
             .entries

@@ -18,12 +18,9 @@ fn well() -> Facts {
     let root_dir =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines/nixos-btrfs");
     let cx = Context {
-        root_dir,
-        config_file: None,
         now: "2026-11-21T12:00:00Z".parse().unwrap(),
         boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
-        interrupt: &state_api::Never,
-        dry_run: true,
+        ..Context::below(root_dir)
     };
     let mut facts = facts(&cx).unwrap();
     facts.root = Some(Ok(RootFacts {

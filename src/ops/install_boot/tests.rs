@@ -1,5 +1,4 @@
 use super::*;
-use state_api::Never;
 use tempfile::TempDir;
 
 const CONFIGURATION: &str = "\
@@ -28,12 +27,10 @@ fn machine(maker: Maker, fstab: &str) -> TempDir {
 
 fn cx(dir: &Path, dry_run: bool) -> Context<'static> {
     Context {
-        root_dir: dir.to_owned(),
-        config_file: None,
         now: "2026-11-21T11:37:05Z".parse().unwrap(),
         boot_id: "6d3f20c1-96c1-4b53-a1de-3f6f8f7e0a11".into(),
-        interrupt: &Never,
         dry_run,
+        ..Context::below(dir)
     }
 }
 

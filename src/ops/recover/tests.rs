@@ -60,12 +60,9 @@ impl Machine {
         to: Option<&str>,
     ) -> anyhow::Result<Report> {
         let cx = Context {
-            root_dir: self.root.path().to_owned(),
-            config_file: None,
-            now: chrono::DateTime::UNIX_EPOCH,
-            boot_id: String::new(),
             interrupt,
             dry_run,
+            ..Context::below(self.root.path())
         };
         let options = Options {
             path: path.into(),

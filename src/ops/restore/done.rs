@@ -2,6 +2,7 @@
 //! that is being rebuilt, the same command does not restore twice, and goes on with the rest.
 
 use super::marker::Marker;
+use crate::whole;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use state_api::{Error, Result};
@@ -35,12 +36,8 @@ impl Done {
     pub(super) fn write(&self, store: &Path) -> Result<()> {
         let file = file(store);
         let text = serde_json::to_vec(self).expect("a note is JSON");
-        let dir = file.parent().expect("it lies in a directory");
-        let made = match rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU) {
-            Err(errno) if errno != rustix::io::Errno::EXIST => Err(errno.into()),
-            _ => Ok(()),
-        };
-        made.and_then(|()| crate::whole::replace(&file, 0o600, &text))
+        whole::make_parent(&file)
+            .and_then(|_| whole::replace(&file, 0o600, &text))
             .map_err(|e| Error::os("noting what was restored", e))
     }
 

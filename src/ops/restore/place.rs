@@ -176,24 +176,12 @@ fn roots_own(root: &Root) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use state_api::Never;
-
-    fn below_root(root_dir: &Path) -> Context<'static> {
-        Context {
-            root_dir: root_dir.into(),
-            config_file: None,
-            now: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
-            boot_id: String::new(),
-            interrupt: &Never,
-            dry_run: true,
-        }
-    }
 
     #[test]
     fn what_root_is_made_from_is_not_moved_away() {
         let dir = tempfile::tempdir().unwrap();
         let root_dir = dir.path().canonicalize().unwrap();
-        let cx = below_root(&root_dir);
+        let cx = Context::below(&root_dir);
         let persist = "[persist.\"/persist\"]\ndirectories = [\"/var/lib/app\"]\n";
         let settings = |root: &str| format!("{root}{persist}").parse::<Settings>().unwrap();
         let overlay = settings("[root]\nbackend = \"overlay\"\ndevice = \"/dev/sda2\"\n");
@@ -222,7 +210,7 @@ mod tests {
     #[test]
     fn what_another_machines_root_is_made_from_stays_too() {
         let dir = tempfile::tempdir().unwrap();
-        let cx = below_root(&dir.path().join("live medium"));
+        let cx = Context::below(dir.path().join("live medium"));
         let live = Settings::default();
         let into = dir.path().join("mnt");
         std::fs::create_dir_all(into.join("etc/state")).unwrap();
@@ -242,7 +230,7 @@ mod tests {
     fn a_system_without_its_store_is_no_store() {
         let dir = tempfile::tempdir().unwrap();
         let mnt = dir.path().canonicalize().unwrap();
-        let cx = below_root(Path::new("/"));
+        let cx = Context::below(Path::new("/"));
         let place = |into: &Path| {
             let options = Options {
                 into: Some(into.to_owned()),
@@ -267,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_mounted_is_none() {
-        let cx = below_root(Path::new("/"));
+        let cx = Context::below(Path::new("/"));
         let text = "[root]\nbackend = \"tmpfs\"\n[persist.\"/no such store\"]\nfiles = [\"/etc/machine-id\"]\n";
         let settings: Settings = text.parse().unwrap();
         let shape = Shape::FilesystemRoot;

@@ -153,7 +153,6 @@ fn path(cx: &Context, settings: &Settings) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use state_api::Never;
 
     const V1: &str = include_str!("../../../tests/fixtures/boot-record/boots-v1.json");
 
@@ -171,12 +170,10 @@ mod tests {
     fn the_last_boots_are_remembered_and_no_boot_twice() {
         let dir = tempfile::tempdir().unwrap();
         let cx = Context {
-            root_dir: dir.path().to_owned(),
-            config_file: None,
             now: "2026-11-21T11:37:05Z".parse().unwrap(),
             boot_id: "b".into(),
-            interrupt: &Never,
             dry_run: false,
+            ..Context::below(dir.path())
         };
         let stores = "[persist.\"/a\"]\nclass = \"cache\"\n[persist.\"/p\"]\n";
         let settings: Settings = stores.parse().unwrap();

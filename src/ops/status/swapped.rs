@@ -95,17 +95,13 @@ fn judge(
 mod tests {
     use super::*;
     use crate::record::Failure;
-    use state_api::Never;
 
     #[test]
     fn what_this_boot_should_have_done_wants_attention() {
         let boot = |boot_id: &str| Context {
-            root_dir: "/nowhere".into(),
-            config_file: None,
             now: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
             boot_id: boot_id.into(),
-            interrupt: &Never,
-            dry_run: true,
+            ..Context::below("/nowhere")
         };
         let (before, now) = (boot("before"), boot("now"));
         let note = |cx: &Context| Some(Note::new(cx, What::Undo));
