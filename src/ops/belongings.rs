@@ -6,12 +6,11 @@
 
 use crate::copy::{self, Fidelity};
 use crate::paths::Shown;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fsync, mkdirat, openat, renameat_with, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, RenameFlags, fsync, mkdirat, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use state_api::{Error, Never, Refusal, Result, SnapshotStore, View};
 use state_linux::swap::{RESERVED, remove_tree};
+use state_linux::tree::DIRECTORY;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -55,20 +54,14 @@ pub(super) fn bring(engine: &dyn SnapshotStore, store: &Path) -> Result<()> {
         Err(errno) => return Err(os(RESERVED, errno)),
     }
     let to = openat(&top, RESERVED, DIRECTORY, Mode::empty()).map_err(|e| os(RESERVED, e))?;
-    let bringing = Bringing { to: &to };
     let mut failure = None;
     for name in wanted.filter(|name| !is_the_trees(name)) {
-        let brought = bringing.bring(&from, &to, name, true);
+        let brought = bring_one(&to, &from, &to, name, true);
         failure = failure.or(brought.err()); // the others come all the same
     }
     fsync(&to).map_err(|e| os(RESERVED, e))?;
     failure.map_or(Ok(()), Err)
 }
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 fn os(name: impl AsRef<OsStr>, errno: Errno) -> Error {
     Error::os(format!("bringing {}", Shown(Path::new(&name))), errno)
@@ -88,64 +81,68 @@ fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
     state_linux::tree::names(listed).map_err(|e| Error::os("listing what is brought", e))
 }
 
-struct Bringing<'a> {
-    /// The reserved directory.
-    to: &'a OwnedFd,
+/// Moves one thing. Of a directory that is on both sides, what is in it: in the quarantine and among past
+/// roots each thing has a name of its own.
+fn bring_one(
+    reserved: &OwnedFd,
+    from: &OwnedFd,
+    to: &OwnedFd,
+    name: &OsStr,
+    goes_in: bool,
+) -> Result<()> {
+    if !is_free(to, name)? {
+        if let (true, Some(from), Some(to)) =
+            (goes_in, directory(from, name)?, directory(to, name)?)
+        {
+            for name in names(&from)? {
+                bring_one(
+                    reserved,
+                    &from,
+                    &to,
+                    OsStr::from_bytes(name.as_bytes()),
+                    false,
+                )?;
+            }
+            fsync(&to).map_err(|e| os(name, e))?;
+        }
+        return Ok(());
+    }
+    match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::XDEV) => copy_one(reserved, from, to, name), // of another subvolume
+        Err(errno) => Err(os(name, errno)),
+    }
 }
 
-impl Bringing<'_> {
-    /// Moves one thing. Of a directory that is on both sides, what is in it: in the quarantine and among past
-    /// roots each thing has a name of its own.
-    fn bring(&self, from: &OwnedFd, to: &OwnedFd, name: &OsStr, goes_in: bool) -> Result<()> {
-        if !is_free(to, name)? {
-            if let (true, Some(from), Some(to)) =
-                (goes_in, directory(from, name)?, directory(to, name)?)
-            {
-                for name in names(&from)? {
-                    self.bring(&from, &to, OsStr::from_bytes(name.as_bytes()), false)?;
-                }
-                fsync(&to).map_err(|e| os(name, e))?;
-            }
-            return Ok(());
+/// Copies it, and only when the copy is whole gives it its name and deletes the original.
+fn copy_one(reserved: &OwnedFd, from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
+    remove_tree(reserved, OsStr::new(COPIES))?;
+    mkdirat(reserved, COPIES, Mode::RWXU).map_err(|e| os(COPIES, e))?;
+    let copies = openat(reserved, COPIES, DIRECTORY, Mode::empty()).map_err(|e| os(COPIES, e))?;
+    let opened = openat(from, c".", DIRECTORY, Mode::empty()).map_err(|e| os(name, e))?;
+    let view = View::live(opened);
+    let copied = copy::one(&view, name, &copies, Fidelity::Exact, &Never)?;
+    if !copied.boundaries.is_empty() {
+        remove_tree(reserved, OsStr::new(COPIES))?;
+        return Err(Refusal::Unsafe {
+            fact: format!(
+                "{} holds a volume of its own, and stays with the tree that was replaced",
+                Shown(&Path::new(RESERVED).join(name))
+            ),
+            cure: "copy it before that tree is given up".into(),
         }
-        match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(()),
-            Err(Errno::XDEV) => self.copy(from, to, name), // of another subvolume
-            Err(errno) => Err(os(name, errno)),
-        }
+        .into());
     }
-
-    /// Copies it, and only when the copy is whole gives it its name and deletes the original.
-    fn copy(&self, from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
-        remove_tree(self.to, OsStr::new(COPIES))?;
-        mkdirat(self.to, COPIES, Mode::RWXU).map_err(|e| os(COPIES, e))?;
-        let copies =
-            openat(self.to, COPIES, DIRECTORY, Mode::empty()).map_err(|e| os(COPIES, e))?;
-        let opened = openat(from, c".", DIRECTORY, Mode::empty()).map_err(|e| os(name, e))?;
-        let view = View::live(opened);
-        let copied = copy::one(&view, name, &copies, Fidelity::Exact, &Never)?;
-        if !copied.boundaries.is_empty() {
-            remove_tree(self.to, OsStr::new(COPIES))?;
-            return Err(Refusal::Unsafe {
-                fact: format!(
-                    "{} holds a volume of its own, and stays with the tree that was replaced",
-                    Shown(&Path::new(RESERVED).join(name))
-                ),
-                cure: "copy it before that tree is given up".into(),
-            }
-            .into());
-        }
-        let moved = rustix::fs::syncfs(&copies)
-            .and_then(|()| renameat_with(&copies, name, to, name, RenameFlags::NOREPLACE))
-            .and_then(|()| rustix::fs::syncfs(to));
-        moved.map_err(|e| os(name, e))?;
-        match unlinkat(from, name, AtFlags::empty()) {
-            Ok(()) => {}
-            Err(Errno::ISDIR) => drop(remove_tree(from, name)?),
-            Err(errno) => return Err(os(name, errno)),
-        }
-        remove_tree(self.to, OsStr::new(COPIES)).map(drop)
+    let moved = rustix::fs::syncfs(&copies)
+        .and_then(|()| renameat_with(&copies, name, to, name, RenameFlags::NOREPLACE))
+        .and_then(|()| rustix::fs::syncfs(to));
+    moved.map_err(|e| os(name, e))?;
+    match unlinkat(from, name, AtFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::ISDIR) => drop(remove_tree(from, name)?),
+        Err(errno) => return Err(os(name, errno)),
     }
+    remove_tree(reserved, OsStr::new(COPIES)).map(drop)
 }
 
 fn is_free(dir: &OwnedFd, name: &OsStr) -> Result<bool> {

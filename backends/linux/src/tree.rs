@@ -24,6 +24,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How a directory is opened that must be one itself: no symlink leads elsewhere.
+pub const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
 /// How many directories a walk keeps open; above that, the outermost are closed and found again
 /// through `..` (and compared with what they were).
 const OPEN_DIRECTORIES: usize = 64;

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatvfs, mkdirat, openat, unlinkat
 use rustix::io::Errno;
 use state_api::Error;
 use state_linux::swap::{RESERVED, remove_tree};
-use state_linux::tree;
+use state_linux::tree::{self, DIRECTORY};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -23,11 +23,6 @@ const ELSEWHERE: &str = "state-drill";
 /// The file in it by which it is known, and what that says.
 const MARKER: &str = "scratch-of-a-drill";
 const MARK: &[u8] = b"`state drill` made this directory, and deletes it.\n";
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// Where scratch goes.
 #[derive(Debug)]

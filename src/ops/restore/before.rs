@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use state_api::{Error, Result};
 use state_linux::stat::Stat;
 use state_linux::swap::{RESERVED, remove_tree};
+use state_linux::tree::DIRECTORY;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -24,11 +25,6 @@ const NOTE: &str = "replaced.json";
 /// The same before the exchange: whether that was made is seen by what is kept.
 const BEGUN: &str = "replacing.json";
 const MOST_BYTES: u64 = 64 << 10;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// What one restore of a path replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

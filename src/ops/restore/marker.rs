@@ -6,17 +6,15 @@ use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlink
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use state_api::{Error, Result};
+use state_linux::tree::DIRECTORY;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 
-const DIRECTORY: &std::ffi::CStr = c".state";
+const RESERVED: &std::ffi::CStr = c".state";
 const FILE: &std::ffi::CStr = c".state/restore.json";
 /// The same while it is written.
 const NEW: &std::ffi::CStr = c".state/restore.json.new";
-const LISTED: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
 
 /// What is being staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +53,7 @@ impl Marker {
     }
 
     pub(super) fn look(stage: BorrowedFd<'_>) -> Result<Found> {
-        let listed = openat(stage, c".", LISTED, Mode::empty());
+        let listed = openat(stage, c".", DIRECTORY, Mode::empty());
         let names = state_linux::tree::names(listed.map_err(os)?).map_err(os)?;
         if names.is_empty() {
             return Ok(Found::Nothing);
@@ -74,7 +72,7 @@ impl Marker {
     }
 
     pub(super) fn write(&self, stage: BorrowedFd<'_>) -> Result<()> {
-        match mkdirat(stage, DIRECTORY, Mode::RWXU) {
+        match mkdirat(stage, RESERVED, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(os(errno)),
         }
@@ -87,7 +85,7 @@ impl Marker {
         // On the disk before anything is staged: a stage without a mark is thrown away.
         file.sync_all().map_err(os)?;
         renameat(stage, NEW, stage, FILE).map_err(os)?;
-        fsync(openat(stage, DIRECTORY, LISTED, Mode::empty()).map_err(os)?).map_err(os)
+        fsync(openat(stage, RESERVED, DIRECTORY, Mode::empty()).map_err(os)?).map_err(os)
     }
 
     /// Takes the mark away: the tree is whole, and the mark is no part of it.
@@ -95,7 +93,7 @@ impl Marker {
         let names = [
             (NEW, AtFlags::empty()),
             (FILE, AtFlags::empty()),
-            (DIRECTORY, AtFlags::REMOVEDIR),
+            (RESERVED, AtFlags::REMOVEDIR),
         ];
         for (name, flags) in names {
             match unlinkat(stage, name, flags) {

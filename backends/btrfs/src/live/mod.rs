@@ -8,10 +8,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use state_api::{Changes, Error, Outcome, Result, View};
+use state_linux::btrfs;
 use state_linux::metadata::Place as Dressed;
 use state_linux::mount::{self, Attributes};
 use state_linux::stat::Stat;
-use state_linux::{btrfs, tree};
+use state_linux::tree::{self, DIRECTORY};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,11 +26,6 @@ mod place;
 pub use place::Place;
 
 use look::hyphenated;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// A btrfs filesystem through a mount of its top level that nobody else sees: it has no mount
 /// point, is in no namespace, and is gone with this value, also when the process is killed.

@@ -11,7 +11,8 @@ use state_linux::metadata::Place;
 use state_linux::mount;
 use state_linux::mountinfo::{self, Mount};
 use state_linux::stat::Stat;
-use state_linux::{note, swap, tree};
+use state_linux::tree::{self, DIRECTORY};
+use state_linux::{note, swap};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,11 +36,6 @@ const ORIGIN: &str = "origin.json";
 const FILESYSTEMS: [&str; 4] = ["ext4", "btrfs", "xfs", "f2fs"];
 /// The name of our overlays in lists of mounts.
 const SOURCE: &str = "state";
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// The directory of the upper layers, through a mount that nobody else sees: it has no mount
 /// point and is gone with this value.

@@ -13,7 +13,8 @@ use state_api::{Error, Outcome, Refusal, Result, View};
 use state_linux::mount;
 use state_linux::mountinfo;
 use state_linux::stat::{Kind, Stat};
-use state_linux::{note, swap, tree};
+use state_linux::tree::{self, DIRECTORY};
+use state_linux::{note, swap};
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -28,11 +29,6 @@ use blank::Yard;
 
 /// What a captured root was captured with.
 const ORIGIN: &str = "origin.json";
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// What the engine leaves to those above it: they know how trees are copied and archived.
 pub trait Craft: fmt::Debug {
