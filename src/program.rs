@@ -5,6 +5,7 @@
 //! have a time limit. What they write to stderr is shown and never parsed.
 
 mod enclosed;
+mod watched;
 
 pub use enclosed::Enclosed;
 

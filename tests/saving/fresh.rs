@@ -1,6 +1,7 @@
 //! A whole machine onto a disk that is laid out for it, through the program.
 
 mod config;
+mod install;
 
 use super::hostile;
 use super::machine::{Machine, note};
@@ -39,8 +40,13 @@ impl New<'_> {
     }
 
     fn restore(&self, more: &[&str]) -> Output {
+        self.command(more).output().unwrap()
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
         let url = format!("file://{}", self.machine.path("usb").display());
-        Command::new(env!("CARGO_BIN_EXE_state"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state"));
+        command
             .args([
                 "--root",
                 "/",
@@ -55,9 +61,8 @@ impl New<'_> {
             .arg("--into")
             .arg(self.at(""))
             .args(more)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        command
     }
 
     /// What is said, with what differs from run to run taken out, and the exit status.

@@ -61,6 +61,21 @@ fn loop_owners_go_by_name_in_the_system_that_is_restored() {
     assert_eq!(path.unwrap().notes.len(), 1);
     assert_eq!(owner(&data), (990, 994));
 
+    // A system that has no such user yet: the number stays, and whose it was is told.
+    machine.write(
+        "root/etc/passwd",
+        "root:x:0:0::/:/bin/sh\nnew:x:993:993::/:\n",
+    );
+    let report = machine.restore_with(&Never, |options| options.forget_replaced = true);
+    assert_eq!(
+        report.unwrap().notes,
+        [
+            nobody,
+            "owners whose names are not here yet stay numbers: user git 993"
+        ]
+    );
+    assert_eq!(owner(&data), (993, 994));
+
     // The archive brings its own user table: its numbers are right.
     machine.configure("");
     machine.write("root/etc/passwd", &users(993));

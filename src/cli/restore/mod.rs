@@ -78,10 +78,10 @@ pub struct Args {
     disk: laid_out::Disk,
     /// Clone the machine's configuration from here, at the commit that belongs to the archive,
     /// instead of from the remote that was recorded.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "store"])]
     config_from: Option<String>,
-    /// Run the system's own install command at the end, instead of telling it.
-    #[arg(long)]
+    /// Run the system's own install command at the end, instead of telling it: nixos-install, where the archive is of NixOS.
+    #[arg(long, conflicts_with_all = ["path", "store"])]
     run_install: bool,
     #[command(flatten)]
     access: Access,
@@ -152,6 +152,35 @@ struct Rest {
 }
 
 impl Rest {
+    /// Refuses what could not be done at the end, before anything is changed.
+    fn demand(&self, plan: &Report) -> anyhow::Result<()> {
+        let asked = match (self.run_install, &self.config_from) {
+            (true, _) => "--run-install",
+            (false, Some(_)) => "--config-from",
+            (false, None) => return Ok(()),
+        };
+        let (Some(_), Some(archived)) = (&plan.machine_root, &plan.archived) else {
+            return Err(Failure::usage(format!(
+                "{asked} is for a whole machine, and this is a restore into {}",
+                plan.stores.first().map_or("a store".into(), |store| store.into.display().to_string())
+            ))
+            .hint("--provision lays a disk out for one, or --into names the directory that one is mounted at")
+            .into());
+        };
+        match self.run_install {
+            true => rebuild::demand_installer(archived),
+            false => Ok(()),
+        }
+    }
+
+    /// What else is done, at the end of a question.
+    fn then(&self) -> &'static str {
+        match self.run_install {
+            true => ", then install its system with nixos-install",
+            false => "",
+        }
+    }
+
     fn run(
         &self,
         globals: &Globals,
@@ -199,9 +228,13 @@ fn pin(options: &mut Options, plan: &Report) {
 }
 
 /// What is asked when an earlier run has restored all of it.
-fn already(plan: &Report) -> String {
+fn already(plan: &Report, rest: &Rest) -> String {
+    let system = match rest.run_install {
+        true => rest.then(),
+        false => " and its system",
+    };
     format!(
-        "{} of {} is restored already. Go on with its configuration and its system?",
+        "{} of {} is restored already. Go on with its configuration{system}?",
         plan.id, plan.machine
     )
 }
@@ -251,6 +284,7 @@ fn into_place(
             &options,
             globals.progress().as_ref(),
         )?;
+        rest.demand(&plan)?;
         vouched(globals, &mut options, &mut plan)?;
         let into: Vec<_> = plan
             .stores
@@ -258,14 +292,15 @@ fn into_place(
             .map(|s| s.into.display().to_string())
             .collect();
         let question = match plan.is_done() {
-            true => already(&plan),
+            true => already(&plan, rest),
             false => format!(
-                "Restore {} of {}, made {}, into {}{}? What is there is kept.",
+                "Restore {} of {}, made {}, into {}{}{}? What is there is kept.",
                 plan.id,
                 plan.machine,
                 moment(plan.time),
                 into.join(" and "),
-                waits_for(&plan)
+                waits_for(&plan),
+                rest.then()
             ),
         };
         if !globals.confirm(&question)? {
@@ -276,6 +311,7 @@ fn into_place(
     let cx = globals.context(dry_run)?;
     let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
     if dry_run {
+        rest.demand(&restore)?;
         globals.show(&restore, human)?;
         return demanded(globals, &options, &restore);
     }
@@ -305,6 +341,7 @@ fn onto_disk(
     options.into = Some(into.clone());
     let look = globals.context(true)?;
     let mut restore = restore::foresee(&look, &options)?;
+    rest.demand(&restore)?;
     if !dry_run {
         vouched(globals, &mut options, &mut restore)?;
     }
@@ -339,13 +376,14 @@ fn onto_disk(
         return demanded(globals, &options, &whole.restore);
     }
     let question = match whole.restore.is_done() {
-        true => already(&whole.restore),
+        true => already(&whole.restore, rest),
         false => format!(
-            "Lay out {} like this, and restore {} of {}, made {}, onto it?",
+            "Lay out {} like this, and restore {} of {}, made {}, onto it{}?",
             crate::paths::Shown(on),
             whole.restore.id,
             whole.restore.machine,
             moment(whole.restore.time),
+            rest.then(),
         ),
     };
     if !globals.confirm(&question)? {

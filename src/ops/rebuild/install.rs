@@ -3,16 +3,13 @@
 use super::adapt::Adapted;
 use super::checkout::Checkout;
 use crate::archive::machine::Machine;
-use crate::failure;
+use crate::failure::{self, Failure};
 use crate::ops::init::Todo;
 use crate::paths::Typed;
 use crate::program::Program;
 use serde::Serialize;
+use state_api::{Error, Interrupt};
 use std::path::Path;
-use std::time::Duration;
-
-/// How long an installer may take: it may build a system.
-const LIMIT: Duration = Duration::from_secs(12 * 3600);
 
 /// The system's install command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,17 +62,43 @@ pub(super) fn plan(into: &Path, archived: &Machine, checkout: &Checkout) -> Inst
     }
 }
 
+/// Refuses, before anything is changed, to run at the end what cannot be run.
+///
+/// # Errors
+/// No install command is known for the archive's system, or it is not here.
+pub fn demand_installer(archived: &Machine) -> anyhow::Result<()> {
+    if archived.nixos.is_none() {
+        return Err(Failure::refused(format!(
+            "no install command is known for the system of {}",
+            archived.machine
+        ))
+        .hint("without --run-install, what is left to do is told at the end")
+        .into());
+    }
+    if Program::NixosInstall.find().is_none() {
+        return Err(Failure::refused("there is no nixos-install here")
+            .hint("NixOS' own medium has it; without --run-install, the command is told at the end")
+            .into());
+    }
+    Ok(())
+}
+
 impl Install {
-    /// Runs it.
-    pub(super) fn run(&mut self) {
-        if self.arguments.is_empty() {
-            self.failure = Some("no install command is known for this system".into());
-            return;
-        }
-        match Program::NixosInstall.run("installing the system", &self.arguments, LIMIT) {
-            Ok(_) => self.ran = true,
-            Err(error) => self.failure = Some(failure::message(&error.into())),
-        }
+    /// Runs it, if what it installs is there.
+    pub(super) fn run(&mut self, checkout: &Checkout, interrupt: &dyn Interrupt) {
+        self.failure = match checkout {
+            Checkout::Failed { .. } => Some("its configuration is not there".into()),
+            Checkout::Differs { .. } => Some("its configuration is at another commit".into()),
+            Checkout::Unknown | Checkout::Restored { .. } | Checkout::Cloned { .. } => {
+                let doing = "installing the system";
+                match Program::NixosInstall.watched(doing, &self.arguments, interrupt) {
+                    Ok(()) => None,
+                    Err(Error::Interrupted) => Some("it was interrupted".into()),
+                    Err(error) => Some(failure::message(&error.into())),
+                }
+            }
+        };
+        self.ran = self.failure.is_none();
     }
 }
 
@@ -108,7 +131,7 @@ pub(super) fn todo(
     match (is_nixos, install.ran) {
         (true, false) => add(
             "the system is not installed".into(),
-            "its fileSystems name the old disk: `nixos-generate-config --show-hardware-config --root DIR` has the new one's; then the command above",
+            "its fileSystems name the old disk: `nixos-generate-config --show-hardware-config --root DIR` has the new one's; then the command above, or the same `state restore` with --run-install",
         ),
         (true, true) => {}
         (false, _) => add(

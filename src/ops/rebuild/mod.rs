@@ -10,7 +10,7 @@ mod install;
 
 pub use adapt::Adapted;
 pub use checkout::Checkout;
-pub use install::Install;
+pub use install::{Install, demand_installer};
 
 use super::doctor;
 use super::init::Todo;
@@ -78,6 +78,9 @@ pub fn run(cx: &Context, options: &Options<'_>) -> anyhow::Result<Rebuilt> {
         laid_out,
         ..
     } = options;
+    if options.run_install {
+        demand_installer(archived)?;
+    }
     let lock = cx.lock()?;
     let adapted = match laid_out {
         Some(provision::Report {
@@ -94,7 +97,7 @@ pub fn run(cx: &Context, options: &Options<'_>) -> anyhow::Result<Rebuilt> {
     let checkout = checkout::run(into, archived, options.config_from);
     let mut install = install::plan(into, archived, &checkout);
     if options.run_install {
-        install.run();
+        install.run(&checkout, cx.interrupt);
     }
     drop(lock);
     let there = Context {

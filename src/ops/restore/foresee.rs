@@ -5,6 +5,7 @@ use super::{Options, Report, Restored, drift, owners::Used, place};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::archives;
+use crate::persist;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -43,6 +44,11 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
     report.notes = drift::notes(cx, &settings, archive.machine(), true);
     let owners = crate::archive::owners::Owners::default();
     report.notes.extend(used.notes(archive.machine(), &owners));
+    // A system is there already where another partition is for the store.
+    let here = persist::users(into, &settings).unwrap_or_default();
+    report
+        .notes
+        .extend(used.strangers(archive.machine(), &here, true));
     report.notes.extend(found.notes.iter().cloned());
     Ok(report)
 }

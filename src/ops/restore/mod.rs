@@ -122,7 +122,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     }
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
-    let owners = used.owners(cx, options, &settings, archive.machine())?;
+    let (owners, about_owners) = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.machine_root = match tasks.first() {
         Some(task) => place::machine_root(options, &task.name)?,
@@ -135,7 +135,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     report
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));
-    report.notes.extend(used.notes(archive.machine(), &owners));
+    report.notes.extend(about_owners);
     let can_wait = !options.now
         && tasks
             .iter()

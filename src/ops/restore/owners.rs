@@ -5,13 +5,16 @@ use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Record};
 use crate::archive::owners::Owners;
 use crate::context::Context;
-use crate::persist;
+use crate::persist::{self, Users};
 use crate::settings::Settings;
 use anyhow::Context as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+/// Names by number, as an archive has them.
+type Names = BTreeMap<u32, Bytes>;
 
 /// The owners of what is to be restored.
 #[derive(Debug, Default)]
@@ -30,31 +33,69 @@ impl Used {
         self.has_table |= tables.contains(&record.path.as_slice());
     }
 
-    /// Whose they become. The user table is that of the system that is restored: never that of a
-    /// live medium from which something is restored into a directory.
+    /// Whose they become, and what there is to say of that. The user table is that of the system that is restored: never that
+    /// of a live medium from which something is restored into a directory.
     pub(super) fn owners(
         &self,
         cx: &Context,
         options: &Options,
         settings: &Settings,
         machine: &Machine,
-    ) -> anyhow::Result<Owners> {
-        if self.has_table {
-            return Ok(Owners::default());
-        }
+    ) -> anyhow::Result<(Owners, Vec<String>)> {
         let stores = &machine.stores;
         let first = stores.first().map(|store| OsStr::from_bytes(&store.path.0));
-        let root = match first.map(|store| place::machine_root(options, Path::new(store))) {
+        let new = match first.map(|store| place::machine_root(options, Path::new(store))) {
             Some(root) => root?,
             None => None,
         };
-        let root = match (root, &options.into) {
+        let root = match (&new, &options.into) {
             (Some(root), _) => root,
-            (None, Some(_)) if cx.root_dir == Path::new("/") => return Ok(Owners::default()),
-            (None, _) => cx.root_dir.clone(),
+            (None, Some(_)) if cx.root_dir == Path::new("/") => {
+                return Ok((Owners::default(), self.notes(machine, &Owners::default())));
+            }
+            (None, _) => &cx.root_dir,
         };
-        let here = persist::users(&root, settings).context("reading the user table")?;
-        Ok(Owners::by_name(machine, &here))
+        if self.has_table {
+            return Ok((Owners::default(), self.notes(machine, &Owners::default())));
+        }
+        let here = persist::users(root, settings).context("reading the user table")?;
+        let owners = Owners::by_name(machine, &here);
+        let mut notes = self.notes(machine, &owners);
+        notes.extend(self.strangers(machine, &here, new.is_some()));
+        Ok((owners, notes))
+    }
+
+    /// Whose name nobody has here: a number that stays may become somebody else's.
+    pub(super) fn strangers(
+        &self,
+        machine: &Machine,
+        here: &Users,
+        is_new: bool,
+    ) -> Option<String> {
+        if self.has_table {
+            return None;
+        }
+        let named = |kind, used: &BTreeSet<u32>, names: &Names, is_here: &dyn Fn(&str) -> bool| {
+            let strange = used.iter().filter_map(|id| {
+                let name = shown(names.get(id)?);
+                (*id != 0 && !is_here(&name)).then(|| format!("{kind} {name} {id}"))
+            });
+            strange.collect::<Vec<_>>()
+        };
+        let mut list = named("user", &self.users, &machine.users, &|name| {
+            here.uid(name).is_some()
+        });
+        list.extend(named("group", &self.groups, &machine.groups, &|name| {
+            here.gid(name).is_some()
+        }));
+        let cure = match is_new {
+            true => "; give them these in the new system, before its packages take others",
+            false => "",
+        };
+        (!list.is_empty()).then(|| {
+            let list = list.join(", ");
+            format!("owners whose names are not here yet stay numbers: {list}{cure}")
+        })
     }
 
     /// What became other numbers, and which numbers have no name.

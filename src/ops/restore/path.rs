@@ -70,9 +70,9 @@ pub(super) fn run(
     let into = place::of(cx, options, settings, &name)?;
     place::demand_mounted(cx, settings, &into)?;
     let at = into.join(path.strip_prefix("/").unwrap_or(&path));
-    let owners = used.owners(cx, options, settings, archive.machine())?;
+    let (owners, about_owners) = used.owners(cx, options, settings, archive.machine())?;
     let mut report = Report::of(target, archive, signature);
-    report.notes = used.notes(archive.machine(), &owners);
+    report.notes = about_owners;
     report.stores.push(Restored {
         entries,
         bytes,

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A machine whose configuration is in a repository beside its stores, and the repository's commit.
-fn configured(repo: &str) -> (Machine, String) {
+pub(super) fn configured(repo: &str) -> (Machine, String) {
     let machine = Machine::new();
     machine.configure(&format!("[config]\nrepo = \"{repo}\"\n"));
     let origin = machine.path("origin");
