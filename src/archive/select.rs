@@ -3,7 +3,8 @@
 
 use crate::persist::PersistTree;
 use globset::GlobSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What becomes of one path of a store.
@@ -23,7 +24,9 @@ pub enum Choice {
 #[derive(Debug, Clone)]
 pub struct Selection {
     declared: BTreeSet<PathBuf>,
-    elsewhere: BTreeSet<PathBuf>,
+    /// Every declared path as it is spelled, and whether it is declared here: it is looked for
+    /// above each path of the tree, and bytes are found sooner than paths.
+    holders: HashMap<OsString, bool>,
     exclude: GlobSet,
     /// Whether what is below a declared path has to be declared itself.
     is_exact: bool,
@@ -32,31 +35,38 @@ pub struct Selection {
 /// Where a store has what is merged with the configuration: beside its copy.
 const DROP_INS: &str = "etc/state/state.d";
 
+/// Relative to the store, in the spelling of a walk's paths.
 fn relative(path: &Path) -> PathBuf {
-    path.strip_prefix("/").unwrap_or(path).to_owned()
+    let path = path.strip_prefix("/").unwrap_or(path);
+    path.components().collect()
 }
 
 impl Selection {
     /// The entries of `store`, without what `exclude` matches on the machine.
     pub fn of(tree: &PersistTree, store: &Path, exclude: GlobSet) -> Self {
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            tree.entries().partition(|entry| entry.store == store);
-        let paths = |entries: Vec<&crate::persist::Entry>| {
-            entries.iter().map(|entry| relative(&entry.path)).collect()
-        };
-        Self {
-            declared: paths(here),
-            elsewhere: paths(elsewhere),
+        let mut selection = Self {
+            declared: BTreeSet::new(),
+            holders: HashMap::new(),
             exclude,
             is_exact: false,
+        };
+        for entry in tree.entries() {
+            let path = relative(&entry.path);
+            let is_here = entry.store == store;
+            let holder = selection.holders.entry(path.clone().into_os_string());
+            *holder.or_insert(is_here) |= is_here;
+            if is_here {
+                selection.declared.insert(path);
+            }
         }
+        selection
     }
 
     /// A selection of everything.
     pub fn all() -> Self {
         Self {
             declared: [PathBuf::new()].into(),
-            elsewhere: BTreeSet::new(),
+            holders: [(OsString::new(), true)].into(),
             exclude: GlobSet::empty(),
             is_exact: false,
         }
@@ -94,10 +104,8 @@ impl Selection {
                 _ => Choice::Leave,
             };
         }
-        let holder = path.ancestors().find_map(|above| {
-            let here = self.declared.contains(above).then_some(true);
-            here.or_else(|| self.elsewhere.contains(above).then_some(false))
-        });
+        let mut above = path.ancestors();
+        let holder = above.find_map(|above| self.holders.get(above.as_os_str()).copied());
         if holder == Some(true) {
             if self.is_excluded(path) {
                 return Choice::Leave;
@@ -118,7 +126,7 @@ impl Selection {
 
     /// Whether the user excluded `path`.
     pub fn is_excluded(&self, path: &Path) -> bool {
-        self.exclude.is_match(Path::new("/").join(path))
+        !self.exclude.is_empty() && self.exclude.is_match(Path::new("/").join(path))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where two trees may differ, as far as an engine can tell without reading either.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// How much of what is at a place may differ.
@@ -21,12 +21,11 @@ pub enum Extent {
 /// whole; so are both paths of a directory that was renamed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Relative to the tops; empty for the tops. `PathBuf`s order by components: what is below a
-    /// directory follows it at once.
-    places: BTreeMap<PathBuf, Extent>,
-    /// Those of them that are named as wholes, none inside another: the last one before a path is
-    /// the one that the path can be in.
-    wholes: BTreeSet<PathBuf>,
+    /// Relative to the tops; empty for the tops. Whoever keeps a record asks for every path of a
+    /// tree: bytes are found far sooner than paths, which are compared by components.
+    places: HashMap<OsString, Extent>,
+    /// Whether any is named as a whole.
+    has_wholes: bool,
 }
 
 impl Changes {
@@ -44,30 +43,21 @@ impl Changes {
 
     /// Names a place.
     pub fn add(&mut self, path: PathBuf, extent: Extent) {
-        if extent == Extent::Whole && !self.is_in_whole(&path) {
-            let behind = (self.wholes).range::<Path, _>((Excluded(path.as_path()), Unbounded));
-            let inside = behind.take_while(|whole| whole.starts_with(&path));
-            for whole in inside.cloned().collect::<Vec<_>>() {
-                self.wholes.remove(&whole);
-            }
-            self.wholes.insert(path.clone());
-        }
-        let known = self.places.entry(path).or_insert(extent);
+        self.has_wholes |= extent == Extent::Whole;
+        let known = self.places.entry(spelled(&path)).or_insert(extent);
         *known = extent.max(*known);
     }
 
     /// Whether a path is named as a whole, or lies in such a place.
     fn is_in_whole(&self, path: &Path) -> bool {
-        let mut until = self.wholes.range::<Path, _>((Unbounded, Included(path)));
-        until
-            .next_back()
-            .is_some_and(|whole| path.starts_with(whole))
+        let is_whole = |at: &Path| self.places.get(at.as_os_str()) == Some(&Extent::Whole);
+        self.has_wholes && path.ancestors().any(is_whole)
     }
 
     /// Names the places of trees that continue these two at `at`.
     pub fn add_below(&mut self, at: &Path, below: Self) {
         for (path, extent) in below.places {
-            self.add(join(at, &path), extent);
+            self.add(at.join(path), extent);
         }
     }
 
@@ -77,10 +67,9 @@ impl Changes {
         if self.covers(top) == Some(Extent::Whole) {
             return Self::everything();
         }
-        let inside = |(path, extent): (PathBuf, Extent)| {
-            path.strip_prefix(top)
-                .ok()
-                .map(|path| (path.to_owned(), extent))
+        let inside = |(path, extent): (OsString, Extent)| {
+            let path = Path::new(&path).strip_prefix(top).ok()?;
+            Some((path.to_owned(), extent))
         };
         let mut changes = Self::none();
         for (path, extent) in self.places.into_iter().filter_map(inside) {
@@ -91,15 +80,21 @@ impl Changes {
 
     /// The places in component-wise byte order, none inside another that is named as a whole.
     pub fn places(&self) -> impl Iterator<Item = (&Path, Extent)> {
+        let places = self.places.iter();
+        let mut places: Vec<_> = places
+            .map(|(at, extent)| (Path::new(at), *extent))
+            .collect();
+        // Paths order by components: what is below a directory follows it at once.
+        places.sort_unstable();
         let mut whole: Option<&Path> = None;
-        self.places.iter().filter_map(move |(path, extent)| {
+        places.into_iter().filter(move |(path, extent)| {
             if whole.is_some_and(|whole| path.starts_with(whole)) {
-                return None;
+                return false;
             }
             if *extent == Extent::Whole {
                 whole = Some(path);
             }
-            Some((path.as_path(), *extent))
+            true
         })
     }
 
@@ -108,7 +103,7 @@ impl Changes {
     pub fn covers(&self, path: &Path) -> Option<Extent> {
         match self.is_in_whole(path) {
             true => Some(Extent::Whole),
-            false => self.places.get(path).copied(),
+            false => self.places.get(path.as_os_str()).copied(),
         }
     }
 
@@ -118,12 +113,9 @@ impl Changes {
     }
 }
 
-/// `PathBuf::join`, without a slash at the end for an empty path.
-fn join(top: &Path, rest: &Path) -> PathBuf {
-    match rest.as_os_str().is_empty() {
-        true => top.to_owned(),
-        false => top.join(rest),
-    }
+/// A path in the one spelling that it is found by: no slash at its end, none twice.
+fn spelled(path: &Path) -> OsString {
+    path.components().collect::<PathBuf>().into_os_string()
 }
 
 #[cfg(test)]
@@ -203,6 +195,14 @@ mod tests {
                 assert_eq!(changes.covers(path), extent.max(), "{path:?} of {named:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_place_is_found_however_it_was_spelled() {
+        let named = changes(&[("a//b/", Extent::Alone), ("c/./d", Extent::Whole)]);
+        assert_eq!(named.covers(Path::new("a/b")), Some(Extent::Alone));
+        assert_eq!(named.covers(Path::new("c/d/e")), Some(Extent::Whole));
+        assert_eq!(named.covers(Path::new("c")), None);
     }
 
     #[test]
