@@ -41,7 +41,7 @@ impl<'p> Maker<'p> {
         self.buffer.clear();
         match task.unit {
             Unit::Entries(items) => {
-                for piece in items {
+                for piece in self.pool.ahead.of(items) {
                     if self.pool.is_stopped() {
                         return Err(state_api::Error::Interrupted.into());
                     }

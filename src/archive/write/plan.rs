@@ -3,7 +3,6 @@
 //! Where a unit ends depends on what `stat` says alone, so on the input and on nothing else.
 
 use super::Input;
-use super::ahead::TOGETHER;
 use super::kept::Keeping;
 use super::large::Large;
 use super::notes::Notes;
@@ -54,8 +53,6 @@ pub(super) struct Plan<'w, 'p> {
     descriptors: usize,
     /// The directory of the last item.
     directory: Option<Vec<u8>>,
-    /// What is to be read ahead together.
-    coming: Vec<Entry>,
     /// The last entry: whether it is a directory, and its path.
     last: Option<(bool, Vec<u8>)>,
     /// The first path of every inode with several names.
@@ -71,8 +68,6 @@ pub(super) struct Plan<'w, 'p> {
 struct Ends {
     order: SyncSender<Receiver<Result<Made>>>,
     work: Sender<Job>,
-    /// Files that are not in memory.
-    ahead: SyncSender<Vec<Entry>>,
 }
 
 /// Nobody takes any more: the run was stopped.
@@ -97,7 +92,6 @@ impl<'w, 'p> Plan<'w, 'p> {
             bytes: 0,
             descriptors: 0,
             directory: None,
-            coming: Vec::new(),
             last: None,
             links: HashMap::new(),
             sparse_bytes: 0,
@@ -109,9 +103,8 @@ impl<'w, 'p> Plan<'w, 'p> {
         mut self,
         order: SyncSender<Receiver<Result<Made>>>,
         work: Sender<Job>,
-        ahead: SyncSender<Vec<Entry>>,
     ) -> Walked {
-        let ends = Ends { order, work, ahead };
+        let ends = Ends { order, work };
         // An error means that the run is over, and why is known where it was stopped.
         let done = self.walk(&ends).and_then(|()| self.cut(&ends));
         drop(ends);
@@ -339,21 +332,8 @@ impl<'w, 'p> Plan<'w, 'p> {
         }
         self.descriptors += usize::from(matches!(item.way, Way::Opened(_)));
         self.bytes += bytes;
-        if size > 0 && self.pool.ahead.is_cold() {
-            self.coming.push(item.entry.clone());
-            if self.coming.len() >= TOGETHER {
-                self.send_ahead(ends)?;
-            }
-        }
         self.items.push(Piece::Entry(item));
         Ok(())
-    }
-
-    fn send_ahead(&mut self, ends: &Ends) -> Result<(), Stopped> {
-        match std::mem::take(&mut self.coming) {
-            none if none.is_empty() => Ok(()),
-            coming => ends.ahead.send(coming).map_err(|_| Stopped),
-        }
     }
 
     /// Ends the unit that grows.
@@ -361,7 +341,6 @@ impl<'w, 'p> Plan<'w, 'p> {
         let items = std::mem::take(&mut self.items);
         let descriptors = std::mem::take(&mut self.descriptors);
         self.bytes = 0;
-        self.send_ahead(ends)?;
         match items.is_empty() {
             true => Ok(()),
             false => self.send(Unit::Entries(items), descriptors, ends),

@@ -1,11 +1,10 @@
-//! The threads of a run: one that walks, some that work, those that read ahead, and the caller, who
-//! takes in order.
+//! The threads of a run: one that walks, some that work, and the caller, who takes in order.
 //!
 //! Whatever happens, every thread has ended when [`Pool::run`] returns: an error or an interrupt
 //! sets `stop`, which all of them look at, and closes the channels that they wait for.
 
 use super::Machine;
-use super::ahead::{Ahead, WAITING};
+use super::ahead::Ahead;
 use super::entry::Maker;
 use super::plan::{Plan, Walked};
 use super::unit::{Made, Task};
@@ -40,7 +39,7 @@ impl<'p> Pool<'p> {
             level,
             workers,
             stop: AtomicBool::new(false),
-            ahead: Ahead::default(),
+            ahead: Ahead::new(workers, descriptors() / 2),
             descriptors: Arc::default(),
         }
     }
@@ -61,10 +60,8 @@ impl<'p> Pool<'p> {
         let (order, ordered) = mpsc::sync_channel(2 * self.workers + 4);
         let (work, queue) = mpsc::channel::<Job>();
         let queue = Mutex::new(queue);
-        let (ahead, coming) = mpsc::sync_channel(WAITING);
         thread::scope(|scope| {
-            let walk = scope.spawn(|| plan.run(order, work, ahead));
-            scope.spawn(|| self.read_ahead(coming));
+            let walk = scope.spawn(|| plan.run(order, work));
             for _ in 0..self.workers {
                 scope.spawn(|| self.work(&queue));
             }
@@ -114,11 +111,10 @@ impl<'p> Pool<'p> {
 
     /// Waits until `more` descriptors may be kept open.
     pub(super) fn hold(&self, more: usize) -> Held {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let most = limit.map_or(MOST_HELD, |n| usize::try_from(n).unwrap_or(MOST_HELD) / 2);
+        let most = descriptors();
         let mut held = self.descriptors.lock();
         // One unit alone always may: how much it holds is bounded by the plan.
-        while *held > 0 && *held + more > most.min(MOST_HELD) && !self.is_stopped() {
+        while *held > 0 && *held + more > most && !self.is_stopped() {
             let waited = self.descriptors.released.wait_timeout(held, TICK);
             held = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -129,6 +125,13 @@ impl<'p> Pool<'p> {
             count: more,
         }
     }
+}
+
+/// How many descriptors units may keep open for each other: half of those that there may be.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = limit.map_or(MOST_HELD, |n| usize::try_from(n).unwrap_or(MOST_HELD) / 2);
+    half.min(MOST_HELD)
 }
 
 /// How many descriptors are kept open by units under way.

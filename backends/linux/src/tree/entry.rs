@@ -92,6 +92,11 @@ impl Entry {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// Whether it cannot change any more, nor go away.
+    pub fn is_frozen(&self) -> bool {
+        self.is_frozen
+    }
+
     /// Whether this is the empty directory that stands for a nested volume in a snapshot.
     pub fn is_hollow(&self) -> bool {
         match &self.at {
