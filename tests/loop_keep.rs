@@ -37,10 +37,14 @@ fn disk(filesystem: &str, at: &Path) -> Loop {
 
 impl Machine {
     fn new() -> Self {
+        Self::with_store("ext4")
+    }
+
+    fn with_store(filesystem: &str) -> Self {
         namespace::own_mounts().expect("this needs root");
         let dir = tempfile::tempdir().unwrap();
         let root = disk("btrfs", &dir.path().join("root"));
-        let store = disk("ext4", &dir.path().join("root/persist"));
+        let store = disk(filesystem, &dir.path().join("root/persist"));
         fs::write(dir.path().join("state.toml"), "[persist.\"/persist\"]\n").unwrap();
         Self {
             dir,
@@ -111,6 +115,28 @@ fn loop_what_only_real_filesystems_carry_is_kept() {
         [""; 0]
     );
     assert_eq!(machine.noted("srv/data").differences(&before), [""; 0]);
+}
+
+/// As systemd has the directory of its journal on btrfs: flags of a directory are inherited by what is made in it later.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_a_directory_keeps_its_flags_and_does_not_pass_them_on() {
+    let machine = Machine::with_store("btrfs");
+    for dir in ["srv/data", "srv/data/below"] {
+        let at = machine.at(dir);
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join("before"), "x").unwrap();
+        let set = Command::new("chattr").arg("+C").arg(&at).status();
+        assert!(set.expect("this needs e2fsprogs").success());
+        fs::write(at.join("after"), "x").unwrap();
+    }
+    let before = machine.noted("srv/data");
+    let (code, said) = machine.keep("/srv/data");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        machine.noted("persist/srv/data").differences(&before),
+        [""; 0]
+    );
 }
 
 // As systemd makes /var/lib/machines and others: subvolumes inside root.

@@ -140,10 +140,12 @@ pub(super) fn dress(
         (None, _) => rustix::fs::chmodat(place.dir, place.name, mode, AtFlags::empty())?,
     }
     if let Some(file) = open {
-        let flags = metadata
-            .flags
-            .without(Flags::BEFORE_CONTENT)
-            .without(Flags::SEALS);
+        let flags = match stat.kind {
+            // What is in a directory was copied by then, and did not inherit them.
+            Kind::Directory => metadata.flags,
+            _ => metadata.flags.without(Flags::BEFORE_CONTENT),
+        };
+        let flags = flags.without(Flags::SEALS);
         lost.unless(format!("flags {flags}"), flags.add_to(file))?;
     }
     place.set_modified(stat.modified)
