@@ -122,7 +122,9 @@ fn loop_a_boot_inside_root_follows_blank() {
     fs::write(machine.root("boot/old"), "old").unwrap();
     machine.done(&["--yes", "blank", "take"]);
     fs::write(machine.root("boot/clutter"), "clutter").unwrap();
-    let ran = machine.run("mkdir /boot/grub; echo new >/boot/old; echo menu >/boot/grub/grub.cfg; echo k >/boot/vmlinuz-1");
+    let menu = |volume: &str| format!("linux /{volume}/boot/vmlinuz-1 rootflags=subvol={volume}\n");
+    let made = menu("root-blank.draft"); // as grub-mkconfig does, by the path of the volume it runs in
+    let ran = machine.run(&format!("mkdir /boot/grub; echo new >/boot/old; echo '{}' >/boot/grub/grub.cfg; echo k >/boot/vmlinuz-1", made.trim()));
     assert_eq!(code(&ran), 0, "{ran:?}");
     // What starts next is read from the root that is there now.
     let boot = |at: &Path| {
@@ -133,8 +135,9 @@ fn loop_a_boot_inside_root_follows_blank() {
         all.sort();
         all
     };
+    let menu = menu("root");
     let renewed = [
-        ("grub/grub.cfg", "menu\n"),
+        ("grub/grub.cfg", menu.as_str()),
         ("old", "new\n"),
         ("vmlinuz-1", "k\n"),
     ];

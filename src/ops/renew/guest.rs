@@ -27,10 +27,22 @@ const SHARED: [&str; 2] = ["dev", "sys"];
 const FRESH: [(&str, &str); 2] = [("run", "0755"), ("tmp", "1777")];
 /// What belongs to blank: apart from it, the one would be renewed without the other.
 const PARTS: [&str; 4] = ["/usr", "/etc", "/var", "/var/lib"];
+/// A program that is lent, the program that stands for its being asked for, and its text.
+type Lent = (&'static str, &'static str, &'static str);
 /// Asked by Debian's maintainer scripts whether a service may be started.
-const POLICY: &str = "usr/sbin/policy-rc.d";
-const NO_SERVICE: &str =
-    "#!/bin/sh\n# of `state blank run`: nothing is started in a draft\nexit 101\n";
+const NO_SERVICE: Lent = (
+    "usr/sbin/policy-rc.d",
+    "usr/sbin/invoke-rc.d",
+    "#!/bin/sh\n# of `state blank run`: nothing is started in a draft\nexit 101\n",
+);
+/// Called by Debian's packages of GRUB. What it writes beside root into the disk would look for the
+/// rest of GRUB in the draft, and find nothing at the next boot.
+const NO_LOADER: Lent = (
+    "usr/local/sbin/grub-install",
+    "usr/sbin/grub-install",
+    "#!/bin/sh\n# of `state blank run`: no boot would find GRUB in a draft\n\
+     echo 'grub-install: left out: GRUB stays as it is. To install it anew: restart, run it on the fresh root, `state blank take`' >&2\n",
+);
 
 /// What commands find in their environment: systemctl(1) then only changes files.
 pub(super) const ENVIRONMENT: [(&str, &str); 1] = [("SYSTEMD_OFFLINE", "1")];
@@ -163,29 +175,32 @@ impl Guest {
             .with_context(|| format!("mounting {} in the draft", Shown(below)))
     }
 
-    /// What only the command needs: names of the network are resolved as on the machine, and no
-    /// service is started.
+    /// What only the command needs: names of the network are resolved as on the machine, no service
+    /// is started, and no boot loader is installed that would look for its files in the draft.
     ///
     /// # Errors
     /// The draft cannot be written.
-    pub(super) fn lend(&mut self) -> anyhow::Result<()> {
+    pub(super) fn lend(&mut self, boot_is_apart: bool) -> anyhow::Result<()> {
         self.lend_resolver()
             .context("lending /etc/resolv.conf to the draft")?;
-        self.lend_policy()
-            .with_context(|| format!("lending /{POLICY} to the draft"))
+        for lent in [NO_SERVICE, NO_LOADER] {
+            if !(boot_is_apart && lent == NO_LOADER) {
+                self.lend_program(lent)
+                    .with_context(|| format!("lending /{} to the draft", lent.0))?;
+            }
+        }
+        Ok(())
     }
 
-    fn lend_policy(&mut self) -> io::Result<()> {
-        let is_asked = matches!(
-            self.root.find(Path::new("usr/sbin/invoke-rc.d"))?,
-            Found::Here(..)
-        );
-        let path = Path::new(POLICY);
+    fn lend_program(&mut self, (path, asked_for, text): Lent) -> io::Result<()> {
+        let is_asked = matches!(self.root.find(Path::new(asked_for))?, Found::Here(..));
+        let path = Path::new(path);
         if is_asked && matches!(self.root.find(path)?, Found::Missing) {
             let file = self.at.join(path);
-            fs::write(&file, NO_SERVICE)?;
+            fs::create_dir_all(file.parent().expect("it lies in a directory"))?;
+            fs::write(&file, text)?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-            self.lent.push((path.to_owned(), NO_SERVICE.to_owned()));
+            self.lent.push((path.to_owned(), text.to_owned()));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The command's run, on a thread whose mounts nobody else sees.
 
 use super::guest::{self, Guest};
-use super::{Options, boot, copies};
+use super::{Options, boot, copies, loader};
+use crate::boot::initrd::find;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::Machine;
@@ -51,13 +52,16 @@ impl Job<'_> {
         let placed = mount::place_all(&inside, settings, &tree, &blank, none)
             .context("putting the persist tree in place in the draft")?;
         refuse_unplaced(&placed)?;
-        guest.lend()?;
+        let boot_is_apart = find::is_apart(self.machine, Path::new("/boot"));
+        guest.lend(boot_is_apart)?;
         let enclosed = Enclosed {
             root: &guest.at,
             env: &guest::ENVIRONMENT,
             is_aside: options.is_aside,
         };
         let status = enclosed.run(&options.command, cx.interrupt)?;
+        // Also of a command that failed: a /boot of its own is not given up with the draft.
+        loader::name_root(guest.root(), &guest.at, settings.root.as_ref())?;
         let mut worked = Worked {
             status,
             accepted: false,

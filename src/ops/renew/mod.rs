@@ -10,6 +10,7 @@ mod boot;
 mod copies;
 mod guest;
 mod job;
+mod loader;
 mod report;
 mod undo;
 
