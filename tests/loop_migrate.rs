@@ -47,12 +47,38 @@ impl Machine {
             root,
             store,
         };
-        machine.install();
+        machine.install("btrfs subvol=root");
+        subvolume(&machine.at("home/vault"));
+        fs::write(machine.at("home/vault/deep"), "deep").unwrap();
         machine
     }
 
-    /// What a distribution and its people leave on a disk.
-    fn install(&self) {
+    /// One that only an overlay can erase.
+    fn on_ext4() -> Self {
+        let (root, store) = (Disk::new("ext4", 64), Disk::new("ext4", 64));
+        let dir = tempfile::Builder::new()
+            .prefix("state-import-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
+        let at = dir.path().join("machine");
+        let mut mounts = vec![root.mount(None, &at)];
+        mounts.push(store.mount(None, &at.join("persist")));
+        mounts.reverse();
+        let machine = Self {
+            _mounts: mounts,
+            dir,
+            root,
+            store,
+        };
+        machine.install("ext4 errors=remount-ro");
+        fs::remove_file(machine.at("usr/sbin/update-initramfs")).unwrap();
+        fs::create_dir_all(machine.at("usr/lib/dracut")).unwrap();
+        fs::write(machine.at("usr/lib/dracut/dracut-functions.sh"), "").unwrap();
+        machine
+    }
+
+    /// What a distribution and its people leave on a disk; `root` is what fstab says of it.
+    fn install(&self, root: &str) {
         for (path, text) in [
             ("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian 12\"\n"),
             ("etc/hostname", "lab\n"),
@@ -75,7 +101,7 @@ impl Machine {
             fs::write(at, text).unwrap();
         }
         let fstab = format!(
-            "{} / btrfs subvol=root 0 0\n{} /persist ext4 x-initrd.mount 0 0\n",
+            "{} / {root} 0 0\n{} /persist ext4 x-initrd.mount 0 0\n",
             self.root.device().display(),
             self.store.device().display()
         );
@@ -92,8 +118,6 @@ impl Machine {
         }
         fs::hard_link(self.at("home/ann/letter"), self.at("home/ann/copy")).unwrap();
         symlink("letter", self.at("home/ann/link")).unwrap();
-        subvolume(&self.at("home/vault"));
-        fs::write(self.at("home/vault/deep"), "deep").unwrap();
         for n in 0..200 {
             fs::write(self.at(&format!("var/log/{n:03}")), format!("{n}")).unwrap();
         }
@@ -344,6 +368,53 @@ fn loop_a_migration_into_a_full_store_leaves_everything_as_it_was() {
     let rest = machine.report(&[]);
     assert_eq!(rest["executed"], true);
     assert_eq!(machine.kept("persist"), before);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_an_installation_on_ext4_goes_below_an_overlay() {
+    let machine = Machine::on_ext4();
+    let before = machine.kept("");
+    let fstab = fs::read_to_string(machine.at("etc/fstab")).unwrap();
+    let done = machine.report(&[]);
+    let all = [
+        "configure",
+        "fill /etc/machine-id false",
+        "fill /etc/ssh/ssh_host_ed25519_key false",
+        "fill /home false",
+        "fill /root false",
+        "fill /var/log false",
+        "install-boot",
+        "release-root",
+    ];
+    assert_eq!(steps(&done), all, "{done:#}");
+    assert_eq!(
+        machine.kept("persist"),
+        before,
+        "everything is in the store"
+    );
+    assert_eq!(machine.kept(""), before, "the originals are untouched");
+    let declared = fs::read_to_string(machine.at("persist/etc/state/state.toml")).unwrap();
+    let wanted = format!(
+        "[root]\nbackend = \"overlay\"\ndevice = \"{}\"\ndirectory = \".state/layers\"\n",
+        machine.store.device().display()
+    );
+    assert!(declared.contains(&wanted), "{declared}");
+    // What would make writable what is installed is a comment, and all else is as it was.
+    let comment = "# root is mounted by the initrd, below an overlay (state): ";
+    let released = fs::read_to_string(machine.at("etc/fstab")).unwrap();
+    assert_eq!(released, format!("{comment}{fstab}"));
+    assert!(
+        machine
+            .at("etc/systemd/system/state-mount.service")
+            .exists()
+    );
+
+    // Again: everything is so already. And the machine went on.
+    assert_eq!(steps(&machine.report(&[])), Vec::<String>::new());
+    fs::write(machine.at("home/ann/letter"), "dearest").unwrap();
+    assert_eq!(steps(&machine.report(&[])), ["fill /home true"]);
+    assert_eq!(machine.kept("persist"), machine.kept(""));
 }
 
 #[test]

@@ -58,6 +58,10 @@ fn words(step: &Step) -> String {
                 "install what starts `state` at boot ({files} new files), make the initrds{maker}"
             )
         }
+        Step::ReleaseRoot { file } => format!(
+            "make the line for / in {} a comment: the initrd mounts what is installed, read-only",
+            Shown(file)
+        ),
         Step::TakeBlank { root } => format!("take blank of {root}"),
     }
 }
@@ -165,6 +169,9 @@ mod tests {
                     maker: Some(Maker::Dracut),
                     files: 7,
                 },
+                Step::ReleaseRoot {
+                    file: "/etc/fstab".into(),
+                },
                 Step::TakeBlank {
                     root: "/dev/vda2[root]".into(),
                 },
@@ -200,7 +207,8 @@ What is to be done
   2. copy /home to /persist/home, 3.0 MiB
   3. bring up to date /a\\nb to /persist/a\\nb, 0 B
   4. install what starts `state` at boot (7 new files), make the initrds by dracut
-  5. take blank of /dev/vda2[root]
+  5. make the line for / in /etc/fstab a comment: the initrd mounts what is installed, read-only
+  6. take blank of /dev/vda2[root]
   nothing of the installation is removed
 
 What is left as it is

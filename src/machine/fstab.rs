@@ -23,6 +23,15 @@ impl FstabLine {
         parse(text)
     }
 
+    /// The text with a comment in the place of what mounts root; `None` where nothing does.
+    pub fn without_root(text: &[u8]) -> Option<Vec<u8>> {
+        let mounts_root = |line: &&[u8]| parse(line).iter().any(|line| line.at == Path::new("/"));
+        text.split(|byte| *byte == b'\n').find(mounts_root)?;
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let new = lines.flat_map(|line| [if mounts_root(&line) { TAKEN_OUT } else { b"" }, line]);
+        Some(new.collect::<Vec<_>>().concat())
+    }
+
     /// Whether it mounts root by the id of its subvolume.
     pub fn is_root_by_id(&self) -> bool {
         self.at == Path::new("/") && is_by_id(&self.options)
@@ -33,6 +42,9 @@ impl FstabLine {
 pub(super) fn is_by_id(options: &str) -> bool {
     (options.split(',')).any(|option| option.starts_with("subvolid="))
 }
+
+/// What a line that mounted root is a comment by.
+const TAKEN_OUT: &[u8] = b"# root is mounted by the initrd, below an overlay (state): ";
 
 fn parse(text: &[u8]) -> Vec<FstabLine> {
     text.split(|byte| *byte == b'\n')
@@ -78,6 +90,20 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_mounts_root_becomes_a_comment() {
+        let text = b"# / of old\nUUID=1 / ext4 errors=remount-ro 0 1\n\n /dev/sda1\t/\text4\nUUID=2 /persist ext4 x-initrd.mount 0 0";
+        let told = String::from_utf8(FstabLine::without_root(text).unwrap()).unwrap();
+        assert_eq!(
+            told,
+            "# / of old\n\
+             # root is mounted by the initrd, below an overlay (state): UUID=1 / ext4 errors=remount-ro 0 1\n\n\
+             # root is mounted by the initrd, below an overlay (state):  /dev/sda1\t/\text4\n\
+             UUID=2 /persist ext4 x-initrd.mount 0 0"
+        );
+        assert_eq!(FstabLine::without_root(told.as_bytes()), None);
+    }
 
     #[test]
     fn lines_are_read_as_mount_reads_them() {

@@ -79,39 +79,35 @@ pub struct Installed {
 /// It was refused, or writing or making failed; then running it again finishes it.
 pub fn run(cx: &Context, maker: Option<Maker>) -> anyhow::Result<Report> {
     let (settings, tree, _) = declared(cx)?;
-    let mut report = install(cx, maker, &settings, &tree)?;
+    let machine = Machine::look(cx).context("looking at the machine")?;
+    let mut report = install(cx, &machine, maker, &settings, &tree)?;
     report.todo.extend(to_blank(cx, &settings));
     Ok(report)
 }
 
-/// The same for a configuration that may not be in its place yet.
+/// The same for a configuration that may not be in its place yet, on a machine as it is or is going
+/// to be.
 ///
 /// # Errors
 /// Those of [`run`].
 pub fn install(
     cx: &Context,
+    machine: &Machine,
     maker: Option<Maker>,
     settings: &Settings,
     tree: &PersistTree,
 ) -> anyhow::Result<Report> {
-    let machine = Machine::look(cx).context("looking at the machine")?;
     if machine.distribution.is_nixos {
         return Err(Failure::refused("NixOS makes its initrd and units itself")
             .hint("import contrib/nixos/module.nix, which declares the same units")
             .into());
     }
-    refuse::covered(cx, &machine, settings.root.as_ref())?;
+    refuse::covered(cx, machine, settings.root.as_ref())?;
     let maker = find_maker(cx, maker)?;
     refuse::makers_without_a_place(cx, maker, settings.root.as_ref())?;
     let program = find_program(cx)?;
-    refuse::stores_out_of_reach(&machine, tree, maker)?;
-    if matches!(settings.root, Some(Root::Overlay { .. }))
-        && (machine.fstab.iter()).any(|line| line.at == Path::new("/"))
-    {
-        return Err(Failure::refused("/etc/fstab has a line for /")
-            .hint("delete it: at a boot without the overlay the system would make what is installed writable by it")
-            .into());
-    }
+    refuse::stores_out_of_reach(machine, tree, maker)?;
+    refuse::line_for_root(machine, settings.root.as_ref())?;
     let mut units = unit::system(settings.root.as_ref(), tree, &program);
     units.extend(saving::units(settings, tree, &program));
     let mut contents = files::system(units);
@@ -143,7 +139,7 @@ pub fn install(
             .run("making the initrds", args, REBUILD_LIMIT)
             .context("the files are in place; making the initrds anew")?;
         let is_made = |dir: &PathBuf| has_newer(&cx.rooted(dir), begun, BOOT_DEPTH);
-        if !find::dirs(&machine, settings.root.as_ref())
+        if !find::dirs(machine, settings.root.as_ref())
             .iter()
             .any(is_made)
         {

@@ -77,6 +77,21 @@ impl Root {
             capture: Capture::default(),
         }
     }
+
+    /// A root above what is installed, with its layers on this device and all defaults. They lie in
+    /// what is ours where the store `is_whole`, a filesystem and no directory or volume of one: a
+    /// restore of it leaves them where they are.
+    pub fn above(device: PathBuf, is_whole: bool) -> Self {
+        Self::Overlay {
+            device,
+            directory: match is_whole {
+                true => ".state/layers".into(),
+                false => "state/layers".into(),
+            },
+            past_roots: PastRoots::default(),
+            on_failure: OnFailure::default(),
+        }
+    }
 }
 
 table! {

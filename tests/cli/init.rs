@@ -91,7 +91,7 @@ fn init_without_a_store_says_how_to_make_one() {
             stdout: String::new(),
             stderr: "\
 error: no store is mounted at /persist
-hint: make a filesystem of its own on a partition that is kept, mount it at /persist from /etc/fstab, and run `state init` again; `--output FILE` writes the configuration all the same
+hint: make a filesystem on a partition or disk of its own: `mkfs.ext4 /dev/DEVICE`, which erases it; `mkdir -p /persist`, the line `UUID=… /persist ext4 x-initrd.mount 0 0` in /etc/fstab, `mount /persist`, and `state init` again; docs/moving.md has it step by step; `--output FILE` writes the configuration all the same
 "
             .into(),
         }

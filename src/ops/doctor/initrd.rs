@@ -48,7 +48,7 @@ pub(super) fn look(
     if machine.distribution.is_nixos {
         return None;
     }
-    let install = install_boot::install(&cx.planning(), None, settings, tree?);
+    let install = install_boot::install(&cx.planning(), machine, None, settings, tree?);
     Some(Boot {
         seen: initrd::look(cx).transpose()?.map_err(told),
         install: install.map_err(told).map(|report| Install {

@@ -1,8 +1,8 @@
 //! `state init --migrate`: turns an ordinary installation into one that erases its root.
 //!
 //! It writes the configuration if there is none, copies every entry into its store, installs what
-//! starts `state` at boot, and takes blank last. Nothing of the installation is removed. Every
-//! step finds itself done, so a run that was cut off is finished by the next; and what changed on
+//! starts `state` at boot, and takes blank last; below an overlay what is installed is the blank,
+//! and fstab must not mount it any more. Nothing of the installation is removed. Every step finds itself done, so a run that was cut off is finished by the next; and what changed on
 //! the machine meanwhile is brought up to date, as long as nobody but us wrote to the copy.
 
 mod fill;
@@ -18,16 +18,19 @@ use crate::boot::maker::Maker;
 use crate::config;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::machine::Machine;
+use crate::machine::{FstabLine, Machine};
 use crate::ops::{blank, install_boot, mount};
 use crate::paths::Shown;
 use crate::persist::{CONFIGURATION, Entry, PersistTree};
-use crate::settings::Settings;
+use crate::settings::{Root, Settings};
+use crate::whole;
 use anyhow::Context as _;
 use fill::Between;
 use journal::Journal;
 use state_api::{Error, Kind};
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The settings, and the text they were made of if they are ours.
@@ -163,6 +166,14 @@ fn declared(cx: &Context, machine: &Machine, options: &Options) -> anyhow::Resul
     })
 }
 
+/// Makes what mounts root there a comment.
+fn release_root(fstab: &Path) -> io::Result<()> {
+    match FstabLine::without_root(&fs::read(fstab)?) {
+        Some(new) => whole::replace(fstab, fs::metadata(fstab)?.mode() & 0o7777, &new),
+        None => Ok(()),
+    }
+}
+
 struct Planner<'a> {
     cx: &'a Context<'a>,
     machine: &'a Machine,
@@ -180,6 +191,22 @@ impl Planner<'_> {
             open(self.cx.root_dir.clone())?,
             open(self.cx.rooted(store))?,
         ))
+    }
+
+    /// The machine as it is once all is done.
+    fn machine_to_be(&self) -> Machine {
+        let mut machine = self.machine.clone();
+        if self.releases_root() {
+            machine.fstab.retain(|line| line.at != Path::new("/"));
+        }
+        machine
+    }
+
+    /// Whether fstab must not mount root any more, and does.
+    fn releases_root(&self) -> bool {
+        let mut lines = self.machine.fstab.iter();
+        matches!(self.settings.root, Some(Root::Overlay { .. }))
+            && lines.any(|line| line.at == Path::new("/"))
     }
 
     /// Does something between the machine and the store of an entry.
@@ -241,7 +268,12 @@ impl Planner<'_> {
                 report.moved.extend(moved);
             }
             Step::InstallBoot { maker, .. } => {
-                install_boot::install(&configured(), *maker, self.settings, self.tree)?;
+                let (machine, cx) = (self.machine_to_be(), configured());
+                install_boot::install(&cx, &machine, *maker, self.settings, self.tree)?;
+            }
+            Step::ReleaseRoot { file } => {
+                let doing = || format!("taking the line for / out of {}", Shown(file));
+                release_root(&self.cx.rooted(file)).map_err(|error| Error::os(doing(), error))?;
             }
             Step::TakeBlank { .. } => {
                 blank::take(&configured())?;

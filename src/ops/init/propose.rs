@@ -86,6 +86,14 @@ pub(super) fn propose(
     ) {
         *place = Some(device(machine, mount, look));
     }
+    // What knows no blank lies below an overlay, where another filesystem can hold what is written.
+    if let (true, Some(mount)) = (store_is_mounted, machine.mount_of(&store))
+        && can_lie_below(machine, mount)
+    {
+        let is_whole = mount.at == store && mount.root == Path::new("/");
+        root = Ok(Root::above(device(machine, mount, look), is_whole));
+        found.push("it knows no blank: it stays what it is, and what is written comes into a layer above it, beside the store".into());
+    }
     found.push(match machine.mount_of(&store) {
         Some(mount) if store_is_mounted => format!(
             "{} {} {}: the store",
@@ -291,6 +299,18 @@ fn root(
     }
 }
 
+/// Whether root is installed on a filesystem that only an overlay can erase, and `upper` another.
+fn can_lie_below(machine: &Machine, upper: &Mount) -> bool {
+    let Some(root) = machine.root().filter(|_| !machine.distribution.is_nixos) else {
+        return false;
+    };
+    let is_one_of =
+        |mount: &Mount, names: &[&str]| names.iter().any(|name| mount.filesystem == *name);
+    is_one_of(root, &["ext4", "xfs", "f2fs"])
+        && is_one_of(upper, &["ext4", "xfs", "btrfs"])
+        && root.device != upper.device
+}
+
 /// The device by a name that does not change.
 fn device(machine: &Machine, mount: &Mount, look: &dyn Look) -> PathBuf {
     const BY_UUID: &str = "/dev/disk/by-uuid";
@@ -345,6 +365,18 @@ fn advise(machine: &Machine, root: &Result<Root, String>, todo: &mut Vec<Todo>) 
             "programs and accounts lie inside root: what is installed or added after blank was taken is gone after the next boot",
             "install first, then take blank; take it anew after each upgrade",
         );
+    }
+    if matches!(root, Ok(Root::Overlay { .. })) {
+        add(
+            "what is installed or added later is gone after the next boot",
+            "install first; to upgrade, boot once without the overlay (docs/boot.md)",
+        );
+        if machine.fstab.iter().any(|line| line.at == Path::new("/")) {
+            add(
+                "/etc/fstab has a line for /: the system would make what is installed writable by it",
+                "`state init --migrate` takes it out",
+            );
+        }
     }
     add(
         "nothing of this happens at boot yet",

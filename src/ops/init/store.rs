@@ -61,17 +61,41 @@ pub(super) fn is_apart(machine: &Machine, path: &Path, look: &dyn Look) -> bool 
     can_hold && !is_root_s && look.seen(path).is_some_and(|seen| seen.is_directory)
 }
 
-/// How a store is made where there is none.
+/// How a store is made where there is none: what to type.
 pub(super) fn how_to_make_a_store(machine: &Machine, store: &Path) -> String {
-    let make = match machine.root().and_then(|root| root.filesystem.to_str()) {
-        Some("btrfs") => {
-            "make a subvolume beside root (`btrfs subvolume create` on the mounted top level)"
-        }
+    let at = Shown(store);
+    let name = Shown(Path::new(store.file_name().unwrap_or_default()));
+    let root = machine.root();
+    let source = root.map(|root| PathBuf::from(&root.source));
+    let device = source.as_deref().unwrap_or(Path::new("/dev/DEVICE"));
+    // By the name that root has there, which does not change.
+    let line_of_root = machine.fstab.iter().find(|line| line.at == Path::new("/"));
+    let named = line_of_root.map_or(device, |line| Path::new(&line.source));
+    let (make, line) = match root.and_then(|root| root.filesystem.to_str()) {
+        Some("btrfs") => (
+            format!(
+                "a subvolume beside root: `mount -o subvolid=5 {} /mnt`, `btrfs subvolume create /mnt/{name}`, `umount /mnt`",
+                Shown(device)
+            ),
+            format!("{} {at} btrfs subvol={name},x-initrd.mount 0 0", Shown(named)),
+        ),
         Some("zfs") => {
-            "make a dataset that is no child of root (`zfs create -o mountpoint=legacy POOL/safe/persist`)"
+            let pool = device.iter().next().unwrap_or(device.as_os_str());
+            let dataset = Path::new(pool).join("safe").join(store.file_name().unwrap_or_default());
+            (
+                format!(
+                    "a dataset that is no child of root: `zfs create -p -o mountpoint=legacy {}`",
+                    Shown(&dataset)
+                ),
+                format!("{} {at} zfs x-initrd.mount 0 0", Shown(&dataset)),
+            )
         }
-        _ => "make a filesystem of its own on a partition that is kept",
+        _ => (
+            "a filesystem on a partition or disk of its own: `mkfs.ext4 /dev/DEVICE`, which erases it".to_owned(),
+            format!("UUID=… {at} ext4 x-initrd.mount 0 0"),
+        ),
     };
-    let store = Shown(store);
-    format!("{make}, mount it at {store} from /etc/fstab, and run `state init` again")
+    format!(
+        "make {make}; `mkdir -p {at}`, the line `{line}` in /etc/fstab, `mount {at}`, and `state init` again; docs/moving.md has it step by step"
+    )
 }

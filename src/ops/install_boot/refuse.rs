@@ -7,13 +7,13 @@ use crate::boot::maker::Maker;
 use crate::boot::unit;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::machine::Machine;
+use crate::machine::{FstabLine, Machine};
 use crate::ops::renew;
 use crate::paths::Shown;
 use crate::persist::PersistTree;
 use crate::settings::Root;
 use anyhow::Context as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What imports pools in an initrd of dracut's: a part of ZFS, in a package of its own.
 const DRACUT_ZFS: &str = "/usr/lib/dracut/modules.d/90zfs/module-setup.sh";
@@ -94,6 +94,23 @@ pub(super) fn stores_out_of_reach(
                 .hint("early entries are in it, so the initrd must mount it: add its line to /etc/fstab, with x-initrd.mount among the options")
                 .into());
         };
+        let is_bound = |line: &&FstabLine| {
+            let mut words = line.options.split(',');
+            store.starts_with(&line.at) && words.any(|word| matches!(word, "bind" | "rbind"))
+        };
+        // Its script mounts devices: what is bound to its place is none.
+        if let (Maker::InitramfsTools, Some(bound)) = (maker, machine.fstab.iter().find(is_bound)) {
+            let fact = format!(
+                "/etc/fstab binds {} to its place, and an initrd of {maker}'s cannot",
+                Shown(&bound.at)
+            );
+            return Err(Failure::refused(fact)
+                .hint(format!(
+                    "the store {shown} needs a line with its device: as a volume of its own, or as a directory of what is mounted ({} itself)",
+                    Shown(Path::new(&bound.source))
+                ))
+                .into());
+        }
         let is_in_initrd = line.options.split(',').any(|word| word == "x-initrd.mount");
         // initramfs-tools does not read the word: its script mounts the stores.
         if !is_in_initrd && maker != Maker::InitramfsTools {
@@ -106,6 +123,17 @@ pub(super) fn stores_out_of_reach(
             ))
             .into());
         }
+    }
+    Ok(())
+}
+
+/// Refuses an overlay below which the system would make writable what is installed.
+pub(super) fn line_for_root(machine: &Machine, root: Option<&Root>) -> anyhow::Result<()> {
+    let mut lines = machine.fstab.iter();
+    if matches!(root, Some(Root::Overlay { .. })) && lines.any(|line| line.at == Path::new("/")) {
+        return Err(Failure::refused("/etc/fstab has a line for /")
+            .hint("delete it: at a boot without the overlay the system would make what is installed writable by it")
+            .into());
     }
     Ok(())
 }

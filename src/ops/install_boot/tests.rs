@@ -93,6 +93,13 @@ fn what_would_boot_wrong_is_refused() {
         refusal(Maker::Dracut, RIGHT, Some(Maker::Mkinitcpio)),
         "mkinitcpio is not installed here"
     );
+    let bound = "UUID=1b2c /data ext4 defaults\n/data/persist /persist none bind,x-initrd.mount\n";
+    assert_eq!(
+        refusal(Maker::InitramfsTools, bound, None),
+        "/etc/fstab binds /persist to its place, and an initrd of initramfs-tools's cannot"
+    );
+    let dir = machine(Maker::Dracut, bound);
+    assert!(run(&cx(dir.path(), true), None).is_ok());
     // Its script mounts the stores itself.
     let dir = machine(Maker::InitramfsTools, late);
     assert!(run(&cx(dir.path(), false), None).is_ok());

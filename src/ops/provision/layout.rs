@@ -234,16 +234,7 @@ impl Layout {
                 on_failure,
             },
             Backend::Tmpfs => Root::in_memory(Some(MEMORY.into())),
-            Backend::Overlay => Root::Overlay {
-                device,
-                // In what is ours a restore of the store leaves them where they are.
-                directory: match self.is_whole(&self.store) {
-                    true => Path::new(".state").join("layers"),
-                    false => "state/layers".into(),
-                },
-                past_roots,
-                on_failure,
-            },
+            Backend::Overlay => Root::above(device, self.is_whole(&self.store)),
         }
     }
 

@@ -2,15 +2,18 @@
 
 use super::fill::Finding;
 use super::{Declared, Left, Planner, Report, Step, todo};
+use crate::boot::loader;
 use crate::failure::{self, Failure};
 use crate::ops::init::store;
+use crate::ops::initrd::{self, Image};
 use crate::ops::{install_boot, look};
 use crate::paths::Shown;
 use crate::persist::{CONFIGURATION, Entry};
 use crate::settings::Root;
 use anyhow::Context as _;
 use state_api::{Refusal, RootFacts};
-use std::path::Path;
+use state_linux::mountinfo::Mount;
+use std::path::{Path, PathBuf};
 
 impl Planner<'_> {
     pub(super) fn plan(&self, declared: &Declared) -> anyhow::Result<Report> {
@@ -50,7 +53,13 @@ impl Planner<'_> {
             }
             return Ok(None);
         };
-        if matches!(root, Root::Tmpfs { .. } | Root::Overlay { .. }) {
+        let is_above = |mount: &Mount| mount.filesystem == "overlay";
+        let is_forgetful = match root {
+            Root::Tmpfs { .. } => true,
+            Root::Overlay { .. } => self.machine.root().is_some_and(is_above),
+            Root::Btrfs { .. } | Root::Zfs { .. } => false,
+        };
+        if is_forgetful {
             let fact = "what is written to this root is gone at every boot already";
             report
                 .obstacles
@@ -65,11 +74,14 @@ impl Planner<'_> {
         }
         let facts = look::root(self.cx, self.settings).transpose()?;
         for refusal in facts.iter().flat_map(|facts| &facts.refusals) {
-            // A machine that runs from its root, and has no blank yet, is what this is for.
-            if !matches!(
-                refusal,
-                Refusal::RootMounted { .. } | Refusal::NoBlank { .. }
-            ) {
+            // A machine that runs from its root, and has no blank yet, is what this is for; one that
+            // runs from what an overlay will cover can write to it.
+            let is_expected = match refusal {
+                Refusal::RootMounted { .. } | Refusal::NoBlank { .. } => true,
+                Refusal::Unsafe { .. } => matches!(root, Root::Overlay { .. }),
+                _ => false,
+            };
+            if !is_expected {
                 let cure = refusal.hint().unwrap_or_else(|| "`state doctor`".into());
                 report.obstacles.push(todo(refusal.to_string(), cure));
             }
@@ -176,7 +188,11 @@ impl Planner<'_> {
             return;
         }
         let dry = self.cx.planning();
-        match install_boot::install(&dry, self.maker, self.settings, self.tree) {
+        let (to_be, is_overlay) = (
+            self.machine_to_be(),
+            matches!(self.settings.root, Some(Root::Overlay { .. })),
+        );
+        match install_boot::install(&dry, &to_be, self.maker, self.settings, self.tree) {
             Err(error) => {
                 let failure = error.downcast_ref::<Failure>();
                 let cure = failure.and_then(|failure| failure.cure.clone());
@@ -187,17 +203,52 @@ impl Planner<'_> {
             Ok(boot) => {
                 let files = boot.files.iter().filter(|file| file.is_new).count();
                 // Without blank nobody knows whether the initrds were made after the files.
-                if files > 0 || facts.blank.is_none() {
+                let is_made = match is_overlay {
+                    true => self.initrds_are_good(),
+                    false => facts.blank.is_some(),
+                };
+                if files > 0 || !is_made {
                     let maker = boot.maker;
                     report.steps.push(Step::InstallBoot { maker, files });
                 }
                 report.todo.extend(boot.todo);
             }
         }
+        if is_overlay {
+            self.overlay(report);
+            return;
+        }
         // What is in blank is what the machine boots into: it is taken after everything else.
         if facts.blank.is_none() || !report.steps.is_empty() {
             let root = facts.root.clone();
             report.steps.push(Step::TakeBlank { root });
         }
+    }
+
+    /// What is left where what is installed is the blank. Its line in fstab goes when all else is in
+    /// place: without it, and without the overlay, the system comes up read-only.
+    fn overlay(&self, report: &mut Report) {
+        if self.releases_root() {
+            let file = PathBuf::from("/etc/fstab");
+            report.steps.push(Step::ReleaseRoot { file });
+        }
+        let running = loader::image("this boot", &self.machine.command_line);
+        let faults = self
+            .settings
+            .root
+            .iter()
+            .flat_map(|root| running.faults(root));
+        for (word, what) in faults {
+            let fact = format!("the kernel command line says {word}: {what}");
+            let cure = "if the boot loader always says so, correct that (GRUB_CMDLINE_LINUX in /etc/default/grub, then `update-grub`)";
+            report.todo.push(todo(fact, cure));
+        }
+    }
+
+    /// Whether the next boot has the initrd that was made for it, as far as there is one to be read.
+    fn initrds_are_good(&self) -> bool {
+        let is_good = |image: &Image| !image.is_next || image.faults().is_empty();
+        initrd::look(self.cx)
+            .is_ok_and(|seen| seen.is_none_or(|seen| seen.images.iter().all(is_good)))
     }
 }

@@ -36,6 +36,13 @@ pub enum Step {
         /// How many files are new.
         files: usize,
     },
+    /// Take the line for root out of fstab: the initrd mounts what is installed, and it stays
+    /// read-only.
+    ReleaseRoot {
+        /// The file.
+        #[serde(serialize_with = "paths::serialize")]
+        file: PathBuf,
+    },
     /// Take blank.
     TakeBlank {
         /// Of which volume.
