@@ -4,6 +4,11 @@
 vm_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 vm_cache=${XDG_CACHE_HOME:-$HOME/.cache}/state-tests/vm
 
+# What every kernel here is told.
+# no_timer_check: on a busy host an emulated timer misses the kernel's test of it, and the kernel panics.
+# shellcheck disable=SC2034 # who reads this uses it
+kernel_words='console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr no_timer_check'
+
 say() { printf 'vm: %s\n' "$*" >&2; }
 
 die() {

@@ -103,12 +103,15 @@ failures=0
 # For each test anew:
 more_disks=() # words for `run`
 root_words="" # where the kernel command line says that root is
+firmware=false # whether the disk has a boot loader of its own
 # Boots the machine; its script comes on standard input.
 boot() { # WHAT [WORDS FOR THE KERNEL COMMAND LINE]
   local begun=$SECONDS status=0
   { printf '%s' "$prelude" && cat && echo && echo "exit \$failed"; } >"$work/script"
-  "$vm_dir/run" --boot "$work/boot" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout 600 \
-    --serial "$work/serial" --append "$root_words ${2-}" -- bash ./script >"$work/out" 2>"$work/err" || status=$?
+  local start=(--boot "$work/boot" --append "$root_words ${2-}")
+  ! $firmware || start=(--firmware)
+  "$vm_dir/run" "${start[@]}" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout 600 \
+    --serial "$work/serial" -- bash ./script >"$work/out" 2>"$work/err" || status=$?
   printf '%s: status %s in %s s\n' "$1" "$status" $((SECONDS - begun))
   cat "$work/out"
   [[ $status == 0 ]] || {

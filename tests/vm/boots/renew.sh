@@ -30,9 +30,9 @@ rm -f /etc/apt/sources.list.d/*
 echo "deb [trusted=yes] file:$repo ./" >/etc/apt/sources.list
 '
 
-# Another kernel than the machine's, of the same kind; sets `kernel`, the package, which is then in the store.
+# Another kernel than the machine's, of the same kind; sets `kernel`, the package, whose file is then in $kernels.
+kernels=$vm_cache/kernels
 fetch_kernel() {
-  local kernels=$vm_cache/kernels
   kernel=$(private_apt apt-cache search --names-only '^linux-image-[0-9.]+\+deb12(\.[0-9]+)?-cloud-amd64$' | cut -d ' ' -f 1 |
     grep -vxF "linux-image-$(<"$machine/release")" | sort -V | tail -n 1)
   [[ -n $kernel ]] || die "there is no other kernel"
@@ -42,6 +42,9 @@ fetch_kernel() {
     (cd "$work" && private_apt apt-get -qq download "$kernel")
     mv "$work/$kernel"_*.deb "$kernels/$kernel.deb"
   fi
+}
+
+kernel_to_store() {
   unshare --mount --propagation private bash -euc '
     mkdir -p "$1/store"
     mount -o loop,subvol=persist "$1/disk" "$1/store"
@@ -69,6 +72,7 @@ test_renew() {
   local kernel
   install_machine initramfs-tools
   fetch_kernel
+  kernel_to_store
   inside "$work/disk" "kernel=$kernel $renew_packages"'
     for each in shadow group passwd; do
       sed -i "s|^files = \[|&\n  { path = \"/etc/$each\", method = \"copy\" },|" /persist/etc/state/state.toml
