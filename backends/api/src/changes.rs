@@ -1,7 +1,8 @@
 //! Where two trees may differ, as far as an engine can tell without reading either.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// How much of what is at a place may differ.
@@ -19,7 +20,7 @@ pub enum Extent {
 /// It may name too much, never too little: whoever asks looks at these places in the two trees'
 /// [`View`](crate::View)s, and nowhere else. Something that is in one tree only is named as a
 /// whole; so are both paths of a directory that was renamed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Relative to the tops; empty for the tops. Whoever keeps a record asks for every path of a
     /// tree: bytes are found far sooner than paths, which are compared by components.
@@ -113,6 +114,15 @@ impl Changes {
     }
 }
 
+/// In walking order: equal changes look alike.
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self.places.iter();
+        let places: BTreeMap<&Path, _> = places.map(|(at, extent)| (at.as_ref(), extent)).collect();
+        f.debug_tuple("Changes").field(&places).finish()
+    }
+}
+
 /// A path in the one spelling that it is found by: no slash at its end, none twice.
 fn spelled(path: &Path) -> OsString {
     path.components().collect::<PathBuf>().into_os_string()
@@ -203,6 +213,8 @@ mod tests {
         assert_eq!(named.covers(Path::new("a/b")), Some(Extent::Alone));
         assert_eq!(named.covers(Path::new("c/d/e")), Some(Extent::Whole));
         assert_eq!(named.covers(Path::new("c")), None);
+        let told = r#"Changes({"a/b": Alone, "c/d": Whole})"#;
+        assert_eq!(format!("{named:?}"), told);
     }
 
     #[test]
