@@ -104,13 +104,14 @@ failures=0
 more_disks=() # words for `run`
 root_words="" # where the kernel command line says that root is
 firmware=false # whether the disk has a boot loader of its own
+limit=600 # seconds for a boot, on a machine that has much else to do
 # Boots the machine; its script comes on standard input.
 boot() { # WHAT [WORDS FOR THE KERNEL COMMAND LINE]
   local begun=$SECONDS status=0
   { printf '%s' "$prelude" && cat && echo && echo "exit \$failed"; } >"$work/script"
   local start=(--boot "$work/boot" --append "$root_words ${2-}")
   ! $firmware || start=(--firmware)
-  "$vm_dir/run" "${start[@]}" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout 600 \
+  "$vm_dir/run" "${start[@]}" --attach "$work/disk" "${more_disks[@]}" --payload "$work/script" --timeout "$limit" \
     --serial "$work/serial" -- bash ./script >"$work/out" 2>"$work/err" || status=$?
   printf '%s: status %s in %s s\n' "$1" "$status" $((SECONDS - begun))
   cat "$work/out"

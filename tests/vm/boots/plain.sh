@@ -92,13 +92,14 @@ cd /run/payload
 reboot() { touch /run/was-rebooted; }
 export -f reboot
 typed() { # FILE
-  printf "y\n%.0s" {1..9} | SHELL=/bin/bash script -qefc "bash -ex $1" /dev/null
+  # One by one: apt-get takes along whatever was typed before its end.
+  while sleep 1; do echo y; done | SHELL=/bin/bash script -qefc "bash -ex $1" /dev/null
 }
 '
 
 test_plain_btrfs() {
   local kernel
-  firmware=true
+  firmware=true limit=1500
   install_plain btrfs
   fetch_kernel
   page 'Debian on btrfs' 1 >"$work/walk"
@@ -144,7 +145,7 @@ GUEST
 }
 
 test_plain_ext4() {
-  firmware=true
+  firmware=true limit=1500
   install_plain ext4
   truncate -s 1G "$work/second"
   mkdir -p "$work/packages"
