@@ -1,13 +1,12 @@
 //! `state drill`
 
-use super::archives::Access;
 use super::backup::path;
 use super::exit::one_line;
 use super::output::{BAD, FAINT, GOOD, WARN};
 use super::size::{entries, moment, size};
+use super::which::Which;
 use super::{Exit, Globals, Screen};
 use crate::archive::proof::Against;
-use crate::ops::archives::Which;
 use crate::ops::drill::{self, Drilled, Options, Report};
 use crate::ops::restore::Lost;
 use crate::paths::Shown;
@@ -22,30 +21,14 @@ use std::path::PathBuf;
 /// archive for `state archives list --machines`. Exits with 5 if an archive is not what was saved.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this target, by name or URL; by default all that are configured.
-    #[arg(long, value_name = "TARGET")]
-    from: Option<String>,
-    /// The machine whose archive it is; by default this one.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// The archive's id; by default the newest complete one.
     #[arg(long, value_name = "ID")]
     archive: Option<String>,
     /// Make scratch in this directory; by default in the store, whose disk is to hold a restore.
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
-    #[arg(long, value_name = "FINGERPRINT")]
-    trust_key: Option<String>,
-    /// Believe the keys in this allowed_signers file, whatever the configuration says.
-    #[arg(long, value_name = "FILE", conflicts_with = "trust_key")]
-    trusted_signers: Option<PathBuf>,
-    /// A file with the age key that opens the archive, if it is encrypted; may be given several
-    /// times.
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
-    #[command(flatten)]
-    access: Access,
     /// Show which archives would be restored and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -57,14 +40,7 @@ pub struct Args {
 /// Those of [`drill`].
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let options = Options {
-        which: Which {
-            from: args.from,
-            machine: args.machine,
-            trust_key: args.trust_key,
-            trusted_signers: args.trusted_signers,
-            keyring: globals.keyring(args.identity),
-            access: args.access.into(),
-        },
+        which: args.which.archives(globals),
         archive: args.archive,
         into: args.into,
     };

@@ -39,6 +39,7 @@ pub mod status;
 mod steps;
 pub mod table;
 pub mod undo;
+pub mod which;
 
 pub use exit::Exit;
 pub use man::pages;

@@ -9,11 +9,11 @@ mod verify;
 
 use super::exit::one_line;
 use super::output::WARN;
+use super::which::Which;
 use super::{Exit, Globals, Screen};
-use crate::ops::archives::{self, Listed, Odd, Which};
+use crate::ops::archives::{self, Listed, Odd};
 use crate::ops::{self, backup};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 /// Archives at the targets: what there is, what is in it, whether it is whole
 #[derive(Debug, clap::Args)]
@@ -22,52 +22,10 @@ use std::path::PathBuf;
                         complete one."
 )]
 pub struct Args {
-    /// Only this target, by name or URL; by default all that are configured.
-    #[arg(long, global = true, value_name = "TARGET")]
-    from: Option<String>,
-    /// The machine whose archives are meant; by default this one.
-    #[arg(long, global = true, value_name = "NAME")]
-    machine: Option<String>,
-    /// A file with the age key that opens encrypted archives; may be given several times.
-    #[arg(long, global = true, value_name = "FILE")]
-    identity: Vec<PathBuf>,
-    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
-    #[arg(long, global = true, value_name = "FINGERPRINT")]
-    trust_key: Option<String>,
-    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
-    /// hardware, the one in your configuration's repository.
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "trust_key")]
-    trusted_signers: Option<PathBuf>,
     #[command(flatten)]
-    access: Access,
+    which: Which,
     #[command(subcommand)]
     verb: Verb,
-}
-
-/// What a target is reached with that is named by its URL; one of the configuration has it in its
-/// table.
-#[derive(Debug, clap::Args)]
-pub struct Access {
-    /// A file with `aws_access_key_id` and `aws_secret_access_key`, for a target that is named by
-    /// its URL; by default the environment has them.
-    #[arg(long, global = true, value_name = "FILE")]
-    credentials: Option<PathBuf>,
-    /// The private key for an ssh server, in the same case; by default those that `ssh` uses.
-    #[arg(long, global = true, value_name = "FILE")]
-    ssh_key: Option<PathBuf>,
-    /// The file with the ssh server's host key, in the same case.
-    #[arg(long, global = true, value_name = "FILE")]
-    known_hosts: Option<PathBuf>,
-}
-
-impl From<Access> for archives::Access {
-    fn from(access: Access) -> Self {
-        Self {
-            credentials: access.credentials,
-            key: access.ssh_key,
-            known_hosts: access.known_hosts,
-        }
-    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -127,14 +85,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         Verb::Prune { dry_run: true } | Verb::Consolidate { dry_run: true, .. }
     );
     let cx = globals.context(is_dry)?;
-    let which = Which {
-        from: args.from,
-        machine: args.machine,
-        trust_key: args.trust_key,
-        trusted_signers: args.trusted_signers,
-        keyring: globals.keyring(args.identity),
-        access: args.access.into(),
-    };
+    let which = args.which.archives(globals);
     match args.verb {
         Verb::List { machines: true } => {
             let report = ops::machines::run(&cx, &which)?;

@@ -6,12 +6,12 @@ mod text;
 
 pub use text::human;
 
-use super::archives::Access;
 use super::output::HEADER;
 use super::size::moment;
+use super::which::Which;
 use super::{Exit, Globals, Screen, exit, provision as laid_out};
 use crate::failure::Failure;
-use crate::ops::archives::{Which, is_nobody};
+use crate::ops::archives::is_nobody;
 use crate::ops::provision;
 use crate::ops::rebuild::{self, Rebuilt};
 use crate::ops::restore::{self, Options, Report};
@@ -34,12 +34,8 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// Only this path of the machine.
     path: Option<PathBuf>,
-    /// The target, by name or URL; by default all that are configured.
-    #[arg(long, value_name = "TARGET")]
-    from: Option<String>,
-    /// The machine whose archive it is; by default this one.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// The archive's id; by default the newest complete one.
     #[arg(long, value_name = "ID")]
     archive: Option<String>,
@@ -49,17 +45,6 @@ pub struct Args {
     /// Only this one of the archive's stores, by the directory it was mounted at.
     #[arg(long, value_name = "PATH", conflicts_with = "path")]
     store: Option<PathBuf>,
-    /// Believe what this key signed, whatever the configuration says: its fingerprint, SHA256:….
-    #[arg(long, value_name = "FINGERPRINT")]
-    trust_key: Option<String>,
-    /// Believe the keys in this allowed_signers file, whatever the configuration says: on fresh
-    /// hardware, the one in your configuration's repository.
-    #[arg(long, value_name = "FILE", conflicts_with = "trust_key")]
-    trusted_signers: Option<PathBuf>,
-    /// A file with the age key that opens the archive, if it is encrypted; may be given several
-    /// times.
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
     /// Restore although nobody vouches for who made the archive.
     #[arg(long)]
     allow_unsigned: bool,
@@ -83,8 +68,6 @@ pub struct Args {
     /// Run the system's own install command at the end, instead of telling it: nixos-install, where the archive is of NixOS.
     #[arg(long, conflicts_with_all = ["path", "store"])]
     run_install: bool,
-    #[command(flatten)]
-    access: Access,
     /// Show what would be restored and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -108,14 +91,7 @@ struct Whole {
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let mut options = Options {
         path: args.path,
-        which: Which {
-            from: args.from,
-            machine: args.machine,
-            trust_key: args.trust_key,
-            trusted_signers: args.trusted_signers,
-            keyring: globals.keyring(args.identity),
-            access: args.access.into(),
-        },
+        which: args.which.archives(globals),
         archive: args.archive,
         into: args.into,
         store: args.store,
