@@ -93,7 +93,7 @@ reboot() { touch /run/was-rebooted; }
 export -f reboot
 typed() { # FILE
   # One by one: apt-get takes along whatever was typed before its end.
-  while sleep 1; do echo y; done | SHELL=/bin/bash script -qefc "bash -ex $1" /dev/null
+  while sleep 1 && echo y; do :; done 2>/dev/null | SHELL=/bin/bash script -qefc "bash -ex $1" /dev/null
 }
 '
 
