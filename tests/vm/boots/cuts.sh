@@ -1,12 +1,13 @@
 # shellcheck shell=bash disable=SC2154 # boot, which reads this, has set them
 
 # The power fails between two acts of a reset. `strace` holds the program right before a renameat2, or stops it right after
-# one; then the machine is killed, and what its disk acknowledged is all there is. The next boot has to finish.
+# one; then the machine is killed, and what its disk acknowledged is all there is. The next boot has to finish. A call is known
+# by its arguments: for a moment every call is a line that has not ended.
 cut_at() { # NUMBER...
   local cuts=(
     'blank is copied, the copy has no other name yet|inject=renameat2:delay_enter=600000000:when=1|renameat2\([^)]*$'
     'exchanged, not committed|inject=renameat2:signal=SIGSTOP:when=1|stopped by SIGSTOP'
-    'exchanged and committed|inject=renameat2:delay_enter=600000000:when=2|renameat2\([^)]*$'
+    'exchanged and committed|inject=renameat2:delay_enter=600000000:when=2|renameat2\([^)]*"[0-9]{8}T'
     'put away, not committed|inject=renameat2:signal=SIGSTOP:when=2|stopped by SIGSTOP'
     'all done, nothing recorded|inject=rename:delay_enter=600000000:when=1|rename\([^)]*$'
   )
@@ -83,23 +84,23 @@ exec strace -o /dev/console -e trace=renameat2,rename -e inject=\$\${inject%%%% 
 }
 
 test_cuts() {
-  local before='renameat2\([^)]*$' after='stopped by SIGSTOP'
+  local first='renameat2\(' exchange='renameat2\([^)]*EXCHANGE' away='renameat2\([^)]*"[0-9]{8}T' after='stopped by SIGSTOP'
   install_machine dracut
   boot 'a machine that is lived in' <<<"$lived_in"
   held_cuts btrfs "$work/disk" \
-    "blank is copied, the copy has no other name yet|renameat2:delay_enter=600000000:when=1|$before|untouched|staged" \
+    "blank is copied, the copy has no other name yet|renameat2:delay_enter=600000000:when=1|$exchange|untouched|staged" \
     "exchanged, not committed|renameat2:signal=SIGSTOP:when=1|$after|untouched|staged|replaced" \
-    "exchanged and committed|renameat2:delay_enter=600000000:when=2|$before|replaced" \
+    "exchanged and committed|renameat2:delay_enter=600000000:when=2|$away|replaced" \
     "put away, not committed|renameat2:signal=SIGSTOP:when=2|$after|replaced|put-away" \
     'all done, nothing recorded|rename:delay_enter=600000000:when=1|rename\([^)]*$|put-away'
   install_overlay
   root_words+=" ro"
   boot 'an overlay that is lived in' <<<"$lived_in"
   held_cuts overlay "$work/layers" \
-    "the new layers are made and have no name|renameat2:delay_enter=600000000:when=1|$before|untouched" \
-    "they have one|renameat2:delay_enter=600000000:when=2|$before|untouched|staged" \
+    "the new layers are made and have no name|renameat2:delay_enter=600000000:when=1|$first|untouched" \
+    "they have one|renameat2:delay_enter=600000000:when=2|$exchange|untouched|staged" \
     "exchanged, not committed|renameat2:signal=SIGSTOP:when=2|$after|untouched|staged|replaced" \
-    "exchanged and committed|renameat2:delay_enter=600000000:when=3|$before|replaced" \
+    "exchanged and committed|renameat2:delay_enter=600000000:when=3|$away|replaced" \
     "put away, not committed|renameat2:signal=SIGSTOP:when=3|$after|replaced|put-away" \
     'all done, nothing recorded|rename:delay_enter=600000000:when=1|rename\([^)]*$|put-away'
 }

@@ -71,7 +71,7 @@ restore_cut_at() { # NUMBER...
     'nothing is renamed yet|inject=renameat2:delay_enter=600000000:when=1|renameat2\([^)]*$'
     'it has its last name but one, not committed|inject=renameat2:signal=SIGSTOP:when=1|stopped by SIGSTOP'
     'exchanged, not committed|inject=renameat2:signal=SIGSTOP:when=2|stopped by SIGSTOP'
-    'exchanged and committed|inject=renameat2:delay_enter=600000000:when=3|renameat2\([^)]*$'
+    'exchanged and committed|inject=renameat2:delay_enter=600000000:when=3|renameat2\([^)]*"replaced"'
     'put away, not committed|inject=renameat2:signal=SIGSTOP:when=3|stopped by SIGSTOP'
     'all done, nothing recorded|inject=rename:delay_enter=600000000:when=1|rename\([^)]*$'
   )
