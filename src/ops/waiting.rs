@@ -6,7 +6,7 @@
 
 use crate::archive::manifest::Digest;
 use crate::context::Context;
-use crate::ops::restore::Done;
+use crate::engine;
 use crate::paths;
 use crate::record::Failure;
 use crate::whole;
@@ -127,12 +127,34 @@ pub(super) fn call_off(engine: &mut dyn SnapshotStore, store: &Path) -> Result<(
     Note::remove(store)
 }
 
+/// Notes in the stores of one restore that what belongs together is about to wait: until all of it does, no boot puts any of it
+/// in place.
+pub(super) fn announce<'a>(
+    cx: &Context,
+    stores: impl IntoIterator<Item = &'a Path>,
+    what: &What,
+) -> Result<()> {
+    let mut stores = stores.into_iter();
+    stores.try_for_each(|store| Note::new(cx, what.clone()).write(store))
+}
+
+/// Whether a restore was interrupted before `other` waited for the boot as well.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(super) fn is_announced_only(other: &Path, what: &What) -> Result<bool> {
+    let is_it = |note: Note| note.what == *what && matches!(what, What::Restore { .. });
+    if !Note::read(other).is_some_and(is_it) {
+        return Ok(false);
+    }
+    Ok(engine::store(other)?.waiting()?.is_none())
+}
+
 /// Puts the tree that waits for the store at `store` in place, now.
 pub(super) fn exchange(engine: &mut dyn SnapshotStore, store: &Path) -> Result<()> {
     // It goes first: the old tree takes it along, and would bring it back by `state undo`.
     let note = Note::read(store);
     Note::remove(store)?;
-    Done::forget(store)?;
     let Err(cause) = engine.exchange_waiting() else {
         return Ok(());
     };

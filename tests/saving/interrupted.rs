@@ -157,16 +157,27 @@ fn of_two_stores_both_are_restored_or_none() {
     // As if the power had been cut between the two.
     let [new, old] =
         ["second", ".second.state-replaced"].map(|name| machine.path(&format!("root/{name}")));
-    let staged = machine.path("root/.second.state-staged");
-    fs::rename(&new, &staged).unwrap();
+    let waits = machine.path("root/.second.state-waiting");
+    fs::rename(&new, &waits).unwrap();
     fs::rename(&old, &new).unwrap();
-    let mark = fs::read(staged.join(".state/restored.json")).unwrap();
+    let mark = fs::read(waits.join(".state/restored.json")).unwrap();
     let mark: serde_json::Value = serde_json::from_slice(&mark).unwrap();
-    fs::write(staged.join(".state/restore.json"), mark["of"].to_string()).unwrap();
-    fs::remove_file(staged.join(".state/restored.json")).unwrap();
-    machine
-        .restore_with(&Never, |options| options.forget_replaced = true)
-        .unwrap();
+    let note = serde_json::json!({
+        "version": 1,
+        "at": "2027-01-15T08:00:00Z",
+        "boot-id": "",
+        "what": {
+            "kind": "restore",
+            "archive": mark["of"]["archive"],
+            "manifest-sha256": mark["of"]["manifest-sha256"],
+        },
+    });
+    fs::create_dir_all(new.join(".state")).unwrap();
+    fs::write(new.join(".state/waiting.json"), note.to_string()).unwrap();
+    let report = machine.restore().unwrap();
+    let is_earlier = |store: &restore::Restored| store.earlier.is_some();
+    let earlier: Vec<_> = report.stores.iter().map(is_earlier).collect();
+    assert_eq!(earlier, [true, false]);
     assert_eq!(machine.read("root/second/srv/file"), "archived");
     restore::undo(&machine.context(&Never), None, false).unwrap();
     for (was, is) in mine.iter().zip(trees()) {

@@ -63,7 +63,7 @@ fn restore(machine: &Machine, now: bool) -> anyhow::Result<restore::Report> {
 }
 
 /// The part of a boot that comes before anything is put in place.
-fn boots(machine: &Machine) -> mounting::Report {
+pub(super) fn boots(machine: &Machine) -> mounting::Report {
     let nothing = Which::One(Path::new("/none"));
     let cx = Context {
         boot_id: "00000000-0000-4000-8000-000000000000".into(),

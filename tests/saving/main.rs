@@ -13,6 +13,7 @@ mod fresh;
 #[path = "../archive/hostile.rs"]
 mod hostile;
 mod interrupted;
+mod killed;
 mod listed;
 mod live;
 mod machine;

@@ -59,6 +59,8 @@ pub struct StoreFacts {
     /// Whether the reserved directory stays when trees are exchanged, as where the children of one
     /// directory are; else each tree has its own, and takes it along.
     pub keeps_reserved: bool,
+    /// Whether an exchange was interrupted, which [`SnapshotStore::recover`] finishes.
+    pub is_interrupted: bool,
     /// Whether a tree staged by an interrupted or waiting restore is there.
     pub has_staged: bool,
     /// Whether a tree replaced by a restore is there, for `state undo`.

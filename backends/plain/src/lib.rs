@@ -109,6 +109,7 @@ impl SnapshotStore for PlainStore {
             free_bytes: space.f_bavail * space.f_frsize,
             total_bytes: space.f_blocks * space.f_frsize,
             keeps_reserved: matches!(swap, Swap::Children(_)),
+            is_interrupted: on_swap!(&swap, swap => swap.is_interrupted())?,
             has_staged: on_swap!(&swap, swap => swap.has_staged())?,
             has_replaced: on_swap!(&swap, swap => swap.has_replaced())?,
         })

@@ -152,6 +152,7 @@ impl SnapshotStore for SimStore {
             free_bytes: 1 << 30,
             total_bytes: 1 << 32,
             keeps_reserved: false,
+            is_interrupted: false,
             has_staged: self.has("staged"),
             has_replaced: self.has("replaced"),
         })

@@ -3,13 +3,13 @@
 
 use crate::context::Context;
 use crate::engine;
-use crate::ops::waiting::{self, Note, Swap};
+use crate::ops::waiting::{self, Note, Swap, What};
 use crate::ops::{belongings, restore};
 use crate::persist::{Entry, PersistTree};
 use crate::record::Failure;
 use crate::settings::Settings;
 use rustix::fs::CWD;
-use state_api::{Error, Outcome, Result, SnapshotStore};
+use state_api::{Error, Outcome, Refusal, Result, SnapshotStore};
 use state_linux::stat::Stat;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,13 @@ pub(super) fn finish(cx: &Context, settings: &Settings, tree: &PersistTree) -> E
             Err(error) if is_denied(&error) => continue,
             engine => engine,
         };
-        match engine.and_then(|engine| of_store((cx, settings), engine, store, &at)) {
+        let others = || {
+            tree.stores()
+                .map(|(other, _)| other)
+                .filter(|other| *other != store)
+        };
+        let ready = |what: &What| all_ready(cx, others(), what);
+        match engine.and_then(|engine| of_store((cx, settings), engine, store, &at, &ready)) {
             Ok(swap) => exchanges.swaps.extend(swap),
             Err(error) if cx.dry_run && is_denied(&error) => {}
             Err(error) => {
@@ -69,6 +75,7 @@ fn of_store(
     mut engine: Box<dyn SnapshotStore>,
     store: &Path,
     at: &Path,
+    ready: &dyn Fn(&What) -> Result<()>,
 ) -> Result<Option<Swap>> {
     let is_finished = !cx.dry_run && engine.recover()? == Outcome::Made;
     let note = Note::read(at);
@@ -86,6 +93,7 @@ fn of_store(
         return Ok(Some(swap));
     }
     let fits = restore::demand_fit(cx, settings, at, &engine.survey()?.shape);
+    let fits = fits.and_then(|()| swap.what.as_ref().map_or(Ok(()), ready));
     if let Err(error) = fits.and_then(|()| put_in_place(&mut *engine, at)) {
         swap.failure = Some(Failure {
             error: error.to_string(),
@@ -97,7 +105,29 @@ fn of_store(
     Ok(Some(swap))
 }
 
+/// Refuses a part of what belongs together, if the restore was interrupted before the rest of it waited.
+fn all_ready<'a>(
+    cx: &Context,
+    mut others: impl Iterator<Item = &'a Path>,
+    what: &What,
+) -> Result<()> {
+    others.try_for_each(
+        |other| match waiting::is_announced_only(&cx.rooted(other), what)? {
+            false => Ok(()),
+            true => Err(Refusal::Unsafe {
+                fact: format!(
+                    "the restore was interrupted: {}, which belongs to it, is not ready",
+                    other.display()
+                ),
+                cure: "the same `state restore` goes on; `state undo` calls it off".into(),
+            }
+            .into()),
+        },
+    )
+}
+
 fn put_in_place(engine: &mut dyn SnapshotStore, at: &Path) -> Result<()> {
+    restore::Done::forget(at)?;
     waiting::exchange(engine, at)?;
     restore::forget_paths(at)
 }

@@ -87,6 +87,8 @@ struct Task {
     earlier: Option<DateTime<Utc>>,
     /// Whether an earlier run of this restore left it to the next boot.
     waits: bool,
+    /// Whether its exchange was interrupted, which a dry run leaves as it is.
+    is_cut: bool,
 }
 
 /// Restores. A declared store that is in use is exchanged by the next boot.
@@ -136,6 +138,12 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));
     report.notes.extend(about_owners);
+    for task in tasks.iter().filter(|task| task.is_cut) {
+        let into = task.into.display();
+        report.notes.push(format!(
+            "the exchange of {into} was interrupted: that is finished before anything else"
+        ));
+    }
     let can_wait = !options.now
         && tasks
             .iter()
@@ -184,6 +192,7 @@ fn tasks(
             bytes: 0,
             earlier: None,
             waits: false,
+            is_cut: false,
         });
     }
     if let ([first, second, ..], Some(_)) = (&tasks[..], &options.into)
@@ -231,11 +240,11 @@ fn tasks(
             belongings::bring(&*task.engine, &task.into)?;
         }
     }
-    let is_begun = swap::is_begun(cx, &mut tasks, archive)?;
+    let is_begun = swap::is_begun(&tasks, archive)?;
     for task in tasks.iter_mut().filter(|task| task.earlier.is_none()) {
         let facts = task.engine.survey()?;
         task.waits = swap::waits(task, archive)?;
-        if task.waits {
+        if task.waits || task.is_cut {
             continue;
         }
         // One replaced tree is kept: a second restore would give up the only original.
@@ -250,6 +259,16 @@ fn tasks(
         }
         if facts.has_replaced && !options.forget_replaced {
             let into = task.into.display();
+            if let Some(when) = done.as_ref().and_then(|done| done.when(&of)) {
+                return Err(Failure::refused(format!(
+                    "{into} has got this archive already, at {}, and keeps the tree that it replaced",
+                    when.format("%F %R")
+                ))
+                .hint(format!(
+                    "`state undo {into}` puts that back; --forget-replaced gives it up, and restores once more"
+                ))
+                .into());
+            }
             let goes_on = match &done {
                 Some(done) if is_new => {
                     format!("--archive {} goes on with what is there; ", done.archive())

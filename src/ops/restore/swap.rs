@@ -1,7 +1,7 @@
 //! Making what is staged the stores: now, or at the next boot where a store is in use.
 
 use super::done::Done;
-use super::marker::{Found, Marker};
+use super::marker::Marker;
 use super::{Report, Task, before};
 use crate::archive::read::Archive;
 use crate::context::Context;
@@ -36,29 +36,31 @@ pub(super) fn waits(task: &Task, archive: &Archive<'_>) -> anyhow::Result<bool> 
     if incoming == Incoming::Staged && noted == Some(what(archive)) {
         return Ok(true);
     }
-    let what = noted.map_or("another tree".into(), |what| what.to_string());
-    Err(
-        Failure::refused(format!("the next boot puts {what} in the place of {into}"))
-            .hint(format!("`state undo {into}` calls that off"))
-            .into(),
-    )
+    let (fact, cure) = match noted {
+        Some(what) => (
+            format!("the next boot puts {what} in the place of {into}"),
+            format!("`state undo {into}` calls that off"),
+        ),
+        // The note goes right before the exchange.
+        None => (
+            format!("something was interrupted right before it put a tree in the place of {into}"),
+            "the next boot does it; `state undo` calls it off".into(),
+        ),
+    };
+    Err(Failure::refused(fact).hint(cure).into())
 }
 
-/// Whether an earlier run was interrupted between two stores: one of them is still staged.
+/// Whether an earlier run was interrupted between two stores: one waits for what the other has got, or has got it just now.
 ///
 /// # Errors
-/// What is staged cannot be looked at.
-pub(super) fn is_begun(
-    cx: &Context,
-    tasks: &mut [Task],
-    archive: &Archive<'_>,
-) -> anyhow::Result<bool> {
-    for task in tasks.iter_mut().filter(|_| !cx.dry_run) {
-        if task.engine.survey()?.has_staged {
-            let found = Marker::look(task.engine.stage()?.as_fd())?;
-            if found == Found::Marker(Marker::of(archive, task.store)) {
-                return Ok(true);
-            }
+/// What waits cannot be looked at.
+pub(super) fn is_begun(tasks: &[Task], archive: &Archive<'_>) -> state_api::Result<bool> {
+    for task in tasks {
+        // The note goes right before the exchange.
+        let is_it = |note: Note| note.what == what(archive);
+        let may_wait = Note::read(&task.into).is_none_or(is_it);
+        if task.is_cut || task.earlier.is_some() || may_wait && task.engine.waiting()?.is_some() {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -69,7 +71,11 @@ pub(super) fn is_begun(
 /// # Errors
 /// It was of another restore: the tree that it replaced is nothing to give up unseen.
 pub(super) fn finish(cx: &Context, task: &mut Task, archive: &Archive<'_>) -> anyhow::Result<()> {
-    if cx.dry_run || task.engine.recover()? == Outcome::AlreadySo {
+    if cx.dry_run {
+        task.is_cut = task.engine.survey()?.is_interrupted;
+        return Ok(());
+    }
+    if task.engine.recover()? == Outcome::AlreadySo {
         return Ok(());
     }
     let of = Marker::of(archive, task.store);
@@ -191,6 +197,12 @@ fn in_use(error: &anyhow::Error) -> Option<String> {
 }
 
 fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::Result<()> {
+    let waited: Vec<_> = tasks.iter().map(|task| task.waits).collect();
+    if tasks.len() > 1 {
+        // What is cut between two of them is finished by the next boot.
+        all_at_boot(cx, archive, tasks)?;
+        tasks.iter_mut().for_each(|task| task.waits = true);
+    }
     for n in 0..tasks.len() {
         if let Err(error) = now(cx, archive, &mut tasks[n]) {
             // All or nothing: those that were swapped in go out again.
@@ -198,6 +210,10 @@ fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::R
                 take_back(cx, archive, done)
                     .with_context(|| format!("{error}; putting {} back", done.into.display()))?;
             }
+            for (task, waited) in tasks.iter_mut().zip(waited) {
+                task.waits = waited;
+            }
+            call_off(tasks, &error)?;
             mark(archive, tasks)?;
             return Err(error);
         }
@@ -207,24 +223,31 @@ fn all_now(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyhow::R
 }
 
 fn now(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> anyhow::Result<()> {
-    let doing = || format!("swapping in {}", task.into.display());
-    let done = Done::new(Marker::of(archive, task.store), cx.now);
-    if task.waits {
-        waiting::exchange(&mut *task.engine, &task.into).with_context(doing)?;
-        return Ok(done.write(&task.into)?);
+    let doing = format!("swapping in {}", task.into.display());
+    if !task.waits {
+        unmark(cx, archive, task)?;
+        Note::remove(&task.into)?; // of a run that was killed: nothing waits
     }
+    match task.engine.survey()?.keeps_reserved {
+        true => Done::new(Marker::of(archive, task.store), cx.now).write(&task.into)?,
+        false => Done::forget(&task.into)?,
+    }
+    let exchanged = match task.waits {
+        true => waiting::exchange(&mut *task.engine, &task.into),
+        false => task.engine.exchange().map(drop),
+    };
+    exchanged.context(doing)
+}
+
+/// What is staged is whole, and is noted where that is found once the tree is in place, by whoever finishes the exchange. It counts
+/// for nothing while something is staged. A store that keeps its reserved directory gets it right before the exchange.
+fn unmark(cx: &Context, archive: &Archive<'_>, task: &mut Task) -> state_api::Result<()> {
     let stage = task.engine.stage()?;
     Marker::remove(stage.as_fd())?;
-    Note::remove(&task.into)?; // of a run that was killed: nothing waits
-    // Where it is found once the tree is in place, by whoever finishes this exchange. It counts for nothing while something
-    // is staged.
-    Done::forget(&task.into)?;
     match task.engine.survey()?.keeps_reserved {
-        true => done.write(&task.into)?,
-        false => done.write(&path_of(&stage))?,
+        true => Ok(()),
+        false => Done::new(Marker::of(archive, task.store), cx.now).write(&path_of(&stage)),
     }
-    drop(stage);
-    task.engine.exchange().with_context(doing).map(drop)
 }
 
 /// As if it had not been swapped in: it is staged, or waits, again.
@@ -261,22 +284,29 @@ fn all_at_boot(cx: &Context, archive: &Archive<'_>, tasks: &mut [Task]) -> anyho
     for task in tasks.iter_mut().filter(|task| !task.waits) {
         task.engine.discard_replaced()?;
     }
-    for n in 0..tasks.len() {
-        let task = &mut tasks[n];
-        if task.waits {
-            continue;
-        }
-        let postponed = Marker::remove(task.engine.stage()?.as_fd())
-            .and_then(|()| waiting::postpone(cx, &mut *task.engine, &task.into, what(archive)));
-        if let Err(error) = postponed {
-            let doing = format!("leaving {} to the next boot", task.into.display());
-            for done in tasks[..n].iter_mut().filter(|done| !done.waits) {
-                waiting::call_off(&mut *done.engine, &done.into)
-                    .with_context(|| format!("{error}; calling {} off", done.into.display()))?;
-            }
-            mark(archive, tasks)?;
-            return Err(anyhow::Error::from(error).context(doing));
-        }
+    let all = tasks.iter().map(|task| &*task.into);
+    let mut postponed = waiting::announce(cx, all, &what(archive)).context("noting what waits");
+    for task in tasks.iter_mut().filter(|task| !task.waits) {
+        let doing = format!("leaving {} to the next boot", task.into.display());
+        postponed = postponed.and_then(|()| {
+            unmark(cx, archive, task)
+                .and_then(|()| waiting::postpone(cx, &mut *task.engine, &task.into, what(archive)))
+                .context(doing)
+        });
+    }
+    if let Err(error) = postponed {
+        call_off(tasks, &error)?;
+        mark(archive, tasks)?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// What this run has left to the next boot is not left to it after all.
+fn call_off(tasks: &mut [Task], cause: &anyhow::Error) -> anyhow::Result<()> {
+    for task in tasks.iter_mut().filter(|task| !task.waits) {
+        waiting::call_off(&mut *task.engine, &task.into)
+            .with_context(|| format!("{cause}; calling {} off", task.into.display()))?;
     }
     Ok(())
 }

@@ -110,40 +110,70 @@ pub fn undo(cx: &Context, dir: Option<&Path>, now: bool) -> anyhow::Result<Undon
             demand_fit(cx, &settings, store, &engine.survey()?.shape)?;
         }
     }
-    let what = |(store, kept): &(PathBuf, Kept)| match kept {
-        Kept::Tree(_, how) => Undo {
-            path: store.clone(),
-            how: how.clone(),
-        },
+    if !cx.dry_run {
+        carry_out(cx, &mut found, if now { &[] } else { &waiting_ones })?;
+    }
+    let what = |(store, kept): (PathBuf, Kept)| match kept {
+        Kept::Tree(_, how) => Undo { path: store, how },
         Kept::Path(before) => Undo {
-            path: before.place(store),
+            path: before.place(&store),
             how: How::Now,
         },
     };
-    let undone = Undone {
-        stores: found.iter().map(what).collect(),
+    Ok(Undone {
+        stores: found.into_iter().map(what).collect(),
         executed: !cx.dry_run,
-    };
-    if cx.dry_run {
-        return Ok(undone);
-    }
-    for ((store, kept), undo) in found.iter_mut().zip(&undone.stores) {
-        let place = &undo.path;
-        let doing = || format!("putting {} back", place.display());
-        match kept {
-            Kept::Tree(engine, how) => {
-                put_tree_back(cx, &mut **engine, store, how).with_context(doing)?;
-                if *how == How::Now {
-                    belongings::bring(&**engine, store).with_context(doing)?;
-                }
+    })
+}
+
+/// Puts all of it back. A tree that is found to be in use only now waits for the next boot, and all that belongs to it.
+fn carry_out(
+    cx: &Context,
+    found: &mut [(PathBuf, Kept)],
+    waiting_ones: &[PathBuf],
+) -> anyhow::Result<()> {
+    let doing = |place: &Path| format!("putting {} back", place.display());
+    for n in 0..found.len() {
+        let (store, Kept::Tree(engine, how)) = &mut found[n] else {
+            continue;
+        };
+        let put = put_tree_back(cx, &mut **engine, store, how);
+        // Only trying shows who keeps a volume mounted.
+        let user = match *how == How::Now && waiting_ones.contains(store) {
+            true => user_of(put),
+            false => put.map(|()| None),
+        };
+        let Some(waits_for) = user.with_context(|| doing(store))? else {
+            continue;
+        };
+        *how = How::AtBoot { waits_for };
+        for (store, kept) in found[..n].iter_mut().rev() {
+            if let Kept::Tree(engine, How::Now) = kept {
+                engine.exchange_back().with_context(|| doing(store))?;
             }
-            Kept::Path(before) => {
-                refuse_if_used(place)?;
-                before.put_back(store).map_err(|e| Error::os(doing(), e))?;
+        }
+        wait_together(found, waiting_ones);
+        for (store, kept) in &mut found[..=n] {
+            if let Kept::Tree(engine, how @ How::AtBoot { .. }) = kept {
+                put_tree_back(cx, &mut **engine, store, how).with_context(|| doing(store))?;
             }
         }
     }
-    Ok(undone)
+    for (store, kept) in found {
+        match kept {
+            Kept::Tree(engine, How::Now) => {
+                belongings::bring(&**engine, store).with_context(|| doing(store))?;
+            }
+            Kept::Tree(..) => {}
+            Kept::Path(before) => {
+                let place = before.place(store);
+                refuse_if_used(&place)?;
+                let put = before.put_back(store);
+                put.map_err(|e| Error::os(doing(&place), e))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What belongs together goes back together: if one tree waits for the next boot, so do all that can.
@@ -189,10 +219,12 @@ fn put_tree_back(
     how: &How,
 ) -> Result<()> {
     match how {
-        How::Now if engine.waiting()?.is_some() => waiting::exchange(engine, store),
         How::Now => {
             Done::forget(store)?;
-            engine.exchange_back().map(drop)
+            match engine.waiting()? {
+                Some(_) => waiting::exchange(engine, store),
+                None => engine.exchange_back().map(drop),
+            }
         }
         How::AtBoot { .. } => waiting::postpone(cx, engine, store, What::Undo),
         How::CalledOff => waiting::call_off(engine, store),

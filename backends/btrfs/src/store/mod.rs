@@ -226,12 +226,12 @@ impl SnapshotStore for BtrfsStore {
     fn survey(&self) -> Result<StoreFacts> {
         let nested = self.nested()?;
         let space = self.kernel.space()?;
-        let (keeps_reserved, has_staged, has_replaced) = if self.is_volume() {
-            let (has_staged, has_replaced) = self.volume_has()?;
-            (false, has_staged, has_replaced)
+        let (keeps_reserved, is_interrupted, (has_staged, has_replaced)) = if self.is_volume() {
+            (false, self.volume_is_interrupted()?, self.volume_has()?)
         } else {
             let facts = self.plain.survey()?;
-            (facts.keeps_reserved, facts.has_staged, facts.has_replaced)
+            let trees = (facts.has_staged, facts.has_replaced);
+            (facts.keeps_reserved, facts.is_interrupted, trees)
         };
         Ok(StoreFacts {
             engine: "btrfs",
@@ -254,6 +254,7 @@ impl SnapshotStore for BtrfsStore {
             free_bytes: space.free_bytes,
             total_bytes: space.total_bytes,
             keeps_reserved,
+            is_interrupted,
             has_staged,
             has_replaced,
         })

@@ -108,6 +108,10 @@ impl BtrfsStore {
         Ok((self.holds(STAGED)?, is_exchanged || self.holds(REPLACED)?))
     }
 
+    pub(super) fn volume_is_interrupted(&self) -> Result<bool> {
+        Ok(self.begun()?.is_some())
+    }
+
     pub(super) fn volume_waiting(&self) -> Result<Option<Incoming>> {
         for incoming in Incoming::ALL {
             if self.holds(waiting::names(incoming)[1])? {

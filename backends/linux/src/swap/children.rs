@@ -63,6 +63,14 @@ impl Children {
         Ok(self.holds(REPLACED)? || self.holds(JOURNAL)?)
     }
 
+    /// Whether an exchange was interrupted.
+    ///
+    /// # Errors
+    /// The top cannot be read.
+    pub fn is_interrupted(&self) -> Result<bool> {
+        self.holds(JOURNAL)
+    }
+
     /// Makes the staging directory, or opens the one that is there.
     ///
     /// # Errors

@@ -76,6 +76,14 @@ impl Sibling {
         Ok(self.look(&self.beside(REPLACED))?.is_some() || self.journal()?.is_some())
     }
 
+    /// Whether an exchange was interrupted.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or is none.
+    pub fn is_interrupted(&self) -> Result<bool> {
+        Ok(self.journal()?.is_some())
+    }
+
     /// Makes the staging directory, or opens the one that is there.
     ///
     /// # Errors
