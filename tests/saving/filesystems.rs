@@ -3,9 +3,11 @@
 
 use super::drill::{drill, drill_until};
 use super::hostile;
+use super::live::boots;
 use super::machine::{Machine, exit, note};
 use state::archive::proof::Against;
 use state::ops::drill::Options;
+use state::ops::restore::{How, undo};
 use state_api::Never;
 use state_linux::loopback::Loop;
 use state_linux::mount::{Attributes, Guard, detached, tmpfs};
@@ -335,14 +337,10 @@ fn loop_a_drill_compares_with_the_snapshot_where_it_stands() {
     disk.0.unmount().unwrap();
 }
 
-#[test]
-#[ignore = "needs root and a loop device"]
-fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
-    namespace::own_mounts().expect("this needs root");
-    let machine = Machine::new();
-    machine.backup().unwrap();
+/// The store on a subvolume of its own, empty.
+fn on_subvolume(machine: &Machine) -> (Guard, Disk) {
     let top = machine.path("top");
-    let disk = Disk::new(&machine, "btrfs", &top);
+    let disk = Disk::new(machine, "btrfs", &top);
     let subvolume = top.join("persist");
     run(
         "btrfs",
@@ -351,7 +349,39 @@ fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
     let source = Some(disk.1.path().as_os_str());
     let options = [("source", source), ("subvol", Some(OsStr::new("persist")))];
     let mount = detached("btrfs", &options, Attributes::empty()).unwrap();
-    let store = Guard::attach(mount, &machine.store()).unwrap();
+    (Guard::attach(mount, &machine.store()).unwrap(), disk)
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_only_unmounting_shows_to_be_in_use_goes_back_by_the_boot() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let (store, _disk) = on_subvolume(&machine);
+    machine.write("root/persist/var/lib/app/data", "mine");
+    machine.restore().unwrap();
+    // No process has it open: the kernel does.
+    let image = machine.store().join("image");
+    fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let device = Loop::attach(&image, false).unwrap();
+    let mut undone = undo(&machine.context(&Never), None, false).unwrap();
+    let how = undone.stores.remove(0).how;
+    assert!(matches!(how, How::AtBoot { .. }), "{how:?}");
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "data");
+    drop(device);
+    boots(&machine);
+    assert_eq!(machine.read("root/persist/var/lib/app/data"), "mine");
+    drop(store);
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    let (store, _disk) = on_subvolume(&machine);
     let ours = ["drill.key", "past-roots/a/etc"].map(|name| format!("root/persist/.state/{name}"));
     for name in &ours {
         machine.write(name, "ours");
@@ -380,7 +410,7 @@ fn loop_what_is_the_machines_goes_from_subvolume_to_subvolume() {
     assert!(!orphans.exists());
     let refused = machine.restore_with(&Never, |options| options.forget_replaced = true);
     assert_eq!(exit(&refused.unwrap_err()), 4);
-    state::ops::restore::undo(&machine.context(&Never), None, true).unwrap();
+    undo(&machine.context(&Never), None, true).unwrap();
     assert_eq!(
         machine.read("root/persist/.state/quarantine/orphan"),
         "ours"
