@@ -133,12 +133,11 @@ enum When {
     AtBoot,
 }
 
-fn sweep(filesystem: &'static str, subvolume: Option<&'static str>, when: When) {
-    let machine = Machine::new(filesystem, subvolume);
-    let image = disk::image(filesystem, 160);
+fn sweep(machine: &Machine, when: When) {
+    let image = disk::image(machine.filesystem, 160);
     let before = {
         let device = Loop::attach(image.path(), false).expect("this needs loop devices");
-        prepare(&machine, device.path());
+        prepare(machine, device.path());
         let mounted = machine.mount(device.path());
         mounted.put("var/lib/app/data", "archived");
         mounted.put("var/lib/app/deep/er/more", "more ".repeat(20_000));
@@ -201,16 +200,20 @@ fn sweep(filesystem: &'static str, subvolume: Option<&'static str>, when: When) 
     assert_eq!(mounted.store().differences(&restored), [""; 0]);
 }
 
+fn every_shape(when: When) {
+    sweep(&Machine::new("ext4", None), when);
+    sweep(&Machine::within("ext4"), when);
+    sweep(&Machine::new("btrfs", Some("persist")), when);
+}
+
 #[test]
 #[ignore = "needs root, a loop device and qemu-storage-daemon"]
 fn loop_write_log_every_cut_in_a_restore_leaves_one_whole_tree() {
-    sweep("ext4", None, When::Now);
-    sweep("btrfs", Some("persist"), When::Now);
+    every_shape(When::Now);
 }
 
 #[test]
 #[ignore = "needs root, a loop device and qemu-storage-daemon"]
 fn loop_write_log_every_cut_in_a_boot_that_exchanges_is_finished_by_the_next() {
-    sweep("ext4", None, When::AtBoot);
-    sweep("btrfs", Some("persist"), When::AtBoot);
+    every_shape(When::AtBoot);
 }
