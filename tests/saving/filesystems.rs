@@ -198,6 +198,27 @@ fn loop_a_full_store_keeps_what_it_has() {
 }
 
 #[test]
+#[ignore = "needs root"]
+fn loop_a_smaller_disk_is_told() {
+    namespace::own_mounts().expect("this needs root");
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    for (size, is_told) in [("64m", true), ("2000g", false)] {
+        let to = machine.path(size);
+        let disk = small_tmpfs(&to, &[("size", size)]);
+        let report = machine.restore_with(&Never, |o| o.into = Some(to.clone()));
+        let begins = format!(
+            "{} is on a filesystem of 64 MiB; it was on one of ",
+            to.display()
+        );
+        let notes = report.unwrap().notes;
+        let found = notes.iter().any(|note| note.starts_with(&begins));
+        assert_eq!(found, is_told, "{notes:?}");
+        disk.unmount().unwrap();
+    }
+}
+
+#[test]
 #[ignore = "needs root to mount"]
 fn loop_what_is_mounted_inside_a_store_is_missing_by_name() {
     let machine = Machine::new();
