@@ -2,10 +2,11 @@
 
 use crate::anchor::Anchor;
 use crate::copy::{self, Copied, Fidelity};
+use crate::progress::Watch;
 use crate::view;
 use rustix::fs::{Mode, RenameFlags, fsync, mkdirat, renameat, renameat_with, syncfs};
 use rustix::io::Errno;
-use state_api::{Error, Interrupt, Result, View};
+use state_api::{Error, Result, View};
 use state_linux::stat::{Kind, Stat};
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -24,14 +25,14 @@ const STAGING: &str = ".state-staging";
 ///
 /// # Errors
 /// [`Error::Missing`] if nothing is at `path`; `EEXIST` if something stands at `name`.
-pub fn bring(
+pub fn bring<'w>(
     from: &View,
     path: &Path,
     (to, name): (&Anchor, &OsStr),
     staging: &Anchor,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
 ) -> Result<Copied> {
-    stage(from, path, staging, interrupt, &|made, source| {
+    stage(from, path, staging, watch, &|made, source| {
         renameat_with(made, source, to, name, RenameFlags::NOREPLACE)?;
         fsync(to.as_fd())?;
         Ok(())
@@ -52,12 +53,12 @@ pub struct Expects<'a> {
 ///
 /// # Errors
 /// As [`bring`]; [`Error::Stale`] if it was not as expected.
-pub fn replace(
+pub fn replace<'w>(
     from: &View,
     path: &Path,
     (to, name): (&Anchor, &OsStr),
     expects: &Expects<'_>,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
 ) -> Result<Copied> {
     let stale = || Error::Stale {
         what: crate::paths::Shown(path).to_string(),
@@ -84,7 +85,7 @@ pub fn replace(
         fsync(to.as_fd())?;
         Ok(())
     };
-    let copied = stage(from, path, to, interrupt, &exchange)?;
+    let copied = stage(from, path, to, watch, &exchange)?;
     match is_stale.get() {
         false => Ok(copied),
         true => Err(stale()),
@@ -96,11 +97,11 @@ pub fn replace(
 ///
 /// # Errors
 /// As [`bring`], and those of `place`.
-pub fn stage(
+pub fn stage<'w>(
     from: &View,
     path: &Path,
     staging: &Anchor,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
     place: &dyn Fn(&Anchor, &OsStr) -> io::Result<()>,
 ) -> Result<Copied> {
     let shown = || crate::paths::Shown(path).to_string();
@@ -118,7 +119,7 @@ pub fn stage(
         .directory(Path::new(STAGING))
         .map_err(failed)
         .and_then(|made| {
-            let copied = copy::one(&parent, source, &made, Fidelity::Exact, interrupt)?;
+            let copied = copy::one(&parent, source, &made, Fidelity::Exact, watch)?;
             // Complete on the disk before it has its name.
             sync(&made, source).map_err(failed)?;
             place(&made, source).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! What a verb needs of the world, as a value: no globals, no ambient clock.
 
+use crate::progress::{Progress, Watch};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use state_api::{Error, Interrupt};
@@ -36,6 +37,14 @@ impl Context<'_> {
             boot_id: self.boot_id.clone(),
             dry_run: true,
             ..*self
+        }
+    }
+
+    /// Whom long work of this run asks, and tells.
+    pub fn watch<'a>(&'a self, progress: &'a dyn Progress) -> Watch<'a> {
+        Watch {
+            interrupt: self.interrupt,
+            progress,
         }
     }
 

@@ -8,10 +8,11 @@
 mod lost;
 mod make;
 
+use crate::progress::{Progress, Watch};
 use lost::Lost;
 use make::{dress, file, make_directory, special};
 use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat};
-use state_api::{Error, Interrupt, Result, View};
+use state_api::{Error, Result, View};
 use state_linux::metadata::{Flags, Metadata, Place};
 use state_linux::stat::{FileId, Kind};
 use state_linux::tree::{Boundary, Entry, Unreadable, Walk};
@@ -52,14 +53,14 @@ pub enum Fidelity {
 /// # Errors
 /// The first thing that could not be read or written. What was copied until then stays; the
 /// caller, who made `to`, discards it.
-pub fn tree(
+pub fn tree<'a>(
     from: &View,
     to: impl AsFd,
     leave_out: &dyn Fn(&Path) -> bool,
     fidelity: Fidelity,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'a>>,
 ) -> Result<Copied> {
-    copy(from, to, (leave_out, true), fidelity, interrupt)
+    copy(from, to, (leave_out, true), fidelity, watch.into())
 }
 
 /// Copies what is called `name` in the top of `from`, whatever it is, with everything in it, into
@@ -67,15 +68,15 @@ pub fn tree(
 ///
 /// # Errors
 /// As [`tree`]; [`Error::Missing`] if `from` holds nothing of that name.
-pub fn one(
+pub fn one<'a>(
     from: &View,
     name: &OsStr,
     to: impl AsFd,
     fidelity: Fidelity,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'a>>,
 ) -> Result<Copied> {
     let is_other = |path: &Path| path.iter().next().is_some_and(|first| first != name);
-    let copied = copy(from, to, (&is_other, false), fidelity, interrupt)?;
+    let copied = copy(from, to, (&is_other, false), fidelity, watch.into())?;
     if copied.entries == 0 {
         let what = crate::paths::Shown(Path::new(name)).to_string();
         return Err(Error::Missing { what });
@@ -88,12 +89,13 @@ fn copy(
     to: impl AsFd,
     (leave_out, dresses_top): (&dyn Fn(&Path) -> bool, bool),
     fidelity: Fidelity,
-    interrupt: &dyn Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Copied> {
     let top = to.as_fd().try_clone_to_owned();
     let mut copy = Copy {
         fidelity,
         dresses_top,
+        progress: watch.progress,
         open: vec![],
         links: BTreeMap::new(),
         sealed: vec![],
@@ -102,7 +104,7 @@ fn copy(
     };
     let mut walk = Walk::new(from);
     while let Some(entry) = walk.next() {
-        if interrupt.is_set() {
+        if watch.interrupt.is_set() {
             return Err(Error::Interrupted);
         }
         match entry {
@@ -128,10 +130,11 @@ struct Open {
     entry: Entry,
 }
 
-struct Copy {
+struct Copy<'a> {
     fidelity: Fidelity,
     /// Whether the destination gets what belongs to the source's top.
     dresses_top: bool,
+    progress: &'a dyn Progress,
     top: OwnedFd,
     /// The directories from the top to where the walk is.
     open: Vec<Open>,
@@ -142,7 +145,7 @@ struct Copy {
     copied: Copied,
 }
 
-impl Copy {
+impl Copy<'_> {
     /// Notes what may not be read, where that is allowed.
     fn pass_over(&mut self, error: Unreadable) -> Result<()> {
         let is_forbidden = error.source.kind() == io::ErrorKind::PermissionDenied;
@@ -166,6 +169,9 @@ impl Copy {
             |source: io::Error| Error::os(format!("copying {}", entry.path.display()), source);
         let Some(parent) = self.open.last() else {
             let dir = self.top.try_clone().map_err(failed)?;
+            if self.dresses_top {
+                self.progress.advance(entry.stat.share_bytes());
+            }
             self.open.push(Open {
                 dir,
                 entry: entry.clone(),
@@ -174,11 +180,14 @@ impl Copy {
         };
         let name = CString::new(entry.name().as_bytes()).expect("names come from the kernel");
         self.copied.entries += 1;
+        let path = entry.path.as_os_str().as_bytes();
+        self.progress.see(self.copied.entries, path);
         if entry.stat.kind == Kind::Directory {
             let dir = make_directory(parent.dir.as_fd(), &name).map_err(failed)?;
             if entry.boundary.is_some() {
                 self.copied.boundaries.push(entry.path.clone());
             }
+            self.progress.advance(entry.stat.share_bytes());
             self.open.push(Open {
                 dir,
                 entry: entry.clone(),
@@ -194,9 +203,14 @@ impl Copy {
             name: &name,
         };
         let mut lost = Lost::new(self.fidelity);
+        let mut told = 0;
+        let mut tell = |bytes| {
+            told += bytes;
+            self.progress.advance(bytes);
+        };
         let sealed = match entry.stat.kind {
             Kind::File => match entry.open() {
-                Ok(from) => file(entry, from, place, &mut lost)?,
+                Ok(from) => file(entry, from, place, &mut lost, &mut tell)?,
                 Err(error) => return self.pass_over(error),
             },
             _ => special(entry, place, &mut lost)?,
@@ -211,6 +225,9 @@ impl Copy {
         if entry.stat.kind == Kind::File {
             self.copied.bytes += entry.stat.size;
         }
+        // In all, what it takes: the smallest file costs a block, and a hole nothing.
+        let rest = entry.stat.allocated_bytes.saturating_sub(told);
+        self.progress.advance(rest);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Everything that belongs to a tree, noted down, so that two trees can be compared when only one
 //! of them still exists. Stricter than `state diff`: times to the nanosecond and hard links count.
 
+use crate::progress::{Progress, Watch};
 use sha2::{Digest, Sha256};
-use state_api::{Error, Interrupt, Result, View};
+use state_api::{Error, Result, View};
 use state_linux::metadata::Metadata;
 use state_linux::stat::{FileId, Kind, Time};
 use state_linux::tree::{Entry, Unreadable, Walk};
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What one path is.
@@ -41,11 +43,15 @@ pub struct Inventory {
 ///
 /// # Errors
 /// Something cannot be read, or the run was interrupted.
-pub fn take(
+pub fn take<'w>(
     view: &View,
     leave_out: &dyn Fn(&Path) -> bool,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
 ) -> Result<Inventory> {
+    let Watch {
+        interrupt,
+        progress,
+    } = watch.into();
     let mut inventory = Inventory::default();
     let mut first_names: BTreeMap<FileId, PathBuf> = BTreeMap::new();
     let mut walk = Walk::new(view);
@@ -68,7 +74,8 @@ pub fn take(
                 .or_insert_with(|| entry.path.clone())
                 .clone()
         });
-        let fact = fact(&entry, first_name)?;
+        let fact = fact(&entry, first_name, progress)?;
+        progress.advance(1);
         inventory.bytes += fact.size;
         inventory.facts.insert(entry.path, fact);
     }
@@ -82,7 +89,7 @@ fn unreadable(unreadable: Unreadable) -> Error {
     )
 }
 
-fn fact(entry: &Entry, first_name: Option<PathBuf>) -> Result<Fact> {
+fn fact(entry: &Entry, first_name: Option<PathBuf>, progress: &dyn Progress) -> Result<Fact> {
     let stat = &entry.stat;
     let is_file = stat.kind == Kind::File;
     let target = (stat.kind == Kind::Symlink)
@@ -101,16 +108,17 @@ fn fact(entry: &Entry, first_name: Option<PathBuf>) -> Result<Fact> {
         target: target.map_err(unreadable)?,
         device: stat.device_number,
         metadata: entry.metadata().map_err(unreadable)?,
-        sha256: is_file.then(|| digest(entry)).transpose()?,
+        sha256: is_file.then(|| digest(entry, progress)).transpose()?,
         first_name,
     })
 }
 
-fn digest(entry: &Entry) -> Result<[u8; 32]> {
+fn digest(entry: &Entry, progress: &dyn Progress) -> Result<[u8; 32]> {
     let mut file = File::from(entry.open().map_err(unreadable)?);
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
+        progress.see(0, entry.path.as_os_str().as_bytes());
         let n = file
             .read(&mut buffer)
             .map_err(|error| Error::os(format!("reading {}", entry.path.display()), error))?;

@@ -111,7 +111,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     if args.interactive {
         return interactive(globals, &cx, &options);
     }
-    let report = diff::run(&cx, &options)?;
+    let report = diff::run(&cx, &options, globals.progress().as_ref())?;
     args.what.show(globals, &report)
 }
 
@@ -126,7 +126,7 @@ fn interactive(globals: &Globals, cx: &Context<'_>, options: &Options) -> anyhow
             .hint("leave it out to get a list, or use `--json`")
             .into());
     }
-    let report = diff::run(cx, options)?;
+    let report = diff::run(cx, options, globals.progress().as_ref())?;
     if report.changes.is_empty() {
         globals.show(&report, |report, out| human(report, false, out))?;
         return Ok(Exit::Done);
@@ -143,7 +143,7 @@ fn interactive(globals: &Globals, cx: &Context<'_>, options: &Options) -> anyhow
             path,
             ..keeping::Options::default()
         };
-        keeping::run(cx, &options)
+        keeping::run(cx, &options, globals.progress().as_ref())
     })
 }
 

@@ -65,7 +65,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             store: store.clone(),
             method: args.method.map(Method::from),
         };
-        keep::run(&cx, &options)
+        keep::run(&cx, &options, globals.progress().as_ref())
     })
 }
 

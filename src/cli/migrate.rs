@@ -19,7 +19,11 @@ pub fn run(
     maker: Option<Maker>,
     dry_run: bool,
 ) -> anyhow::Result<Exit> {
-    let plan = migrate(&globals.context(true)?, options, maker)?;
+    let migrate = |dry_run| {
+        let (cx, progress) = (globals.context(dry_run)?, globals.progress());
+        migrate(&cx, options, maker, progress.as_ref())
+    };
+    let plan = migrate(true)?;
     if dry_run || !plan.obstacles.is_empty() || plan.steps.is_empty() {
         globals.show(&plan, human)?;
         return Ok(match plan.obstacles.is_empty() {
@@ -33,7 +37,7 @@ pub fn run(
     if !globals.confirm("Migrate this machine?")? {
         return Err(Failure::refused("not confirmed: everything stays as it is").into());
     }
-    let done = migrate(&globals.context(false)?, options, maker)?;
+    let done = migrate(false)?;
     globals.show(&done, human)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use super::Globals;
 use super::exit::one_line;
 use super::size::size;
 use super::table::shorten;
-use crate::progress::{Progress, Silent, Unit};
+use crate::progress::{Progress, Silent, Total, Unit};
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 struct Stage {
     doing: String,
     unit: Unit,
-    total: Option<u64>,
+    total: Total,
     done: u64,
     entries: u64,
     /// What is at work.
@@ -30,6 +30,15 @@ impl Stage {
         }
     }
 
+    /// How much there is, as long as that can be believed, and what is said before it.
+    fn total(&self) -> Option<(u64, &'static str)> {
+        match self.total {
+            Total::Is(total) if total > 0 => Some((total, "")),
+            Total::About(total) if total > self.done => Some((total, "about ")),
+            _ => None,
+        }
+    }
+
     /// `1.2 GiB of 2.3 GiB, 53 %, 4711 entries, 120 MiB/s, 0:09 left`
     fn figures(&self, elapsed: Duration) -> String {
         let mut text = self.amount(self.done);
@@ -37,10 +46,11 @@ impl Stage {
             Ok(ms) if ms >= 500 => u128::from(self.done) * 1000 / u128::from(ms),
             _ => 0,
         };
-        let total = self.total.filter(|&total| total > 0);
-        if let Some(total) = total {
+        let total = self.total();
+        if let Some((total, about)) = total {
             let percent = u128::from(self.done) * 100 / u128::from(total);
-            text += &format!(" of {}, {} %", self.amount(total), percent.min(100));
+            let total = self.amount(total);
+            text += &format!(" of {about}{total}, {} %", percent.min(100));
         }
         if self.entries > 0 {
             text += &match self.entries {
@@ -50,11 +60,16 @@ impl Stage {
         }
         if let Some(rate) = u64::try_from(rate).ok().filter(|&rate| rate > 0) {
             text += &format!(", {}/s", self.amount(rate));
-            if let Some(left) = total.and_then(|total| total.checked_sub(self.done)) {
-                let s = left / rate;
+            if let Some((total, about)) = total.filter(|(total, _)| *total >= self.done) {
+                let s = (total - self.done) / rate;
                 text += &match s {
-                    0..3600 => format!(", {}:{:02} left", s / 60, s % 60),
-                    _ => format!(", {}:{:02}:{:02} left", s / 3600, s / 60 % 60, s % 60),
+                    0..3600 => format!(", {about}{}:{:02} left", s / 60, s % 60),
+                    _ => format!(
+                        ", {about}{}:{:02}:{:02} left",
+                        s / 3600,
+                        s / 60 % 60,
+                        s % 60
+                    ),
                 };
             }
         }
@@ -63,7 +78,7 @@ impl Stage {
 
     /// A bar of `width` columns.
     fn bar(&self, width: usize) -> Option<String> {
-        let total = self.total.filter(|&total| total > 0)?;
+        let (total, _) = self.total()?;
         let eighths = u128::from(self.done.min(total)) * (width as u128 * 8) / u128::from(total);
         let eighths = usize::try_from(eighths).ok()?;
         let mut bar = "█".repeat(eighths / 8);
@@ -153,7 +168,7 @@ impl Teller {
 }
 
 impl Progress for Teller {
-    fn begin(&self, doing: &str, unit: Unit, total: Option<u64>) {
+    fn begin(&self, doing: &str, unit: Unit, total: Total) {
         let now = Instant::now();
         self.with(|running| {
             *running = Some(Running {
@@ -230,7 +245,7 @@ impl Globals {
 mod tests {
     use super::*;
 
-    fn stage(done: u64, total: Option<u64>) -> Stage {
+    fn stage(done: u64, total: Total) -> Stage {
         Stage {
             doing: "archiving /persist".into(),
             unit: Unit::Bytes,
@@ -245,20 +260,29 @@ mod tests {
     fn figures_say_rate_and_time_left_as_far_as_they_are_known() {
         let s = Duration::from_secs;
         for (stage, elapsed, text) in [
-            (stage(0, None), s(0), "0 B"),
-            (stage(0, Some(0)), s(1), "0 B"),
-            (stage(3 << 20, None), s(1), "3.0 MiB, 3.0 MiB/s"),
+            (stage(0, Total::Unknown), s(0), "0 B"),
+            (stage(0, Total::Is(0)), s(1), "0 B"),
+            (stage(3 << 20, Total::Unknown), s(1), "3.0 MiB, 3.0 MiB/s"),
             (
-                stage(1 << 30, Some(4 << 30)),
+                stage(1 << 30, Total::Is(4 << 30)),
                 s(10),
                 "1.0 GiB of 4.0 GiB, 25 %, 102 MiB/s, 0:30 left",
             ),
             (
-                stage(1 << 20, Some(1 << 40)),
+                stage(1 << 20, Total::Is(1 << 40)),
                 s(1),
                 "1.0 MiB of 1.0 TiB, 0 %, 1.0 MiB/s, 291:16:15 left",
             ),
-            (stage(9, Some(8)), s(0), "9 B of 8 B, 100 %"),
+            (stage(9, Total::Is(8)), s(0), "9 B of 8 B, 100 %"),
+            (
+                stage(1 << 30, Total::About(4 << 30)),
+                s(10),
+                "1.0 GiB of about 4.0 GiB, 25 %, 102 MiB/s, about 0:30 left",
+            ),
+            // It was more than that: nobody knows how much more.
+            (stage(8, Total::About(8)), s(1), "8 B, 8 B/s"),
+            (stage(9, Total::About(8)), s(1), "9 B, 9 B/s"),
+            (stage(0, Total::About(0)), s(1), "0 B"),
         ] {
             assert_eq!(stage.figures(elapsed), text);
         }
@@ -266,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_whole_line_with_entries_and_a_slow_path() {
-        let mut stage = stage(1 << 30, Some(4 << 30));
+        let mut stage = stage(1 << 30, Total::Is(4 << 30));
         stage.entries = 4711;
         let s = Duration::from_secs;
         for (at_it, line) in [
@@ -294,11 +318,11 @@ mod tests {
 
     #[test]
     fn the_line_fits_and_the_bar_grows() {
-        let half = stage(1 << 30, Some(2 << 30));
+        let half = stage(1 << 30, Total::Is(2 << 30));
         assert_eq!(half.bar(8).as_deref(), Some("████░░░░"));
-        assert_eq!(stage(1, Some(16)).bar(8).as_deref(), Some("▌░░░░░░░"));
-        assert_eq!(stage(2, Some(1)).bar(2).as_deref(), Some("██"));
-        assert_eq!(stage(1, None).bar(8), None);
+        assert_eq!(stage(1, Total::Is(16)).bar(8).as_deref(), Some("▌░░░░░░░"));
+        assert_eq!(stage(2, Total::Is(1)).bar(2).as_deref(), Some("██"));
+        assert_eq!(stage(1, Total::Unknown).bar(8), None);
         for width in [20, 72, 200] {
             let line = half.line(Duration::from_secs(9), SLOW, width);
             assert!(line.chars().count() < width, "{line:?}");

@@ -38,7 +38,8 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         from: args.from,
         to: args.to.as_deref().map(on_machine).transpose()?,
     };
-    let report = recover::run(&globals.context(args.dry_run)?, &options)?;
+    let cx = globals.context(args.dry_run)?;
+    let report = recover::run(&cx, &options, globals.progress().as_ref())?;
     globals.show(&report, human)?;
     Ok(Exit::Done)
 }

@@ -78,7 +78,8 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         }
         Verb::Diff { name, what } => {
             let options = what.options()?;
-            let report = diff::run_past(&globals.context(false)?, &name, &options)?;
+            let cx = globals.context(false)?;
+            let report = diff::run_past(&cx, &name, &options, globals.progress().as_ref())?;
             return what.show(globals, &report);
         }
         Verb::Recover(args) => return recover::run(globals, args),

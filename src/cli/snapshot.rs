@@ -84,7 +84,8 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             )?;
         }
         Verb::Diff { from, to } => {
-            let report = snapshot::diff(&globals.context(false)?, store, &from, to.as_ref())?;
+            let (cx, progress) = (globals.context(false)?, globals.progress());
+            let report = snapshot::diff(&cx, store, &from, to.as_ref(), progress.as_ref())?;
             globals.show(&report, human_diff)?;
             if !report.unreadable.is_empty() {
                 return Ok(Exit::Partial);
@@ -95,8 +96,12 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             forget_replaced: forget,
             dry_run,
         } => {
+            let rollback = |dry_run| {
+                let (cx, progress) = (globals.context(dry_run)?, globals.progress());
+                snapshot::rollback(&cx, store, &name, forget, progress.as_ref())
+            };
             if !dry_run {
-                let plan = snapshot::rollback(&globals.context(true)?, store, &name, forget)?;
+                let plan = rollback(true)?;
                 let question = format!(
                     "Roll {} back to {}? What it holds now is kept for `state undo`.",
                     plan.store.display(),
@@ -106,8 +111,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
                     return Err(Failure::refused("not confirmed: the store stays as it is").into());
                 }
             }
-            let report = snapshot::rollback(&globals.context(dry_run)?, store, &name, forget)?;
-            globals.show(&report, human_rollback)?;
+            globals.show(&rollback(dry_run)?, human_rollback)?;
         }
         Verb::Prune { names, dry_run } => {
             let report = snapshot::prune(&globals.context(dry_run)?, store, &names)?;

@@ -28,12 +28,13 @@ pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &CString) -> io::Resu
     )?)
 }
 
-/// Copies a regular file. The flags that come back are to be set at the very end.
+/// Copies a regular file, and tells how much of it. The flags that come back are to be set at the very end.
 pub(super) fn file(
     entry: &Entry,
     from: OwnedFd,
     place: Place<'_, BorrowedFd<'_>>,
     lost: &mut Lost,
+    tell: &mut dyn FnMut(u64),
 ) -> Result<Flags> {
     let metadata = entry.metadata_of(&from).map_err(unreadable)?;
     let write = || -> io::Result<()> {
@@ -46,7 +47,7 @@ pub(super) fn file(
         )?;
         let early = metadata.flags.within(Flags::BEFORE_CONTENT);
         lost.unless(format!("flags {early}"), early.add_to(&to))?;
-        content(from, &to, entry.stat.size)?;
+        content(from, &to, entry.stat.size, tell)?;
         dress(place, Some(to.as_fd()), &entry.stat, &metadata, lost)
     };
     write().map_err(|error| Error::os(format!("copying {}", entry.path.display()), error))?;
@@ -54,7 +55,8 @@ pub(super) fn file(
 }
 
 /// Shares the content where the filesystem can, copies the data and leaves the holes elsewhere.
-fn content(from: OwnedFd, to: &OwnedFd, size: u64) -> io::Result<()> {
+/// Tells of every piece that is copied.
+fn content(from: OwnedFd, to: &OwnedFd, size: u64, tell: &mut dyn FnMut(u64)) -> io::Result<()> {
     if size == 0 || ioctl_ficlone(to, &from).is_ok() {
         return Ok(());
     }
@@ -74,6 +76,7 @@ fn content(from: OwnedFd, to: &OwnedFd, size: u64) -> io::Result<()> {
             }
             to.write_all_at(&buffer[..n], at)?;
             at += n as u64;
+            tell(n as u64);
         }
     }
     Ok(())

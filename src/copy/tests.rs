@@ -1,5 +1,7 @@
 use super::*;
 use crate::inventory::{self, Inventory};
+use crate::progress::heard::Heard;
+use crate::progress::{Total, Unit};
 use rustix::fs::{FileType, mknodat};
 use state_linux::stat::Stat;
 use std::fs::{self, File, Permissions};
@@ -102,6 +104,31 @@ fn a_copy_has_everything_the_original_has() {
 }
 
 #[test]
+fn a_copy_says_how_far_it_is_by_the_space_that_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    fs::create_dir(&to).unwrap();
+    a_tree_of_everything(&from);
+    fs::write(from.join("zz"), vec![7; 1 << 20]).unwrap();
+    let heard = Heard::default();
+    let watch = Watch {
+        interrupt: &state_api::Never,
+        progress: &heard,
+    };
+    let source = view(&from);
+    let taken = Walk::new(&source).map(|entry| entry.unwrap().stat.share_bytes());
+    let taken = taken.sum();
+    assert!(taken >= 1 << 20, "{taken}");
+    heard.begin("copying", Unit::Bytes, Total::Unknown);
+    tree(&source, &view(&to).dir, &|_| false, Fidelity::Exact, watch).unwrap();
+    let [stage] = &heard.stages()[..] else {
+        panic!("one stage")
+    };
+    assert_eq!((stage.done, &*stage.path), (taken, "zz"));
+}
+
+#[test]
 fn an_inventory_notices_every_single_change() {
     type Spoil = fn(&Path);
     let table: [(&str, Spoil); 10] = [
@@ -182,7 +209,7 @@ fn an_inventory_notices_every_single_change() {
 #[test]
 fn nothing_is_replaced_and_an_interruption_stops_it() {
     struct Now;
-    impl Interrupt for Now {
+    impl state_api::Interrupt for Now {
         fn is_set(&self) -> bool {
             true
         }

@@ -4,8 +4,9 @@
 //! which kind, with which content, owner, mode and attributes. Times alone are no change.
 
 use super::change::{Aspect, Change, What};
+use crate::progress::{Progress, Watch};
 use rustix::io::read;
-use state_api::{Changes, Error, Interrupt, Result, View};
+use state_api::{Changes, Error, Result, View};
 use state_linux::stat::{Kind, Stat, Time};
 use state_linux::tree::{Boundary, Entry, Unreadable, Walk};
 use std::cmp::Ordering;
@@ -31,17 +32,17 @@ pub struct Comparison {
 ///
 /// # Errors
 /// [`Error::Interrupted`]. What cannot be read is part of the result.
-pub fn compare(
+pub fn compare<'w>(
     old: Option<&View>,
     new: &View,
     leave_out: &dyn Fn(&Path) -> bool,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
 ) -> Result<Comparison> {
     beside(
         Side::new(old.map(Walk::new)),
         Side::new(Some(Walk::new(new))),
         leave_out,
-        interrupt,
+        watch.into(),
     )
 }
 
@@ -50,12 +51,12 @@ pub fn compare(
 ///
 /// # Errors
 /// As [`compare`].
-pub fn compare_at(
+pub fn compare_at<'w>(
     places: &Changes,
     old: &View,
     new: &View,
     leave_out: &dyn Fn(&Path) -> bool,
-    interrupt: &dyn Interrupt,
+    watch: impl Into<Watch<'w>>,
 ) -> Result<Comparison> {
     // A walk of everything does not get below what is left out.
     let mut seen = Changes::none();
@@ -68,7 +69,7 @@ pub fn compare_at(
         Side::new(Some(Walk::over(old, &seen))),
         Side::new(Some(Walk::over(new, &seen))),
         leave_out,
-        interrupt,
+        watch.into(),
     )
 }
 
@@ -76,11 +77,11 @@ fn beside(
     mut olds: Side<'_>,
     mut news: Side<'_>,
     leave_out: &dyn Fn(&Path) -> bool,
-    interrupt: &dyn Interrupt,
+    watch: Watch<'_>,
 ) -> Result<Comparison> {
     let mut found = Found::default();
     loop {
-        if interrupt.is_set() {
+        if watch.interrupt.is_set() {
             return Err(Error::Interrupted);
         }
         olds.look(&mut found.unreadable);
@@ -97,13 +98,17 @@ fn beside(
         let new = (order != Ordering::Less)
             .then(|| news.take(leave_out))
             .flatten();
+        if let Some(entry) = new.as_ref().or(old.as_ref()) {
+            watch.progress.see(0, entry.path.as_os_str().as_bytes());
+            watch.progress.advance(1);
+        }
         match (old, new) {
             (old, Some(new)) if new.boundary == Some(Boundary::Mount) => {
                 if old.is_some() {
                     olds.pass_over();
                 }
             }
-            (Some(old), Some(new)) => found.on_both_sides(&old, &new),
+            (Some(old), Some(new)) => found.on_both_sides(&old, &new, watch.progress),
             (Some(old), None) => found.deleted(&old),
             // The top of a tree that is compared with nothing is there in any case.
             (None, Some(new)) if new.path.as_os_str().is_empty() => {}
@@ -193,8 +198,8 @@ impl Found {
         self.changes.push(change(entry, What::Deleted, None));
     }
 
-    fn on_both_sides(&mut self, old: &Entry, new: &Entry) {
-        match aspects(old, new) {
+    fn on_both_sides(&mut self, old: &Entry, new: &Entry, progress: &dyn Progress) {
+        match aspects(old, new, progress) {
             Ok(aspects) if aspects.is_empty() => {}
             Ok(aspects) => {
                 let link = self.link(new);
@@ -282,7 +287,7 @@ fn change(entry: &Entry, what: What, target: Option<PathBuf>) -> Change {
     }
 }
 
-fn aspects(old: &Entry, new: &Entry) -> Result<Vec<Aspect>, Unreadable> {
+fn aspects(old: &Entry, new: &Entry, progress: &dyn Progress) -> Result<Vec<Aspect>, Unreadable> {
     let (a, b) = (&old.stat, &new.stat);
     if a.kind != b.kind {
         return Ok(vec![Aspect::Kind]);
@@ -290,7 +295,7 @@ fn aspects(old: &Entry, new: &Entry) -> Result<Vec<Aspect>, Unreadable> {
     let mut aspects = Vec::new();
     let mut differs = |aspect, differs: bool| aspects.extend(differs.then_some(aspect));
     match b.kind {
-        Kind::File => differs(Aspect::Content, !has_same_content(old, new)?),
+        Kind::File => differs(Aspect::Content, !has_same_content(old, new, progress)?),
         Kind::Symlink => differs(Aspect::Target, old.link_target()? != new.link_target()?),
         Kind::CharDevice | Kind::BlockDevice => {
             differs(Aspect::Target, a.device_number != b.device_number);
@@ -311,14 +316,16 @@ fn aspects(old: &Entry, new: &Entry) -> Result<Vec<Aspect>, Unreadable> {
     Ok(aspects)
 }
 
-fn has_same_content(old: &Entry, new: &Entry) -> Result<bool, Unreadable> {
+fn has_same_content(old: &Entry, new: &Entry, progress: &dyn Progress) -> Result<bool, Unreadable> {
     if old.stat.size != new.stat.size {
         return Ok(false);
     }
     if old.stat.id == new.stat.id || old.stat.size == 0 {
         return Ok(true);
     }
-    same_bytes(old.open()?, new.open()?).map_err(|source| Unreadable {
+    let path = new.path.as_os_str().as_bytes();
+    let same = compare_bytes(old.open()?, new.open()?, &mut || progress.see(0, path));
+    same.map_err(|source| Unreadable {
         path: new.path.clone(),
         doing: "comparing",
         source,
@@ -331,9 +338,15 @@ fn has_same_content(old: &Entry, new: &Entry) -> Result<bool, Unreadable> {
 /// # Errors
 /// Either cannot be read.
 pub fn same_bytes(a: impl AsFd, b: impl AsFd) -> std::io::Result<bool> {
+    compare_bytes(a, b, &mut || {})
+}
+
+/// The same, with something to be done before every piece.
+fn compare_bytes(a: impl AsFd, b: impl AsFd, meanwhile: &mut dyn FnMut()) -> std::io::Result<bool> {
     const BLOCK: usize = 128 << 10;
     let (mut left, mut right) = (vec![0; BLOCK], vec![0; BLOCK]);
     loop {
+        meanwhile();
         let length = fill(&a, &mut left)?;
         if length != fill(&b, &mut right)? || left[..length] != right[..length] {
             return Ok(false);

@@ -20,6 +20,7 @@ use crate::context::{Context, Locked};
 use crate::diff::{Change, What};
 use crate::failure::Failure;
 use crate::paths;
+use crate::progress::Silent;
 use crate::settings::{Root, Settings};
 use crate::{config, engine};
 use anyhow::Context as _;
@@ -134,7 +135,7 @@ pub fn run(cx: &Context) -> anyhow::Result<Report> {
     let home = engine::home(&settings.persist);
     refuse_unless_ready(&survey, home)?;
 
-    let found = diff::run(&bounded(cx, &deadline), &diff::Options::default())
+    let found = diff::run(&bounded(cx, &deadline), &diff::Options::default(), &Silent)
         .map_err(|error| in_time(&deadline, error, "comparing root with blank"))?;
     let wanted = Wanted::of(found.changes);
     report.left_out = not_compared(&found.unreadable);

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::diff::learned::Learned;
 use crate::diff::{self, Aspect, Change, Comparison, Filter, What};
 use crate::failure::Failure;
+use crate::progress::{Progress, Total, Unit, Watch};
 use crate::settings::Settings;
 use crate::wanted::Wanted;
 use crate::{config, engine, kept, paths, view};
@@ -64,20 +65,25 @@ pub struct Totals {
 /// # Errors
 /// There is no root or no blank, or it cannot be read; nothing is at the path that was asked for;
 /// the run was interrupted.
-pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let mut root = open(cx, &settings)?;
-    engine::on_root!(&mut root, on => report(cx, on, &settings, None, options))
+    engine::on_root!(&mut root, on => report(cx, on, &settings, None, options, progress))
 }
 
 /// Compares a past root with blank.
 ///
 /// # Errors
 /// As [`run`]; there is no such past root.
-pub fn run_past(cx: &Context, wanted: &Wanted, options: &Options) -> anyhow::Result<Report> {
+pub fn run_past(
+    cx: &Context,
+    wanted: &Wanted,
+    options: &Options,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let mut root = open(cx, &settings)?;
-    engine::on_root!(&mut root, on => report(cx, on, &settings, Some(wanted), options))
+    engine::on_root!(&mut root, on => report(cx, on, &settings, Some(wanted), options, progress))
 }
 
 fn open(cx: &Context, settings: &Settings) -> anyhow::Result<engine::Root> {
@@ -91,6 +97,7 @@ fn report<B: RootBackend>(
     settings: &Settings,
     past: Option<&Wanted>,
     options: &Options,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Report> {
     let survey = on.survey().context("looking at root")?;
     let facts = on.facts(&survey);
@@ -136,7 +143,8 @@ fn report<B: RootBackend>(
     };
     // What a past root does not hold may have been as in blank.
     let is_part = past.is_some() && !on.capabilities().whole_past_roots;
-    let mut report = compare(cx, &trees, &filter, is_part, options)?;
+    let watch = cx.watch(progress);
+    let mut report = compare(watch, &trees, &filter, is_part, options)?;
     report.past_root = past_root;
     report.blank = facts.blank.map(|blank| blank.name);
     Ok(report)
@@ -185,19 +193,25 @@ struct Trees<'v> {
 impl Trees<'_> {
     fn compare(
         &self,
-        cx: &Context,
+        watch: Watch<'_>,
         leave_out: &dyn Fn(&Path) -> bool,
     ) -> state_api::Result<Comparison> {
-        let (new, interrupt) = (self.new, cx.interrupt);
-        match (&self.places, self.old) {
-            (Some(places), Some(old)) => diff::compare_at(places, old, new, leave_out, interrupt),
-            _ => diff::compare(self.old, new, leave_out, interrupt),
-        }
+        let doing = match self.old {
+            Some(_) => "comparing with blank",
+            None => "looking at root",
+        };
+        let new = self.new;
+        watch.stage(doing, Unit::Items, Total::Unknown, || {
+            match (&self.places, self.old) {
+                (Some(places), Some(old)) => diff::compare_at(places, old, new, leave_out, watch),
+                _ => diff::compare(self.old, new, leave_out, watch),
+            }
+        })
     }
 }
 
 fn compare(
-    cx: &Context,
+    watch: Watch<'_>,
     trees: &Trees<'_>,
     filter: &Filter,
     is_part: bool,
@@ -210,7 +224,7 @@ fn compare(
     };
     let is_apart = |path: &Path| !path.starts_with(&wanted) && !wanted.starts_with(path);
     let leave_out = |path: &Path| is_apart(path) || filter.leaves_out(path);
-    let mut found = trees.compare(cx, &leave_out).context("comparing")?;
+    let mut found = trees.compare(watch, &leave_out).context("comparing")?;
     let made_anew = learn::made_anew(&trees.learned, &found.changes, trees.new);
     filter.judge(&mut found.changes, &made_anew);
     found

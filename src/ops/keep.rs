@@ -18,6 +18,7 @@ use crate::failure::{Class, Failure};
 use crate::kept;
 use crate::paths::{self, Shown};
 use crate::persist::{self, Anchors, Entry, EntryKind, PersistTree};
+use crate::progress::Progress;
 use crate::settings::{self, Method};
 use anyhow::Context as _;
 use declare::Declaration;
@@ -64,19 +65,20 @@ pub struct Report {
 ///
 /// # Errors
 /// It was refused, or a step failed. What is at the path is as it was.
-pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let doing = || format!("keeping {}", Shown(&options.path));
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let machine = Machine::look(cx)?;
+    let machine = Machine::look(cx, progress)?;
     let plan = machine.plan(cx, options).with_context(doing)?;
     machine.carry_out(cx, plan).with_context(doing)
 }
 
 /// The machine, as it is declared.
-struct Machine {
+struct Machine<'a> {
     config: Config,
     tree: PersistTree,
     anchors: Anchors,
+    progress: &'a dyn Progress,
 }
 
 /// What is to be done about one path.
@@ -84,6 +86,8 @@ struct Plan {
     path: PathBuf,
     source: PathBuf,
     steps: Vec<Step>,
+    /// How much there is to be copied.
+    size: copy::Size,
     /// The configuration as it will be.
     declared: Declared,
     notes: Vec<String>,
@@ -95,8 +99,8 @@ enum Declared {
     With(Box<Declaration>),
 }
 
-impl Machine {
-    fn look(cx: &Context) -> anyhow::Result<Self> {
+impl<'a> Machine<'a> {
+    fn look(cx: &Context, progress: &'a dyn Progress) -> anyhow::Result<Self> {
         let config = config::read(cx)?;
         let tree = mount::tree(cx, &config.settings)?;
         let erases = config.settings.root.is_some();
@@ -105,6 +109,7 @@ impl Machine {
             config,
             tree,
             anchors,
+            progress,
         })
     }
 
@@ -119,6 +124,7 @@ impl Machine {
                     path: options.path.clone(),
                     source: persist::below(&outer.store, &options.path),
                     steps: Vec::new(),
+                    size: copy::Size::default(),
                     declared: Declared::Already,
                     notes: vec![format!("{outer} is kept, and it lies inside")],
                 })
@@ -135,6 +141,7 @@ impl Machine {
             path: entry.path.clone(),
             source: source.clone(),
             steps: Vec::new(),
+            size: copy::Size::default(),
             declared: Declared::Already,
             notes: Vec::new(),
         };
@@ -159,7 +166,7 @@ impl Machine {
                     return Err(refused().into());
                 }
                 looked.refuse_writers(cx)?;
-                self.plan_copy(&mut plan, &looked)?;
+                self.plan_copy(cx, &mut plan, &looked)?;
                 plan.steps.push(place);
             }
         }
@@ -223,10 +230,11 @@ impl Machine {
             path: path.clone(),
             source: source.clone(),
             steps: Vec::new(),
+            size: copy::Size::default(),
             notes: looked.notes(cx, &declaration),
             declared: Declared::Already,
         };
-        self.plan_copy(&mut plan, &looked)?;
+        self.plan_copy(cx, &mut plan, &looked)?;
         plan.steps.push(Step::Declare {
             path: path.clone(),
             file: declaration.file.clone(),
@@ -276,11 +284,16 @@ impl Machine {
     }
 
     /// Plans the bringing of what is at the path into the store, unless the very same is there.
-    fn plan_copy(&self, plan: &mut Plan, looked: &Look) -> anyhow::Result<()> {
+    fn plan_copy(&self, cx: &Context, plan: &mut Plan, looked: &Look) -> anyhow::Result<()> {
         let (path, source) = (plan.path.clone(), plan.source.clone());
+        plan.size = looked.size;
+        let is_same = || {
+            let watch = cx.watch(self.progress);
+            copy::is_same(&self.anchors, (&path, &source), looked.size, watch)
+        };
         match look::stored(&self.anchors, &source)? {
             None => {}
-            Some(_) if copy::is_same(&self.anchors, &path, &source)? => return Ok(()),
+            Some(_) if is_same()? => return Ok(()),
             Some(stored) if stored.kind == EntryKind::File && looked.kind == EntryKind::File => {
                 plan.steps.push(Step::Replace { path, source });
                 return Ok(());
@@ -325,6 +338,7 @@ impl Machine {
         if cx.dry_run {
             return Ok(report);
         }
+        let watch = cx.watch(self.progress);
         for step in &report.steps {
             if cx.interrupt.is_set() {
                 return Err(Error::Interrupted.into());
@@ -337,10 +351,16 @@ impl Machine {
                 }
                 Step::MakeDirectory(made) => copy::make_directory(&self.anchors, made)?,
                 Step::Copy { path, source } => {
-                    report.copied = Some(copy::bring_in(cx, &self.anchors, path, source)?);
+                    report.copied = Some(copy::bring_in(
+                        &self.anchors,
+                        (path, source),
+                        plan.size,
+                        watch,
+                    )?);
                 }
                 Step::Replace { path, source } => {
-                    let (copied, note) = copy::replace(cx, &self.anchors, path, source)?;
+                    let both = (path.as_path(), source.as_path());
+                    let (copied, note) = copy::replace(cx, &self.anchors, both, plan.size, watch)?;
                     report.copied = Some(copied);
                     report.notes.push(note);
                 }

@@ -7,7 +7,7 @@ use crate::archive::label::{Id, Label};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::retention::{self, Archived, Reason, Verdict};
 use crate::settings::Settings;
 use crate::target::catalog::Catalog;
@@ -167,7 +167,8 @@ fn prune(
     }
     let going = pruned.archives.iter().filter(|verdict| !verdict.is_kept());
     let doing = format!("deleting from {name}");
-    progress.begin(&doing, Unit::Items, Some(going.count() as u64));
+    let total = Total::Is(going.count() as u64);
+    progress.begin(&doing, Unit::Items, total);
     // The newest first: a parent never goes before what builds on it.
     for label in catalog.labels.iter().rev() {
         let goes =

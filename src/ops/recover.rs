@@ -8,6 +8,7 @@ use crate::copy::Copied;
 use crate::diff;
 use crate::failure::{Class, Failure};
 use crate::paths::{self, Shown};
+use crate::progress::{Progress, Total, Unit};
 use crate::wanted::Wanted;
 use crate::{config, engine, view};
 use anyhow::Context as _;
@@ -57,12 +58,12 @@ pub struct Report {
 /// # Errors
 /// No past root holds the path; something else stands in its place; the copy failed or was
 /// interrupted, and nothing is in its place.
-pub fn run(cx: &Context, options: &Options) -> anyhow::Result<Report> {
+pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let settings = config::load(cx)?;
     let root = settings.root.as_ref().ok_or_else(no_root)?;
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let mut engine = engine::root(cx, root, &settings.persist)?;
-    engine::on_root!(&mut engine, on => recover(cx, on, options))
+    engine::on_root!(&mut engine, on => recover(cx, on, options, progress))
         .with_context(|| format!("recovering {}", Shown(&options.path)))
 }
 
@@ -70,7 +71,12 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-fn recover<B: RootBackend>(cx: &Context, on: &B, options: &Options) -> anyhow::Result<Report> {
+fn recover<B: RootBackend>(
+    cx: &Context,
+    on: &B,
+    options: &Options,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
     let survey = on.survey().context("looking at root")?;
     let facts = on.facts(&survey);
     let name = |root: &state_api::PastRoot| root.name.clone();
@@ -95,7 +101,7 @@ fn recover<B: RootBackend>(cx: &Context, on: &B, options: &Options) -> anyhow::R
         let view = on.open_part(&Source::Past(from.clone()), path);
         let view = view.with_context(|| format!("opening past root {from}"))?;
         match view::find(&view, path).map_err(|error| looking(&options.path, error))? {
-            Found::Here(..) => return bring_back(cx, &view, from, options),
+            Found::Here(..) => return bring_back(cx, &view, from, options, progress),
             Found::Missing => {}
             Found::Behind(parent, _) => {
                 let parent = Path::new("/").join(parent);
@@ -124,6 +130,7 @@ fn bring_back(
     view: &View,
     from: PastRootName,
     options: &Options,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Report> {
     let to = options.to.as_ref().unwrap_or(&options.path).clone();
     let root = Anchor::open(&cx.root_dir).map_err(|error| looking(&cx.root_dir, error))?;
@@ -170,13 +177,12 @@ fn bring_back(
         .parent(relative(&to))
         .map_err(|error| looking(&to, error))?;
     let place = (&parent, name);
-    report.copied = Some(bring(
-        view,
-        relative(&options.path),
-        place,
-        &parent,
-        cx.interrupt,
-    )?);
+    let (path, watch) = (relative(&options.path), cx.watch(progress));
+    let doing = format!("copying {}", Shown(&options.path));
+    let copied = watch.stage(&doing, Unit::Bytes, Total::Unknown, || {
+        bring(view, path, place, &parent, watch)
+    });
+    report.copied = Some(copied?);
     Ok(report)
 }
 

@@ -3,7 +3,7 @@
 
 use super::machine::Machine;
 use state::ops::{backup, snapshot};
-use state::progress::{Progress, Unit};
+use state::progress::{Progress, Total, Unit};
 use state::retention::Reason;
 use state_api::Never;
 use state_linux::mount::Guard;
@@ -38,7 +38,7 @@ enum Came {
 struct Watch(AtomicBool);
 
 impl Progress for Watch {
-    fn begin(&self, what: &str, _: Unit, _: Option<u64>) {
+    fn begin(&self, what: &str, _: Unit, _: Total) {
         if what == "looking for changes" {
             self.0.store(true, Ordering::Relaxed);
         }

@@ -71,6 +71,11 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// The space it takes that falls to one of its names.
+    pub fn share_bytes(&self) -> u64 {
+        self.allocated_bytes / u64::from(self.links.max(1))
+    }
+
     /// Asks about `name` in `dir` (the directory itself for an empty name), never following a
     /// symlink and never triggering an automount.
     pub fn of(dir: impl AsFd, name: impl Arg) -> io::Result<Self> {

@@ -55,6 +55,7 @@ pub struct Since {
     /// Paths of the stores that nobody declared.
     pub(super) orphans: Vec<PathBuf>,
     has_changed: bool,
+    bytes: u64,
 }
 
 impl Since {
@@ -114,6 +115,11 @@ impl Since {
     /// Whether anything is another than it was.
     pub fn has_changed(&self) -> bool {
         self.has_changed
+    }
+
+    /// How much data the files have that are to be archived, as far as `stat` can tell.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -249,6 +255,9 @@ impl<'l> Look<'l> {
         }
         if !is_kept {
             self.change(path);
+            if entry.stat.kind == Kind::File {
+                self.since.bytes += entry.stat.size.min(entry.stat.share_bytes());
+            }
         }
         Ok(true)
     }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::progress::heard::Heard;
+use crate::progress::{Total, Unit};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mknodat, open, setxattr};
 use state_api::Never;
 use std::ffi::OsStr;
@@ -165,9 +167,40 @@ fn what_is_left_out_is_not_entered_on_either_side() {
 }
 
 #[test]
+fn every_entry_is_told_of_once_on_whichever_side_it_is() {
+    let (old, new) = alike(|top| {
+        fs::create_dir(top.join("both")).unwrap();
+        fs::write(top.join("both/file"), vec![7; 300_000]).unwrap();
+        fs::create_dir(top.join("left-out")).unwrap();
+        fs::write(top.join("left-out/file"), "x").unwrap();
+    });
+    fs::write(old.path().join("gone"), "x").unwrap();
+    fs::write(new.path().join("new"), "x").unwrap();
+    let heard = Heard::default();
+    let watch = Watch {
+        interrupt: &Never,
+        progress: &heard,
+    };
+    heard.begin("comparing", Unit::Items, Total::Unknown);
+    let leave_out = |path: &Path| path == Path::new("left-out");
+    compare(
+        Some(&view(old.path())),
+        &view(new.path()),
+        &leave_out,
+        watch,
+    )
+    .unwrap();
+    let [stage] = &heard.stages()[..] else {
+        panic!("one stage")
+    };
+    // The top, both, both/file, gone, new.
+    assert_eq!((stage.done, &*stage.path), (5, "new"));
+}
+
+#[test]
 fn an_interrupted_comparison_says_so() {
     struct Now;
-    impl Interrupt for Now {
+    impl state_api::Interrupt for Now {
         fn is_set(&self) -> bool {
             true
         }

@@ -9,7 +9,7 @@ use crate::ops::backup::write_metrics;
 use crate::ops::chain::Parents;
 use crate::ops::keyring::Keys;
 use crate::ops::seal::{Signature, Trust};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::target::catalog::Catalog;
 use crate::target::{self, Target};
 use serde::Serialize;
@@ -111,7 +111,7 @@ pub fn verify(
                 continue; // what somebody else made is not read
             }
             let doing = format!("verifying {}", label.id);
-            progress.begin(&doing, Unit::Bytes, Some(label.totals.bytes));
+            progress.begin(&doing, Unit::Bytes, Total::Is(label.totals.bytes));
             let damage = verify_one(cx, &keys, target.as_ref(), label, progress);
             progress.end();
             let on_bad = label.parent.as_ref().filter(|parent| bad.contains(parent));

@@ -14,7 +14,7 @@ use crate::ops::archives::{self, Which};
 use crate::ops::drill::key::DrillKeys;
 use crate::ops::encryption::Encryption;
 use crate::ops::seal::Seal;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::target::catalog::Catalog;
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -104,7 +104,8 @@ pub fn consolidate(
         recipients: encryption.recipients().to_vec(),
         ..found.label.clone()
     };
-    progress.begin("consolidating", Unit::Bytes, Some(archive.data_bytes()?));
+    let bytes = Total::About(archive.data_bytes()?);
+    progress.begin("consolidating", Unit::Bytes, bytes);
     let mut seen = 0;
     let made = store(cx, &[target], label, encryption, &mut |out| {
         let level = settings.archive.level;
@@ -117,7 +118,7 @@ pub fn consolidate(
     progress.end();
     let (label, written, outcomes) = made?;
     outcomes.into_iter().collect::<Result<(), _>>()?;
-    let bytes = Some(label.data_bytes);
+    let bytes = Total::Is(label.data_bytes);
     progress.begin("verifying what was published", Unit::Bytes, bytes);
     let published = publish(cx, target, &label, seal.as_ref(), progress);
     progress.end();

@@ -12,12 +12,12 @@ use crate::archive::write::{Before, Draft, Input, Since};
 use crate::context::Context;
 use crate::ops::encryption::Encryption;
 use crate::persist::PersistTree;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::settings::Settings;
 use crate::target::Target;
 
 /// Writes the data object to all targets; nothing if nothing changed since the archive that it
-/// would build on.
+/// would build on. `about` is how much a full archive will hold.
 #[allow(clippy::too_many_arguments)] // each is named where it is called
 pub(super) fn make(
     cx: &Context,
@@ -27,6 +27,7 @@ pub(super) fn make(
     sources: &Sources,
     mut head: Machine,
     choice: Option<&Choice<'_>>,
+    about: Total,
     targets: &[&dyn Target],
     progress: &dyn Progress,
 ) -> anyhow::Result<Option<Made>> {
@@ -57,7 +58,7 @@ pub(super) fn make(
     let places = choice.map(|choice| choice.places(sources)).transpose()?;
     let since = choice.map(|choice| {
         let total = choice.label.totals.entries;
-        progress.begin("looking for changes", Unit::Items, Some(total));
+        progress.begin("looking for changes", Unit::Items, Total::About(total));
         // What the archive before has is passed by as the tree is.
         let passing = || -> Result<Older<'_>> {
             let records = choice.older()?;
@@ -106,7 +107,11 @@ pub(super) fn make(
         manifest_sha256: Digest([0; 32]),
         index_sha256: Digest([0; 32]),
     };
-    progress.begin("archiving", Unit::Bytes, None);
+    let total = match &since {
+        Some(since) => Total::About(since.bytes()),
+        None => about,
+    };
+    progress.begin("archiving", Unit::Bytes, total);
     let mut seen = 0;
     let made = store(cx, targets, label, encryption, &mut |out| {
         let draft = Draft {

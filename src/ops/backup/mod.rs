@@ -34,7 +34,7 @@ use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::ledger::Ledger;
 use crate::persist::{PersistTree, Users};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::settings::{ConfigRepo, Settings};
 use crate::target::catalog::Catalog;
 use crate::target::{self, Target};
@@ -236,6 +236,7 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         &sources,
         head,
         choice.as_ref(),
+        about(&catalogs),
         &refs,
         progress,
     );
@@ -246,8 +247,8 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         return Ok(report);
     };
     report.made(&label, &written);
-    let published = label.data_bytes.saturating_mul(targets.len() as u64);
-    progress.begin("verifying what was published", Unit::Bytes, Some(published));
+    let published = Total::Is(label.data_bytes.saturating_mul(targets.len() as u64));
+    progress.begin("verifying what was published", Unit::Bytes, published);
     for ((n, target), outcome) in targets.iter().zip(outcomes) {
         let published = outcome
             .and_then(|()| publish(cx, target.as_ref(), &label, seal.as_ref(), progress))
@@ -309,6 +310,15 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     drop(lock);
     report.executed = true;
     Ok(report)
+}
+
+/// How much a full archive will hold: what the last one did.
+fn about(catalogs: &[Catalog]) -> Total {
+    let labels = catalogs.iter().flat_map(|catalog| &catalog.labels);
+    let last = labels
+        .filter(|label| label.position == 0)
+        .max_by_key(|label| &label.id);
+    last.map_or(Total::Unknown, |last| Total::About(last.totals.bytes))
 }
 
 /// Notes the proofs that were made elsewhere. What cannot be read is no reason to do without an

@@ -149,7 +149,11 @@ impl Play<'_> {
             size(bytes)
         ))?;
         self.runs("state diff")?;
-        let report = diff::run(&machine.running(self.interrupt), &diff::Options::default())?;
+        let report = diff::run(
+            &machine.running(self.interrupt),
+            &diff::Options::default(),
+            &Silent,
+        )?;
         self.shows(Shown::Diff(&report))?;
         self.ends()
     }
@@ -199,7 +203,7 @@ impl Play<'_> {
             from: None,
             to: None,
         };
-        let report = recover::run(&machine.running(self.interrupt), &options)?;
+        let report = recover::run(&machine.running(self.interrupt), &options, &Silent)?;
         self.shows(Shown::Recovered(&report))?;
         let idea = std::fs::read_to_string(machine.root().join(content::IDEA));
         let idea = idea.context("reading the good idea")?;

@@ -6,10 +6,9 @@ use crate::archive::select::{Choice, Selection};
 use crate::diff::{Aspect, Change, What, compare};
 use crate::ops::backup::Frozen;
 use crate::ops::restore::Lost;
-use crate::progress::Progress;
-use state_api::{Interrupt, View};
+use crate::progress::Watch;
+use state_api::View;
 use state_linux::stat::Kind;
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -22,21 +21,15 @@ pub(super) fn differences(
     frozen: &Frozen<'_>,
     restored: &OwnedFd,
     losses: &[Lost],
-    interrupt: &dyn Interrupt,
-    progress: &dyn Progress,
+    watch: Watch<'_>,
 ) -> anyhow::Result<Vec<Lost>> {
     let restored = restored.try_clone().map(View::frozen);
     let restored = restored.map_err(|e| state_api::Error::os("opening it again", e))?;
-    let asked = Cell::new(0_u64);
     let leave_out = |path: &Path| {
-        // Of both trees.
-        asked.set(asked.get() + 1);
-        progress.advance(asked.get() % 2);
-        progress.see(0, path.as_os_str().as_bytes());
         let choice = frozen.selection.choose(path);
         !matches!(choice, Choice::Take | Choice::Lead)
     };
-    let found = compare(Some(&frozen.view), &restored, &leave_out, interrupt)?;
+    let found = compare(Some(&frozen.view), &restored, &leave_out, watch)?;
     let told = left_out(archive);
     let lost: BTreeSet<&[u8]> = losses.iter().map(|lost| &lost.path.0[1..]).collect();
     let changes = found.changes.iter().filter(|change| {

@@ -25,7 +25,7 @@ use crate::archive::{Error, read::Archive};
 use crate::context::{Context, Locked, RUN_DIR};
 use crate::failure::{Class, Failure, message};
 use crate::ledger::{self, Ledger};
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::settings::Settings;
 use anyhow::Context as _;
 use chrono::SubsecRound as _;
@@ -193,11 +193,14 @@ impl Drill<'_> {
         // A block for every entry on top, as for a restore.
         let needed = totals.entries.saturating_mul(4096).saturating_add(bytes);
         room(&scratch.path(), needed, scratch.free_bytes()?)?;
-        let doing = format!("restoring {} from {}", found.label.id, found.name);
-        self.progress.begin(&doing, Unit::Bytes, Some(bytes));
         // Whose the files are is compared as it was archived.
         let owners = Owners::default();
         let stores = archive.machine().stores.len();
+        let doing = format!("restoring {} from {}", found.label.id, found.name);
+        let total = match stores {
+            1 => Total::About(bytes),
+            _ => Total::Unknown,
+        };
         let mut against = Some(Against::Snapshot);
         for n in 0..stores {
             let stage = scratch.store(n)?;
@@ -208,6 +211,7 @@ impl Drill<'_> {
                 owners: &owners,
                 interrupt: self.cx.interrupt,
             };
+            self.progress.begin(&doing, Unit::Bytes, total);
             let (losses, _) = staged(&job, &stage, self.progress)?;
             drilled.losses.extend(losses);
         }
@@ -243,11 +247,16 @@ impl Drill<'_> {
             return Ok(None);
         };
         let restored = scratch.opened(n)?;
-        let (interrupt, progress) = (self.cx.interrupt, self.progress);
+        let watch = self.cx.watch(self.progress);
         // Of one store of several it is not known beforehand.
-        let total = (machine.stores.len() == 1).then(|| archive.index().totals.entries);
-        progress.begin("comparing with the snapshot", Unit::Items, total);
-        let found = compare::differences(archive, &frozen, &restored, losses, interrupt, progress);
+        let total = match machine.stores.len() {
+            1 => Total::About(archive.index().totals.entries),
+            _ => Total::Unknown,
+        };
+        let doing = "comparing with the snapshot";
+        let found = watch.stage(doing, Unit::Items, total, || {
+            compare::differences(archive, &frozen, &restored, losses, watch)
+        });
         // A backup may have taken the snapshot away meanwhile.
         match origin.open(path, id) {
             Some(_) => Ok(Some(found?)),

@@ -22,6 +22,7 @@ use crate::machine::{FstabLine, Machine};
 use crate::ops::{blank, install_boot, mount};
 use crate::paths::Shown;
 use crate::persist::{CONFIGURATION, Entry, PersistTree};
+use crate::progress::{Progress, Watch};
 use crate::settings::{Root, Settings};
 use crate::whole;
 use anyhow::Context as _;
@@ -53,7 +54,12 @@ fn todo(fact: impl Into<String>, cure: impl Into<String>) -> Todo {
 ///
 /// # Errors
 /// It was refused, failed, or was interrupted. What is in place stays.
-pub fn run(cx: &Context, options: &Options, maker: Option<Maker>) -> anyhow::Result<Report> {
+pub fn run(
+    cx: &Context,
+    options: &Options,
+    maker: Option<Maker>,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
     let machine = Machine::look(cx).context("looking at the machine")?;
     let declared = declared(cx, &machine, options)?;
     let tree = mount::tree(cx, &declared.settings)?;
@@ -64,6 +70,7 @@ pub fn run(cx: &Context, options: &Options, maker: Option<Maker>) -> anyhow::Res
         settings: &declared.settings,
         tree: &tree,
         maker,
+        watch: cx.watch(progress),
     };
     let mut report = plan.plan(&declared)?;
     if cx.dry_run {
@@ -180,6 +187,7 @@ struct Planner<'a> {
     settings: &'a Settings,
     tree: &'a PersistTree,
     maker: Option<Maker>,
+    watch: Watch<'a>,
 }
 
 impl Planner<'_> {
@@ -260,10 +268,10 @@ impl Planner<'_> {
                     .expect("it is planned for a new one");
                 write(file, text).with_context(|| format!("writing {}", Shown(file)))?;
             }
-            Step::Fill { path, .. } => {
+            Step::Fill { path, bytes, .. } => {
                 let entry = self.tree.entry(path).expect("it was planned for an entry");
                 let moved = self.between(entry, |between, mut journal| {
-                    between.fill(entry, &mut journal, self.cx.interrupt)
+                    between.fill(entry, *bytes, &mut journal, self.watch)
                 })?;
                 report.moved.extend(moved);
             }

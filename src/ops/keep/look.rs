@@ -1,5 +1,6 @@
 //! Looking at what is to be kept: whether it can be copied whole, and would hide nothing.
 
+use super::copy::Size;
 use super::declare::Declaration;
 use super::step::MakeDirectory;
 use crate::anchor::{Found, mount_id};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Look {
     pub(super) path: PathBuf,
     pub(super) kind: EntryKind,
+    pub(super) size: Size,
     stat: Stat,
 }
 
@@ -77,6 +79,8 @@ impl Look {
                 .hint("nothing need be done to keep it")
                 .into());
         }
+        let mut size = Size::default();
+        size.add(&stat);
         if kind == EntryKind::Directory {
             let view = View::live(anchor.directory(rest).map_err(failed(path))?.into());
             for entry in Walk::new(&view) {
@@ -96,11 +100,15 @@ impl Look {
                         .hint("it would be left behind: keep what lies beside it by its own path, or unmount it first")
                         .into());
                 }
+                if !entry.path.as_os_str().is_empty() {
+                    size.add(&entry.stat);
+                }
             }
         }
         Ok(Self {
             path: path.to_owned(),
             kind,
+            size,
             stat,
         })
     }

@@ -74,6 +74,7 @@ impl Machine {
             &open(self.past.path()),
             "then".parse().unwrap(),
             &options,
+            &crate::progress::Silent,
         )
     }
 

@@ -1,7 +1,7 @@
 //! Telling how far it is while root is filled, which takes as long as it takes: somebody looks at
 //! the console of a machine that does not boot, and nothing limits the time.
 
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -20,7 +20,7 @@ pub(super) fn while_filling<T>(
     let (working, is_over) = channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            progress.begin("filling root from blank", Unit::Bytes, None);
+            progress.begin("filling root from blank", Unit::Bytes, Total::Unknown);
             let mut told = used_bytes(at);
             // Ends when `working` is dropped.
             while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
@@ -53,7 +53,7 @@ mod tests {
     struct Heard(Mutex<Vec<String>>);
 
     impl Progress for Heard {
-        fn begin(&self, doing: &str, _unit: Unit, _total: Option<u64>) {
+        fn begin(&self, doing: &str, _unit: Unit, _total: Total) {
             self.0.lock().unwrap().push(doing.to_owned());
         }
 

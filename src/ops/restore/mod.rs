@@ -32,7 +32,7 @@ use crate::archive::read::Archive;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use marker::Marker;
@@ -340,7 +340,7 @@ fn stage(
         owners,
         interrupt: cx.interrupt,
     };
-    progress.begin("restoring", Unit::Bytes, Some(task.bytes));
+    progress.begin("restoring", Unit::Bytes, Total::About(task.bytes));
     let (losses, confinement) = staged(&job, &stage, progress).with_context(doing)?;
     (restored.losses, restored.confinement) = (losses, Some(confinement));
     rustix::fs::syncfs(&stage)
@@ -366,7 +366,10 @@ pub(super) fn staged(
         let view = View::frozen(stage.try_clone().context("opening it again")?);
         // Of one store of several it is not known beforehand.
         let is_all = job.under.is_none() && job.archive.machine().stores.len() == 1;
-        let total = is_all.then(|| job.archive.index().totals.entries);
+        let total = match is_all {
+            true => Total::Is(job.archive.index().totals.entries),
+            false => Total::Unknown,
+        };
         progress.begin("comparing with the manifest", Unit::Items, total);
         let differences = compare(job, &view, &mut |now| {
             progress.advance(1);

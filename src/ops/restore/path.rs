@@ -12,7 +12,7 @@ use crate::archive::write::path_bytes;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::seal::Signature;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Total, Unit};
 use crate::settings::Settings;
 use anyhow::Context as _;
 use rustix::fs::{
@@ -106,7 +106,7 @@ pub(super) fn run(
         owners: &owners,
         interrupt: cx.interrupt,
     };
-    progress.begin("restoring", Unit::Bytes, Some(bytes));
+    progress.begin("restoring", Unit::Bytes, Total::About(bytes));
     let (losses, confinement) = staged(&job, &stage, progress).with_context(doing)?;
     (report.stores[0].losses, report.stores[0].confinement) = (losses, Some(confinement));
     Replaced::begin(cx, &stage, wanted).with_context(doing)?;

@@ -3,6 +3,8 @@
 use super::{Store, list_of, one_store};
 use crate::context::Context;
 use crate::diff::{self, Change};
+use crate::paths::Shown;
+use crate::progress::{Progress, Total, Unit, Watch};
 use crate::wanted::Wanted;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -33,12 +35,13 @@ pub fn diff(
     named: Option<&Path>,
     from: &Wanted,
     to: Option<&Wanted>,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Differences> {
-    diff_in(cx, one_store(cx, named, from)?, from, to)
+    diff_in(cx.watch(progress), one_store(cx, named, from)?, from, to)
 }
 
 pub(super) fn diff_in(
-    cx: &Context,
+    watch: Watch<'_>,
     store: Store,
     from: &Wanted,
     to: Option<&Wanted>,
@@ -54,10 +57,13 @@ pub(super) fn diff_in(
     let is_ours = |path: &Path| path == Path::new(".state");
     // Whatever keeps the engine from telling, a walk finds out.
     let places = store.engine.changes(&from, to.as_ref());
-    let mut found = match places.unwrap_or_default() {
-        Some(places) => diff::compare_at(&places, &old, &new, &is_ours, cx.interrupt)?,
-        None => diff::compare(Some(&old), &new, &is_ours, cx.interrupt)?,
-    };
+    let doing = format!("comparing {} with {from}", Shown(&store.path));
+    let mut found = watch.stage(&doing, Unit::Items, Total::Unknown, || {
+        match places.unwrap_or_default() {
+            Some(places) => diff::compare_at(&places, &old, &new, &is_ours, watch),
+            None => diff::compare(Some(&old), &new, &is_ours, watch),
+        }
+    })?;
     let below = store.path.strip_prefix("/").unwrap_or(&store.path);
     for change in &mut found.changes {
         change.lies_below(below);

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::ops::belongings;
 use crate::ops::restore::{is_of_a_restore, refuse_if_used};
 use crate::paths::Typed;
+use crate::progress::{Progress, Total, Unit, Watch};
 use crate::wanted::Wanted;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -41,9 +42,10 @@ pub fn rollback(
     named: Option<&Path>,
     to: &Wanted,
     forget_replaced: bool,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Rollback> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    rollback_in(cx, one_store(cx, named, to)?, to, forget_replaced)
+    rollback_in(cx, one_store(cx, named, to)?, to, forget_replaced, progress)
 }
 
 pub(super) fn rollback_in(
@@ -51,6 +53,7 @@ pub(super) fn rollback_in(
     mut store: Store,
     to: &Wanted,
     forget_replaced: bool,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Rollback> {
     let (name, view) = open(&store, to)?;
     nothing_waits(&store)?;
@@ -72,7 +75,8 @@ pub(super) fn rollback_in(
         return Ok(report);
     }
     let doing = format!("rolling {} back to {}", report.store.display(), report.name);
-    match put_back(cx, &mut *store.engine, &view) {
+    let watch = cx.watch(progress);
+    match put_back(watch, &mut *store.engine, &view) {
         Ok((copied, outcome)) => {
             report.executed = true;
             report.copied = Some(copied);
@@ -122,7 +126,7 @@ fn nothing_is_lost(store: &mut Store) -> anyhow::Result<()> {
 }
 
 fn put_back(
-    cx: &Context,
+    watch: Watch<'_>,
     store: &mut dyn SnapshotStore,
     view: &View,
 ) -> Result<(Copied, Outcome), Error> {
@@ -130,7 +134,9 @@ fn put_back(
     store.discard_staged()?;
     let staged = store.stage()?;
     let is_ours = |path: &Path| path == Path::new(".state");
-    let copied = copy::tree(view, &staged, &is_ours, Fidelity::Exact, cx.interrupt);
+    let copied = watch.stage("copying the snapshot", Unit::Bytes, Total::Unknown, || {
+        copy::tree(view, &staged, &is_ours, Fidelity::Exact, watch)
+    });
     drop(staged);
     let copied = copied.map_err(|cause| discarding(store, cause))?;
     match store.exchange() {

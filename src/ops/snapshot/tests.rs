@@ -3,6 +3,8 @@ use super::compare::diff_in;
 use super::prune::prune_in;
 use super::rollback::rollback_in;
 use super::*;
+use crate::progress::Silent;
+use crate::progress::heard::Heard;
 use crate::wanted::Wanted;
 use state_api::Incoming;
 use state_testing::SimStore;
@@ -134,7 +136,11 @@ fn differences_are_between_two_snapshots_or_with_now() {
     fs::create_dir(store.path().join(".state")).unwrap();
     let words = |from: &str, to: Option<&str>| {
         let to = to.map(wanted);
-        let found = diff_in(&machine.cx(), opened(&store), &wanted(from), to.as_ref()).unwrap();
+        let (cx, heard) = (machine.cx(), Heard::default());
+        let watch = cx.watch(&heard);
+        let found = diff_in(watch, opened(&store), &wanted(from), to.as_ref()).unwrap();
+        let doing = heard.stages().remove(0).doing;
+        assert_eq!(doing, format!("comparing /persist with {from}"));
         let changes = found
             .changes
             .into_iter()
@@ -157,17 +163,18 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     taken(&machine, &store, Some("a"));
     fs::write(store.path().join("file"), "two").unwrap();
 
-    let dry = rollback_in(&machine.dry(), opened(&store), &wanted("a"), false).unwrap();
+    let dry = rollback_in(&machine.dry(), opened(&store), &wanted("a"), false, &Silent).unwrap();
     assert!(!dry.executed && !store.survey().unwrap().has_staged);
     // In use: nothing changes and nothing is left over.
-    let error = rollback_in(&machine.cx(), opened(&store), &wanted("a"), false).unwrap_err();
+    let error =
+        rollback_in(&machine.cx(), opened(&store), &wanted("a"), false, &Silent).unwrap_err();
     assert_eq!(class(&error), "Refused");
     let after = After::asked(1);
     let cx = Context {
         interrupt: &after,
         ..machine.cx()
     };
-    let error = rollback_in(&cx, opened(&store), &wanted("a"), false).unwrap_err();
+    let error = rollback_in(&cx, opened(&store), &wanted("a"), false, &Silent).unwrap_err();
     assert_eq!(class(&error), "Interrupted");
     let facts = store.survey().unwrap();
     assert!(!facts.has_staged && !facts.has_replaced);
@@ -177,7 +184,16 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     );
 
     store.set_in_use(false);
-    let report = rollback_in(&machine.cx(), opened(&store), &wanted("a"), false).unwrap();
+    let heard = Heard::default();
+    let report = rollback_in(&machine.cx(), opened(&store), &wanted("a"), false, &heard).unwrap();
+    let stages = heard.stages();
+    let [stage] = &stages[..] else {
+        panic!("{stages:?}")
+    };
+    assert_eq!(
+        (&*stage.doing, &*stage.path),
+        ("copying the snapshot", "file")
+    );
     assert_eq!((report.executed, report.name.as_str()), (true, "a"));
     assert_eq!(
         fs::read_to_string(store.path().join("file")).unwrap(),
@@ -191,7 +207,7 @@ fn a_rollback_swaps_the_snapshot_in_and_keeps_what_was_there() {
     );
 
     // What was replaced is kept until somebody says otherwise.
-    let again = |forget| rollback_in(&machine.cx(), opened(&store), &wanted("a"), forget);
+    let again = |forget| rollback_in(&machine.cx(), opened(&store), &wanted("a"), forget, &Silent);
     assert_eq!(class(&again(false).unwrap_err()), "Refused");
     assert!(store.survey().unwrap().has_replaced);
     assert!(again(true).unwrap().executed);

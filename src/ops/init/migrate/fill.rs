@@ -8,15 +8,17 @@ use crate::diff::{self, Change};
 use crate::failure::{Class, Failure};
 use crate::paths::Shown;
 use crate::persist::{Entry, EntryKind};
+use crate::progress::{Total, Unit, Watch};
 use rustix::fs::{Mode, RenameFlags, fsync, mkdirat, renameat, renameat_with, syncfs};
 use rustix::io::Errno;
-use state_api::{Error, Graft, Interrupt, View};
+use state_api::{Error, Graft, View};
 use state_linux::stat::{Kind, Stat};
 use state_linux::tree::{Boundary, Walk};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where a copy is made until it is complete, in the store.
@@ -108,7 +110,7 @@ impl Between<'_> {
         &self,
         entry: &Entry,
         journal: &Journal,
-        interrupt: &dyn Interrupt,
+        watch: Watch<'_>,
     ) -> anyhow::Result<Result<Finding, Obstacle>> {
         let at = relative(&entry.path);
         let path = Shown(&entry.path);
@@ -176,7 +178,10 @@ impl Between<'_> {
         if let Some(stored) = stored {
             let there = Side::of(entry, self.store, at);
             let there = there.map_err(|error| looking(&entry.source(), error))?;
-            if self.differences(&there, &side, interrupt)?.is_empty() {
+            if self
+                .differences(&there, &side, entry, Total::Unknown, watch)?
+                .is_empty()
+            {
                 return Ok(Ok(Finding::Nothing("the store has the same")));
             }
             let tree = there.file.is_none().then_some(&there.view);
@@ -190,28 +195,33 @@ impl Between<'_> {
             }
         }
         Ok(Ok(Finding::Copy {
-            bytes: self.bytes(&side, &live),
+            bytes: self.bytes(&side, &live, entry, watch),
             is_anew: stored.is_some(),
         }))
     }
 
     /// How much space a copy takes.
-    fn bytes(&self, side: &Side, live: &Stat) -> u64 {
+    fn bytes(&self, side: &Side, live: &Stat, entry: &Entry, watch: Watch<'_>) -> u64 {
         if side.file.is_some() {
             return live.allocated_bytes;
         }
-        let mut walk = Walk::new(&side.view);
-        let mut bytes = 0;
-        while let Some(entry) = walk.next() {
-            match entry {
-                Ok(entry) if (self.inner)(&entry.path) => walk.prune(),
-                Ok(entry) => {
-                    bytes += entry.stat.allocated_bytes / u64::from(entry.stat.links.max(1))
+        let doing = format!("measuring {entry}");
+        watch.stage(&doing, Unit::Items, Total::Unknown, || {
+            let mut walk = Walk::new(&side.view);
+            let mut bytes = 0;
+            while let Some(found) = walk.next() {
+                match found {
+                    Ok(found) if (self.inner)(&found.path) => walk.prune(),
+                    Ok(found) => {
+                        bytes += found.stat.share_bytes();
+                        watch.progress.see(0, found.path.as_os_str().as_bytes());
+                        watch.progress.advance(1);
+                    }
+                    Err(_) => {} // copying it will say why
                 }
-                Err(_) => {} // copying it will say why
             }
-        }
-        bytes
+            bytes
+        })
     }
 
     /// In what the live side differs from the other.
@@ -219,13 +229,18 @@ impl Between<'_> {
         &self,
         other: &Side,
         live: &Side,
-        interrupt: &dyn Interrupt,
+        entry: &Entry,
+        total: Total,
+        watch: Watch<'_>,
     ) -> anyhow::Result<Vec<Change>> {
         let is_other = |path: &Path| match &live.file {
             None => (self.inner)(path),
             Some(name) => path.iter().next().is_some_and(|first| first != name),
         };
-        let mut found = diff::compare(Some(&other.view), &live.view, &is_other, interrupt)?;
+        let doing = format!("comparing {entry} with its copy");
+        let mut found = watch.stage(&doing, Unit::Items, total, || {
+            diff::compare(Some(&other.view), &live.view, &is_other, watch)
+        })?;
         if let Some(unreadable) = found.unreadable.pop() {
             return Err(Error::os("comparing", io::Error::other(unreadable.to_string())).into());
         }
@@ -242,8 +257,9 @@ impl Between<'_> {
     pub(super) fn fill(
         &self,
         entry: &Entry,
+        bytes: u64,
         journal: &mut Journal,
-        interrupt: &dyn Interrupt,
+        watch: Watch<'_>,
     ) -> anyhow::Result<Vec<PathBuf>> {
         let at = relative(&entry.path);
         let failed = |error: io::Error| Error::os(format!("copying {}", Shown(&entry.path)), error);
@@ -251,7 +267,7 @@ impl Between<'_> {
         let (parent, name) = self.store.parent(at).map_err(failed)?;
         let mut attempt = 1;
         let (staging, moved) = loop {
-            match self.stage(entry, name, interrupt) {
+            match self.stage(entry, bytes, name, watch) {
                 Ok(staged) => break staged,
                 Err(error) if attempt < ATTEMPTS && was_taken_away(&error) => attempt += 1,
                 Err(error) => {
@@ -272,8 +288,9 @@ impl Between<'_> {
     fn stage(
         &self,
         entry: &Entry,
+        bytes: u64,
         name: &OsStr,
-        interrupt: &dyn Interrupt,
+        watch: Watch<'_>,
     ) -> anyhow::Result<(Anchor, Vec<PathBuf>)> {
         let at = relative(&entry.path);
         let failed = |error: io::Error| Error::os(format!("copying {}", Shown(&entry.path)), error);
@@ -282,20 +299,27 @@ impl Between<'_> {
         let staging = self.store.directory(Path::new(STAGING)).map_err(failed)?;
         let begun = journal::before();
         let live = Side::of(entry, self.root, at).map_err(failed)?;
-        match &live.file {
+        let to = match &live.file {
             None => {
                 mkdirat(&staging, name, Mode::RWXU).map_err(|errno| failed(errno.into()))?;
-                let to = staging.directory(Path::new(name)).map_err(failed)?;
-                copy::tree(&live.view, &to, self.inner, Fidelity::Exact, interrupt)?;
+                staging.directory(Path::new(name))
             }
-            Some(name) => {
-                copy::one(&live.view, name, &staging, Fidelity::Exact, interrupt)?;
+            Some(_) => staging.directory(Path::new("")),
+        };
+        let to = to.map_err(failed)?;
+        let doing = format!("copying {entry}");
+        let copied = watch.stage(&doing, Unit::Bytes, Total::About(bytes), || {
+            match &live.file {
+                None => copy::tree(&live.view, &to, self.inner, Fidelity::Exact, watch),
+                Some(name) => copy::one(&live.view, name, &to, Fidelity::Exact, watch),
             }
-        }
+        })?;
         syncfs(&staging).map_err(|errno| failed(errno.into()))?;
-        let copied = Side::of(entry, &staging, Path::new(name)).map_err(failed)?;
+        let made = Side::of(entry, &staging, Path::new(name)).map_err(failed)?;
+        // The top is compared as well.
+        let total = Total::About(copied.entries + 1);
         let mut moved = Vec::new();
-        for change in self.differences(&copied, &live, interrupt)? {
+        for change in self.differences(&made, &live, entry, total, watch)? {
             let below = entry.path.join(&change.path);
             let path = match &live.file {
                 None => &below,
@@ -369,3 +393,6 @@ fn was_taken_away(error: &anyhow::Error) -> bool {
     });
     matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::Other))
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ impl Planner<'_> {
         }
         for entry in self.entries() {
             let found = self.between(entry, |between, journal| {
-                let found = between.look(entry, &journal, self.cx.interrupt);
+                let found = between.look(entry, &journal, self.watch);
                 found.with_context(|| format!("looking at {entry}"))
             })?;
             match found {
