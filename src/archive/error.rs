@@ -125,7 +125,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { .. } => Some(
-                "nothing was changed; try another archive or another target: \
+                "no store was changed: try another archive or another target, \
                  `state archives list`, `state archives verify`"
                     .into(),
             ),

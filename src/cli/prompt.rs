@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use state_linux::signal;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -81,9 +82,23 @@ impl Globals {
         let asking = "asking on the terminal";
         write!(stderr, "{} [y/N] ", one_line(question)).context(asking)?;
         stderr.flush().context(asking)?;
-        let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer).context(asking)?;
-        Ok(read > 0 && is_yes(&answer))
+        match self.answer() {
+            Err(_) if signal::has_arrived() => Err(state_api::Error::Interrupted.into()),
+            answer => Ok(is_yes(&answer.context(asking)?)),
+        }
+    }
+
+    /// The line that is typed, with its end; nothing at the end of input. Control-C ends it.
+    fn answer(&self) -> io::Result<String> {
+        if let Err(error) = signal::wait_to_read(io::stdin()) {
+            writeln!(self.stderr())?; // after the terminal's `^C`
+            return Err(error);
+        }
+        // A terminal gives one line at a time.
+        let mut stdin = io::stdin().lock();
+        let answer = stdin.fill_buf()?.to_vec();
+        stdin.consume(answer.len());
+        String::from_utf8(answer).map_err(io::Error::other)
     }
 }
 
@@ -96,11 +111,7 @@ impl Terminal {
         let mut stderr = self.0.stderr();
         write!(stderr, "{} ", one_line(question)).ok()?;
         stderr.flush().ok()?;
-        let mut stdin = io::stdin().lock();
-        // A terminal gives one line at a time, which control-C may end.
-        let answer = stdin.fill_buf().ok()?.to_vec();
-        stdin.consume(answer.len());
-        let line = String::from_utf8(answer).ok()?;
+        let line = self.0.answer().ok()?;
         (!line.is_empty()).then(|| line.trim_end_matches('\n').to_owned())
     }
 }

@@ -172,6 +172,30 @@ fn peers_a_passphrase_is_asked_for_once_and_never_shown() {
 }
 
 #[test]
+#[ignore = "needs python3"]
+fn peers_control_c_ends_a_question() {
+    let machine = Machine::new();
+    machine.backup().unwrap();
+    machine.write("root/persist/var/lib/app/data", "later");
+    machine.backup().unwrap();
+    // Where no configuration says what is meant, as on a live medium.
+    let from = "--root . --color never restore --from file://$PWD/usb --into root/persist";
+    for (question, script) in [
+        ("[y/N]", "STATE restore --allow-unsigned".to_owned()),
+        (
+            "Which archive? [1]",
+            format!("{STATE} {from} --allow-unsigned"),
+        ),
+    ] {
+        is_unchanged(&machine, || {
+            let (said, status) = converse(&machine, &[[question, "\x03"]], &script);
+            assert!(said.ends_with("\nerror: interrupted\n"), "{said}");
+            assert_eq!(status, Some(130), "{said}");
+        });
+    }
+}
+
+#[test]
 #[ignore = "needs python3, age, zstd and tar"]
 fn peers_a_plugin_is_asked_and_asks() {
     let machine = encrypting(&[FAKE[0], ANN[1]]);

@@ -1,7 +1,10 @@
 //! SIGINT and SIGTERM as a flag that is asked between steps.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The signal that arrived; a handler can reach nothing but a static.
@@ -18,8 +21,13 @@ pub struct Flag(());
 impl Flag {
     /// Whether SIGINT or SIGTERM has arrived.
     pub fn is_set(self) -> bool {
-        ARRIVED.load(Ordering::Relaxed) != 0
+        has_arrived()
     }
+}
+
+/// Whether SIGINT or SIGTERM has arrived since they are caught.
+pub fn has_arrived() -> bool {
+    ARRIVED.load(Ordering::Relaxed) != 0
 }
 
 /// From now on the first SIGINT or SIGTERM only raises the flag. The second ends the process at
@@ -42,6 +50,26 @@ pub fn catch() -> io::Result<Flag> {
         }
     }
     Ok(Flag(()))
+}
+
+/// Waits until `from` has something to read, or has ended. A read would go on waiting when a signal arrives.
+///
+/// # Errors
+/// `Interrupted`: SIGINT or SIGTERM has arrived. Else what the kernel says.
+pub fn wait_to_read(from: impl AsFd) -> io::Result<()> {
+    // poll(2) is not resumed after a signal; one that arrives right before it is seen a moment later.
+    const MOMENT: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 200_000_000,
+    };
+    while !has_arrived() {
+        match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&MOMENT)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::failure::{Class, Failure};
 use crate::ops::archives::{self, List, Listed};
 use crate::ops::machines::{self, Machine};
 use crate::ops::restore::Options;
+use state_api::Error;
+use state_linux::signal;
 use std::io::{self, Write as _};
 
 /// How many archives are shown to choose from.
@@ -87,7 +89,10 @@ fn ask(
     let default_shown = default.map_or(String::new(), |n| format!(" [{}]", n + 1));
     loop {
         let Some(answer) = person.text(&format!("{question}{default_shown}")) else {
-            return Err(Failure::refused("nothing was chosen: everything stays as it is").into());
+            return Err(match signal::has_arrived() {
+                true => Error::Interrupted.into(),
+                false => Failure::refused("nothing was chosen: everything stays as it is").into(),
+            });
         };
         match pick(names, default, &answer) {
             Some(n) => return Ok(Some(names[n].clone())),

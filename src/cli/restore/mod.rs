@@ -333,7 +333,8 @@ fn onto_disk(
     let mut wanted = disk.options(on, stores, &into, is_nixos)?;
     wanted.name = Some(restore.machine.clone());
     let plan = provision::run(&look, &wanted)?;
-    restore = match plan.plan.is_empty() {
+    let plan_is_empty = plan.plan.is_empty();
+    restore = match plan_is_empty {
         true => restore::run(&look, &options, globals.progress().as_ref())?,
         false => restore,
     };
@@ -351,11 +352,14 @@ fn onto_disk(
     if dry_run {
         return demanded(globals, &options, &whole.restore);
     }
+    let first = match plan_is_empty {
+        true => "Restore".into(),
+        false => format!("Lay out {} like this, and restore", crate::paths::Shown(on)),
+    };
     let question = match whole.restore.is_done() {
         true => already(&whole.restore, rest),
         false => format!(
-            "Lay out {} like this, and restore {} of {}, made {}, onto it{}?",
-            crate::paths::Shown(on),
+            "{first} {} of {}, made {}, onto it{}?",
             whole.restore.id,
             whole.restore.machine,
             moment(whole.restore.time),
