@@ -6,12 +6,15 @@ use super::common::*;
 use super::hostile::Random;
 use super::roundtrip::note;
 use rustix::fs::{Mode, OFlags, XattrFlags};
+use state::archive::read::{Archive, Source};
+use state::archive::write::again;
 use state::inventory::Inventory;
 use state_api::Never;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A tree, and its archives.
@@ -253,4 +256,70 @@ fn a_large_file_ends_its_frame_when_it_is_consolidated() {
     (machine.id, machine.parent) = ("20261121T120000Z-00000001".into(), None);
     let made = consolidated(&archive, &machine);
     assert!(made.data == archive_named(&machine, &history.tree()).data);
+}
+
+/// An archive whose middle is another one once it was read so often.
+struct Liar<'a> {
+    honest: &'a Made,
+    other: &'a Made,
+    after: u64,
+    reads: AtomicU64,
+}
+
+impl Source for Liar<'_> {
+    fn name(&self) -> &str {
+        "the liar"
+    }
+
+    fn length(&self) -> u64 {
+        self.honest.data.length()
+    }
+
+    fn read(&self, at: u64, length: usize) -> state::archive::Result<Vec<u8>> {
+        let honest = self.honest.data.read(at, length)?;
+        if length < 1 << 20 {
+            return Ok(honest); // no frame of the large file
+        }
+        let other = self.other.data.read(at, length)?;
+        let is_lie = honest != other && self.reads.fetch_add(1, Ordering::Relaxed) >= self.after;
+        Ok(if is_lie { other } else { honest })
+    }
+}
+
+#[test]
+fn what_is_consolidated_is_what_was_checked() {
+    let history = History::new(5);
+    let mut random = Random(6);
+    let mut noise: Vec<u8> = std::iter::repeat_with(|| random.below(256) as u8)
+        .take(7 << 20)
+        .collect();
+    let mut archived = |change: u8| {
+        noise[3 << 20] ^= change;
+        let path = history.tree().join("noise");
+        fs::write(&path, &noise).unwrap();
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        File::open(&path).unwrap().set_modified(modified).unwrap();
+        archive_named(&machine_after(&[]), &history.tree())
+    };
+    let (honest, other) = (archived(0), archived(1));
+    let outcomes = [0, 1, 2].map(|after| {
+        let reads = AtomicU64::new(0);
+        let source = Liar {
+            honest: &honest,
+            other: &other,
+            after,
+            reads,
+        };
+        let archive = Archive::open(&source, &honest.label).unwrap();
+        let mut data = Vec::new();
+        let machine = archive.machine().clone();
+        let made = again(&archive, &machine, 3, &mut data, &Never, &mut |_| {});
+        made.map(|made| {
+            let label = label(&machine, &data, &made);
+            let archive = Archive::open(&data, &label).unwrap();
+            archive.verify(&Never, &mut |_| {}).unwrap();
+        })
+        .map_err(|error| error.to_string().contains("its content has digest"))
+    });
+    assert_eq!(outcomes, [Err(true), Ok(()), Ok(())]);
 }

@@ -1,9 +1,8 @@
 //! An archive that builds on others: where the members are that it does not hold itself.
 
-use super::stream::{Object, Reader};
+use super::stream::{Object, Piece, Reader};
 use super::{Archive, Error, Label, Parts, Record, Result, Source};
 use crate::archive::frame::SeekTable;
-use crate::archive::member::Member;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -140,34 +139,18 @@ impl<'s> Members<'s> {
         reader.entry(record, archive.machine(), data)
     }
 
-    /// Reads the member that `record` announces, and stands before its content again when it has
-    /// been compared. `data` gets the content, as in [`Members::entry`].
+    /// The same with all that the archive stores of it, as [`Reader::pieces`] does.
     ///
     /// # Errors
     /// Those of [`Members::entry`].
-    pub fn checked(
+    pub fn pieces(
         &mut self,
         record: &Record,
-        data: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Member> {
-        self.entry(record, &mut |_, bytes| data(bytes))?;
-        let (_, reader) = self.archive(record.archive)?;
-        reader.seek(record.offset)?;
-        Ok(reader.member()?.0)
-    }
-
-    /// Hands over the content of the member that was checked last, as it is stored.
-    ///
-    /// # Errors
-    /// It cannot be read, or `to` fails.
-    pub fn stored(
-        &mut self,
-        record: &Record,
-        member: &Member,
-        to: &mut dyn FnMut(&[u8]) -> Result<()>,
+        to: &mut dyn FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<()> {
-        let (_, reader) = self.archive(record.archive)?;
-        reader.pump(member.stored_bytes, to)
+        let (archive, reader) = self.archive(record.archive)?;
+        reader.seek(record.offset)?;
+        reader.pieces(record, archive.machine(), to)
     }
 }
 

@@ -13,7 +13,7 @@ mod verify;
 pub use chain::Members;
 pub use records::Records;
 pub use scope::Scope;
-pub use stream::Reader;
+pub use stream::{Piece, Reader};
 pub use verify::{Stop, digest};
 
 use super::label::Label;

@@ -61,6 +61,17 @@ impl<'s> Object<'s> {
     }
 }
 
+/// A piece of a member.
+#[derive(Debug)]
+pub enum Piece<'p> {
+    /// What its headers say: that which its record announces.
+    Headers(&'p Member),
+    /// Of the map in front of a sparse file's data, as it is stored.
+    Map(&'p [u8]),
+    /// Of its content, and the place of that in the file. Within a long hole it is of nothing.
+    Data(u64, &'p [u8]),
+}
+
 /// A position in the tar, and the frame it is in.
 pub struct Reader<'a> {
     object: Object<'a>,
@@ -200,6 +211,23 @@ impl<'a> Reader<'a> {
         machine: &Machine,
         data: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        self.pieces(record, machine, &mut |piece| match piece {
+            Piece::Data(at, bytes) => data(at, bytes),
+            Piece::Headers(_) | Piece::Map(_) => Ok(()),
+        })
+    }
+
+    /// Reads the member that `record` announces; `to` gets all of it. What it got is what the
+    /// record says only when this has returned: the digest comes last.
+    ///
+    /// # Errors
+    /// It is another member than announced, its content another, or `to` fails.
+    pub fn pieces(
+        &mut self,
+        record: &Record,
+        machine: &Machine,
+        to: &mut dyn FnMut(Piece<'_>) -> Result<()>,
+    ) -> Result<()> {
         let wrong = |why: &str| Error::member(&record.path, why);
         let member = match self.announced(record, machine) {
             Some(member) => member,
@@ -211,6 +239,7 @@ impl<'a> Reader<'a> {
         {
             return Err(wrong("it is not what the manifest announces"));
         }
+        to(Piece::Headers(&member))?;
         let What::File { size, sha256, .. } = record.what else {
             return Ok(());
         };
@@ -221,7 +250,11 @@ impl<'a> Reader<'a> {
         };
         let extents = match member.kind {
             Kind::Sparse { .. } => {
-                let decoded = sparse::decode::<Error2>(size, stored, || Ok(self.block()?));
+                let decoded = sparse::decode::<Error2>(size, stored, || {
+                    let block = self.block()?;
+                    to(Piece::Map(&block))?;
+                    Ok(block)
+                });
                 let (extents, _) = decoded.map_err(|error| match error {
                     Error2::Bad(bad) => Error::member(&record.path, bad),
                     Error2::Error(error) => error,
@@ -233,16 +266,16 @@ impl<'a> Reader<'a> {
         let mut hash = Sha256::new();
         let mut position = 0;
         for extent in extents {
-            hole(&mut hash, position, extent.offset, data)?;
+            hole(&mut hash, position, extent.offset, to)?;
             position = extent.offset;
             self.pump(extent.length, &mut |bytes| {
                 hash.update(bytes);
-                data(position, bytes)?;
+                to(Piece::Data(position, bytes))?;
                 position += bytes.len() as u64;
                 Ok(())
             })?;
         }
-        hole(&mut hash, position, size, data)?;
+        hole(&mut hash, position, size, to)?;
         self.skip_padding(stored)?;
         let found = Digest::from(hash);
         if found == sha256 {
@@ -256,20 +289,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Hashes a hole. `data` hears of it in between, without a byte, so that it can stop a long one.
+/// Hashes a hole. `to` hears of it in between, without a byte, so that it can stop a long one.
 fn hole(
     hash: &mut Sha256,
     mut from: u64,
-    to: u64,
-    data: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    end: u64,
+    to: &mut dyn FnMut(Piece<'_>) -> Result<()>,
 ) -> Result<()> {
     const STEP: u64 = 64 << 20;
-    while from < to {
-        let now = STEP.min(to - from);
+    while from < end {
+        let now = STEP.min(end - from);
         hash_zeros(hash, now);
         from += now;
-        if from < to {
-            data(from, &[])?;
+        if from < end {
+            to(Piece::Data(from, &[]))?;
         }
     }
     Ok(())

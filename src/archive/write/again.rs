@@ -6,8 +6,8 @@ use super::{Progress, Writer, Written};
 use crate::archive::frame::FRAME_BYTES;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::What;
-use crate::archive::member::padded;
-use crate::archive::read::Archive;
+use crate::archive::member::{Member, padded};
+use crate::archive::read::{Archive, Piece};
 use crate::archive::tar::Tar;
 use crate::archive::{Error, Result};
 use state_api::Interrupt;
@@ -42,27 +42,38 @@ pub fn again(
             return Err(state_api::Error::Interrupted.into());
         }
         if has_member {
-            let mut data = 0;
-            let mut member = members.checked(&record, &mut |bytes| {
-                data += bytes.len() as u64;
-                match interrupt.is_set() {
-                    true => Err(state_api::Error::Interrupted.into()),
-                    false => Ok(()),
+            let (mut data, mut stored) = (0, 0);
+            let tar = &mut writer.tar;
+            members.pieces(&record, &mut |piece| {
+                if interrupt.is_set() {
+                    return Err(state_api::Error::Interrupted.into());
+                }
+                match piece {
+                    Piece::Headers(member) => {
+                        // Owners are called as on the day of the last archive.
+                        let member = Member {
+                            user: machine.user(member.uid).to_vec(),
+                            group: machine.group(member.gid).to_vec(),
+                            ..member.clone()
+                        };
+                        let headers = (member.encode()).map_err(|bad| {
+                            Error::os("encoding a member", std::io::Error::other(bad))
+                        })?;
+                        stored = member.stored_bytes;
+                        tar.begin(headers.len() as u64 + padded(stored))?;
+                        offset = tar.position();
+                        tar.push(&headers)
+                    }
+                    Piece::Map(bytes) => tar.push(bytes),
+                    Piece::Data(_, bytes) => {
+                        data += bytes.len() as u64;
+                        tar.push(bytes)
+                    }
                 }
             })?;
-            // Owners are called as on the day of the last archive.
-            member.user = machine.user(member.uid).to_vec();
-            member.group = machine.group(member.gid).to_vec();
-            let headers = (member.encode())
-                .map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))?;
-            let length = headers.len() as u64 + padded(member.stored_bytes);
-            writer.tar.begin(length)?;
-            offset = writer.tar.position();
-            writer.tar.push(&headers)?;
-            members.stored(&record, &member, &mut |bytes| writer.tar.push(bytes))?;
-            writer.tar.pad(member.stored_bytes)?;
+            writer.tar.pad(stored)?;
             // What comes behind a large file is read without its last frame.
-            if length > FRAME_BYTES as u64 {
+            if writer.tar.position() - offset > FRAME_BYTES as u64 {
                 writer.tar.cut()?;
             }
             if let What::File { .. } = record.what {
