@@ -26,6 +26,7 @@ mod sealed;
 mod sheet;
 #[cfg(feature = "offsite")]
 mod signed;
+mod subvolume;
 mod told;
 mod turns;
 mod undo;
