@@ -118,6 +118,26 @@ fn first_free<N>(base: &str, name: fn(String) -> N, exists: impl Fn(&N) -> bool)
 }
 
 impl PastRootName {
+    /// Sorts what a directory of past roots holds: what `look` finds under names of past roots, and all other names, which
+    /// nothing can be called.
+    ///
+    /// # Errors
+    /// Those of `look`.
+    pub fn among<P>(
+        names: impl IntoIterator<Item = String>,
+        mut look: impl FnMut(Self) -> crate::Result<Option<P>>,
+    ) -> crate::Result<(Vec<P>, Vec<String>)> {
+        let (mut past_roots, mut taken) = (Vec::new(), Vec::new());
+        for text in names {
+            let found = text.parse().ok().map(&mut look).transpose()?;
+            match found.flatten() {
+                Some(past) => past_roots.push(past),
+                None => taken.push(text),
+            }
+        }
+        Ok((past_roots, taken))
+    }
+
     /// The name for a root rotated `at` by the boot `boot_id` (as in
     /// `/proc/sys/kernel/random/boot_id`), different from all that `exists` names: unique even
     /// when the clock stands still at 1970 and a boot resets twice.

@@ -92,35 +92,24 @@ impl<K: Kernel> Btrfs<K> {
     /// The subvolumes in the directory of past roots, and the other names there.
     fn find_past_roots(&self, dir: &Node, pins: &Node) -> Result<(Vec<FoundPast>, Vec<String>)> {
         let is_directory = |node: &Node| matches!(node, Node::Directory | Node::Subvolume(_));
-        let mut past_roots = Vec::new();
-        let mut taken = Vec::new();
         if !is_directory(dir) {
-            return Ok((past_roots, taken));
+            return Ok((Vec::new(), Vec::new()));
         }
         let pinned = match is_directory(pins) {
             true => self.kernel.names(&self.layout.pins())?,
             false => Vec::new(),
         };
-        for name in self.kernel.names(&self.layout.past_roots())? {
-            let Some(text) = name.to_str() else {
-                continue; // no name of ours can be the same
-            };
-            let known = text.parse::<PastRootName>();
-            let found = match &known {
-                Ok(name) => Some(self.find(&self.layout.past(name))?),
-                Err(_) => None,
-            };
-            match (known, found) {
-                (Ok(past), Some(found)) if found.subvolume().is_some() => {
-                    past_roots.push(FoundPast {
-                        is_pinned: pinned.contains(&name),
-                        name: past,
-                        found,
-                    });
-                }
-                _ => taken.push(text.to_owned()),
-            }
-        }
+        let names = self.kernel.names(&self.layout.past_roots())?;
+        // What is no text is no name of ours.
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        let (mut past_roots, taken) = PastRootName::among(names, |name| {
+            let found = self.find(&self.layout.past(&name))?;
+            Ok(found.subvolume().is_some().then(|| FoundPast {
+                is_pinned: pinned.iter().any(|pin| *pin == *name.as_str()),
+                name,
+                found,
+            }))
+        })?;
         past_roots.sort_by_key(|past| past.found.subvolume().map(|top| top.id));
         Ok((past_roots, taken))
     }

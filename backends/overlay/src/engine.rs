@@ -37,29 +37,24 @@ impl<K: Kernel> Overlay<K> {
 
     /// The roots in the directory of past roots, and the other names there.
     fn find_past_roots(&self) -> Result<(Vec<FoundPast>, Vec<String>)> {
-        let mut past_roots = Vec::new();
-        let mut taken = Vec::new();
         if !self.is_directory(Path::new(PAST_ROOTS))? {
-            return Ok((past_roots, taken));
+            return Ok((Vec::new(), Vec::new()));
         }
         let pinned = match self.is_directory(&layout::pins())? {
             true => self.kernel.names(&layout::pins())?,
             false => Vec::new(),
         };
-        for text in self.kernel.names(Path::new(PAST_ROOTS))? {
-            let node = match text.parse::<PastRootName>() {
-                Ok(name) => Some((self.kernel.node(&layout::past(&name))?, name)),
-                Err(_) => None,
-            };
-            match node {
-                Some((Node::Root(origin), name)) => past_roots.push(FoundPast {
-                    is_pinned: pinned.contains(&text),
+        let names = self.kernel.names(Path::new(PAST_ROOTS))?;
+        let (mut past_roots, taken) = PastRootName::among(names, |name| {
+            Ok(match self.kernel.node(&layout::past(&name))? {
+                Node::Root(origin) => Some(FoundPast {
+                    is_pinned: pinned.iter().any(|pin| *pin == name.as_str()),
                     name,
                     origin,
                 }),
-                _ => taken.push(text),
-            }
-        }
+                _ => None,
+            })
+        })?;
         past_roots.sort_by_key(|past| past.origin.sequence);
         Ok((past_roots, taken))
     }
