@@ -316,7 +316,7 @@ fn onto_disk(
     let into = std::path::absolute(into)?;
     options.into = Some(into.clone());
     let look = globals.context(true)?;
-    let mut restore = restore::foresee(&look, &options)?;
+    let mut restore = restore::foresee(&look, &options, globals.progress().as_ref())?;
     rest.demand(&restore)?;
     if !dry_run {
         vouched(globals, &mut options, &mut restore)?;

@@ -2,6 +2,7 @@
 //! not read: this works wherever the archives and the keys are.
 
 use super::cache::Cache;
+use super::pipe;
 use super::publish::{publish, store};
 use super::{random, write_metrics};
 use crate::archive::label::{Id, Label};
@@ -17,6 +18,7 @@ use crate::ops::seal::Seal;
 use crate::progress::{Progress, Total, Unit};
 use crate::target::catalog::Catalog;
 use serde::Serialize;
+use state_linux::confine::confined;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -104,15 +106,18 @@ pub fn consolidate(
         recipients: encryption.recipients().to_vec(),
         ..found.label.clone()
     };
-    let bytes = Total::About(archive.data_bytes()?);
+    // Whatever an archive makes its reader do, it can write nowhere.
+    let bytes = Total::About(confined(None, |_| archive.data_bytes())?);
     progress.begin("consolidating", Unit::Bytes, bytes);
     let mut seen = 0;
     let made = store(cx, &[target], label, encryption, &mut |out| {
         let level = settings.archive.level;
-        again(&archive, &machine, level, out, cx.interrupt, &mut |now| {
-            progress.advance(now.bytes - seen);
-            progress.see(now.entries, now.path);
-            seen = now.bytes;
+        pipe::confined(out, |out| {
+            again(&archive, &machine, level, out, cx.interrupt, &mut |now| {
+                progress.advance(now.bytes - seen);
+                progress.see(now.entries, now.path);
+                seen = now.bytes;
+            })
         })
     });
     progress.end();

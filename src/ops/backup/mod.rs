@@ -7,6 +7,7 @@ mod consolidate;
 mod fan;
 mod make;
 mod origin;
+mod pipe;
 mod publish;
 mod report;
 mod sources;

@@ -30,6 +30,7 @@ use crate::settings::Settings;
 use anyhow::Context as _;
 use chrono::SubsecRound as _;
 use scratch::{Place, Scratch};
+use state_linux::confine::confined;
 use state_linux::lock::{Lock, Taken};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -188,7 +189,7 @@ impl Drill<'_> {
         let source = found.data()?;
         let archive = parents.open(source.as_ref(), &found.label)?;
         // The label has the data of this archive alone; its parents' is restored as well.
-        let bytes = archive.data_bytes()?.max(totals.bytes);
+        let bytes = confined(None, |_| archive.data_bytes())?.max(totals.bytes);
         drilled.weighs(bytes);
         // A block for every entry on top, as for a restore.
         let needed = totals.entries.saturating_mul(4096).saturating_add(bytes);

@@ -1,11 +1,12 @@
 //! What a restore would bring onto a disk that is not laid out yet: everything that can be known to be
 //! wrong with an archive is known before the disk is touched.
 
-use super::{Options, Report, Restored, drift, owners::Used, place};
+use super::{Options, Report, Restored, drift, owners::Used, place, scan::scan};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::archives;
 use crate::persist;
+use crate::progress::Progress;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -15,7 +16,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// There is no such archive, it is damaged, or no key opens it.
-pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
+pub fn foresee(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
     let settings = archives::settings(cx, &options.which)?;
     let id = options.archive.as_deref().unwrap_or("latest");
     let found = archives::find(cx, &settings, &options.which, id)?;
@@ -33,13 +34,12 @@ pub fn foresee(cx: &Context, options: &Options) -> anyhow::Result<Report> {
         })
         .collect();
     let mut used = Used::default();
-    for record in archive.records() {
-        let (record, _) = record?;
+    scan(&archive, None, cx.watch(progress), &mut |record| {
         used.see(&record);
         let store = &mut report.stores[record.store];
         store.entries += 1;
         store.bytes = store.bytes.saturating_add(record.what.data_bytes());
-    }
+    })?;
     report.machine_root = Some(into.to_owned());
     report.notes = drift::notes(cx, &settings, archive.machine(), true);
     let owners = crate::archive::owners::Owners::default();

@@ -12,6 +12,7 @@ mod owners;
 mod path;
 mod place;
 mod report;
+mod scan;
 mod swap;
 mod undo;
 
@@ -37,6 +38,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use marker::Marker;
 use owners::Used;
+use scan::weigh;
 use state_api::{SnapshotStore, View};
 use state_linux::confine::{Confinement, confined};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -123,7 +125,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
         return Ok(report);
     }
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let (mut tasks, used) = tasks(cx, options, &settings, &archive)?;
+    let (mut tasks, used) = tasks(cx, options, &settings, &archive, progress)?;
     let (owners, about_owners) = used.owners(cx, options, &settings, archive.machine())?;
     let mut report = Report::planned(&found.name, &archive, signature, &tasks);
     report.machine_root = match tasks.first() {
@@ -170,6 +172,7 @@ fn tasks(
     options: &Options,
     settings: &crate::settings::Settings,
     archive: &Archive<'_>,
+    progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Task>, Used)> {
     let mut tasks = Vec::new();
     let stores = &archive.machine().stores;
@@ -218,16 +221,7 @@ fn tasks(
             .into());
     }
     let mut used = Used::default();
-    // The whole manifest, in order: what can be known to be wrong is known before anything is
-    // written.
-    for record in archive.records() {
-        let (record, _) = record?;
-        for task in tasks.iter_mut().filter(|task| task.store == record.store) {
-            used.see(&record);
-            task.entries += 1;
-            task.bytes = task.bytes.saturating_add(record.what.data_bytes());
-        }
-    }
+    weigh(archive, &mut tasks, &mut used, cx.watch(progress))?;
     if let ([task], [_]) = (&mut tasks[..], &stores[..]) {
         // What is in files with holes is known for all stores together only.
         task.bytes = task.bytes.max(archive.index().totals.bytes);

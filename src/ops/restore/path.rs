@@ -3,6 +3,7 @@
 use super::before::{BEFORE, Replaced, clear_begun};
 use super::owners::Used;
 use super::report::{Kept, Report, Restored};
+use super::scan::scan;
 use super::{Options, place, room, staged};
 use crate::archive::Error;
 use crate::archive::extract::Job;
@@ -45,8 +46,7 @@ pub(super) fn run(
     let wanted = path_bytes(&path);
     let (mut store, mut entries, mut bytes) = (None, 0, 0);
     let mut used = Used::default();
-    for record in archive.records_of(&archive.scope(Some(wanted))?) {
-        let (record, _) = record?;
+    scan(archive, Some(wanted), cx.watch(progress), &mut |record| {
         let is_it = record.path == wanted;
         if is_it {
             store = store.or(Some(record.store));
@@ -62,7 +62,7 @@ pub(super) fn run(
                 bytes = u64::saturating_add(bytes, if is_sparse { 0 } else { size });
             }
         }
-    }
+    })?;
     let store = store.ok_or_else(|| Error::Missing {
         what: format!("{} in the archive {}", path.display(), archive.label().id),
     })?;
