@@ -63,14 +63,18 @@ enum Verb {
 pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let moved = match args.verb {
         None if !args.quarantine => {
-            globals.show(&orphans::list(&globals.context(false)?)?, human)?;
+            let (cx, progress) = (globals.context(false)?, globals.progress());
+            globals.show(&orphans::list(&cx, progress.as_ref())?, human)?;
             return Ok(Exit::Done);
         }
         None => {
             let paths: Vec<PathBuf> = (args.paths.iter())
                 .map(|path| on_machine(path))
                 .collect::<anyhow::Result<_>>()?;
-            let act = |dry| orphans::take(&globals.context(dry)?, &paths, args.days);
+            let act = |dry| {
+                let (cx, progress) = (globals.context(dry)?, globals.progress());
+                orphans::take(&cx, &paths, args.days, progress.as_ref())
+            };
             let ask = |moved: &Moved| format!("Move {} into quarantine?", things(moved));
             confirmed(globals, args.dry_run, act, ask, "moved into quarantine")?
         }
@@ -81,7 +85,10 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
             moved
         }
         Some(Verb::Purge { names, dry_run }) => {
-            let act = |dry| orphans::purge(&globals.context(dry)?, &names);
+            let act = |dry| {
+                let (cx, progress) = (globals.context(dry)?, globals.progress());
+                orphans::purge(&cx, &names, progress.as_ref())
+            };
             let ask = |moved: &Moved| format!("Delete {} for ever?", things(moved));
             confirmed(globals, dry_run, act, ask, "deleted")?
         }

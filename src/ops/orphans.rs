@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::{Class, Failure, message};
 use crate::paths::{self, Shown};
 use crate::persist::{Anchors, PersistTree};
+use crate::progress::{Progress, Total, Unit};
 use crate::quarantine::{self, Batch, Why};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -100,7 +101,11 @@ impl Stores {
         Ok(Self { tree, anchors })
     }
 
-    fn find(&self, cx: &Context) -> anyhow::Result<(Vec<Orphan>, Vec<String>)> {
+    fn find(
+        &self,
+        cx: &Context,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<(Vec<Orphan>, Vec<String>)> {
         let (mut orphans, mut notes) = (Vec::new(), Vec::new());
         for (store, _) in self.tree.stores() {
             if let Some(why) = self.anchors.why_missing(store) {
@@ -108,7 +113,11 @@ impl Stores {
             }
         }
         for (store, anchor) in self.anchors.stores() {
-            find::orphans(cx, &self.tree, (store, anchor), &mut orphans, &mut notes)?;
+            let doing = format!("looking for orphans in {}", Shown(store));
+            let watch = cx.watch(progress);
+            watch.stage(&doing, Unit::Items, Total::Unknown, || {
+                find::orphans(watch, &self.tree, (store, anchor), &mut orphans, &mut notes)
+            })?;
         }
         for unknown in self.tree.unresolved() {
             notes.push(format!(
@@ -153,9 +162,9 @@ impl Stores {
 ///
 /// # Errors
 /// There is no configuration, or a store cannot be read.
-pub fn list(cx: &Context) -> anyhow::Result<Report> {
+pub fn list(cx: &Context, progress: &dyn Progress) -> anyhow::Result<Report> {
     let stores = Stores::open(cx)?;
-    let (orphans, mut notes) = stores.find(cx)?;
+    let (orphans, mut notes) = stores.find(cx, progress)?;
     let (batches, strange) = stores.batches()?;
     notes.extend(strange);
     let mut held = Vec::new();
@@ -179,10 +188,15 @@ pub fn list(cx: &Context) -> anyhow::Result<Report> {
 ///
 /// # Errors
 /// Nothing of what was asked may be moved, or a store cannot be written.
-pub fn take(cx: &Context, wanted: &[PathBuf], days: u32) -> anyhow::Result<Moved> {
+pub fn take(
+    cx: &Context,
+    wanted: &[PathBuf],
+    days: u32,
+    progress: &dyn Progress,
+) -> anyhow::Result<Moved> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let stores = Stores::open(cx)?;
-    let (mut orphans, _) = stores.find(cx)?;
+    let (mut orphans, _) = stores.find(cx, progress)?;
     match wanted {
         [] => refuse_uncertain(&stores.tree)?,
         wanted => {
@@ -307,7 +321,7 @@ pub fn restore(cx: &Context, names: &[String]) -> anyhow::Result<Moved> {
 ///
 /// # Errors
 /// There is none of that name, or a store cannot be written.
-pub fn purge(cx: &Context, names: &[String]) -> anyhow::Result<Moved> {
+pub fn purge(cx: &Context, names: &[String], progress: &dyn Progress) -> anyhow::Result<Moved> {
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
     let stores = Stores::open(cx)?;
     let batches = match names {
@@ -323,17 +337,25 @@ pub fn purge(cx: &Context, names: &[String]) -> anyhow::Result<Moved> {
         executed: !cx.dry_run,
         ..Moved::default()
     };
-    for (store, batch) in batches {
-        if cx.interrupt.is_set() {
-            return Err(Error::Interrupted.into());
+    let total = Total::Is(batches.len() as u64);
+    let delete = || {
+        for (store, batch) in batches {
+            if cx.interrupt.is_set() {
+                return Err(Error::Interrupted.into());
+            }
+            moved.names.push(batch.name.clone());
+            moved
+                .paths
+                .extend(batch.held()?.iter().map(|path| store.join(path)));
+            if !cx.dry_run {
+                progress.see(0, batch.name.as_bytes());
+                batch.delete(stores.store(store)?)?;
+            }
+            progress.advance(1);
         }
-        moved.names.push(batch.name.clone());
-        moved
-            .paths
-            .extend(batch.held()?.iter().map(|path| store.join(path)));
-        if !cx.dry_run {
-            batch.delete(stores.store(store)?)?;
-        }
-    }
+        anyhow::Ok(())
+    };
+    let watch = cx.watch(progress);
+    watch.stage("deleting quarantines", Unit::Items, total, delete)?;
     Ok(moved)
 }

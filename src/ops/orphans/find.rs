@@ -5,6 +5,7 @@ use crate::archive::select::{Choice, Selection};
 use crate::context::Context;
 use crate::paths::{self, Shown};
 use crate::persist::PersistTree;
+use crate::progress::Watch;
 use chrono::{DateTime, Utc};
 use globset::GlobSet;
 use serde::Serialize;
@@ -38,7 +39,7 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// The orphans of one store, outermost only; what cannot be read is noted.
 pub(super) fn orphans(
-    cx: &Context,
+    watch: Watch<'_>,
     tree: &PersistTree,
     (store, anchor): (&Path, &Anchor),
     found: &mut Vec<Orphan>,
@@ -50,9 +51,10 @@ pub(super) fn orphans(
     let mut walk = Walk::new(&view);
     let first = found.len();
     while let Some(entry) = walk.next() {
-        if cx.interrupt.is_set() {
+        if watch.interrupt.is_set() {
             return Err(Error::Interrupted.into());
         }
+        watch.progress.advance(1);
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
