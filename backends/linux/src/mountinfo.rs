@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -144,7 +144,10 @@ pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<Mount>> {
-    parse(&fs::read(path)?).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))
+    // Its size is not known beforehand: read into no room, it comes in tiny pieces.
+    let mut text = Vec::with_capacity(16 << 10);
+    File::open(path)?.read_to_end(&mut text)?;
+    parse(&text).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))
 }
 
 /// The mounts that this process sees.
