@@ -40,6 +40,8 @@ fn one_path_reads_its_blocks_and_frames_alone() {
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join("plain"), "plain").unwrap();
     fs::write(odd.join(OsStr::from_bytes(b"\xfe")), "odd").unwrap();
+    fs::create_dir(from.join("var/lib/\"quoted\"")).unwrap();
+    fs::write(from.join("var/lib/\"quoted\"/plain"), "plain").unwrap();
     let linked = from.join("var/lib/service-77/linked");
     fs::hard_link(from.join("var/lib/service-03/sub/file-7"), &linked).unwrap();
     fs::hard_link(&linked, from.join("var/lib/service-77/again")).unwrap();
@@ -55,6 +57,7 @@ fn one_path_reads_its_blocks_and_frames_alone() {
         (b"var/lib/service-42", 5),
         (b"var/lib/service-77", 2), // with what is elsewhere
         (b"var/lib/odd \xff\"\\", 5),
+        (b"var/lib/\"quoted\"", 5),
         (b"var", 1),
     ] {
         let data = Counted::new(&made.data);

@@ -22,10 +22,11 @@ struct Part {
     /// The path, first names of inodes that have further ones below it, and all the directories
     /// that lead to these.
     names: BTreeSet<Vec<u8>>,
-    /// The names as lines have them: there may be as many as files.
-    lines: HashSet<String>,
-    /// How the names of what is below the path begin.
+    /// How lines name what is below the path: what leads to it is a beginning of that.
     below: String,
+    /// Those of the names that do not lead to the path, as lines have them: there may be as many as
+    /// files.
+    others: HashSet<String>,
     /// The records of blocks that were read, by number, as long as they are few.
     found: Mutex<BTreeMap<usize, Vec<Record>>>,
 }
@@ -78,13 +79,16 @@ impl Scope {
             }
         }
         let json = |path: &[u8]| serde_json::to_string(&Bytes(name(path))).expect("bytes are JSON");
-        // That of a name that is no text begins nothing: its lines are always read.
-        let below = format!("{}/", json(under).trim_end_matches('"'));
+        // Where that is no text it begins nothing: such lines are always read.
+        let path = json(under);
+        let below = format!("{}/", path.strip_suffix('"').unwrap_or(&path));
+        let leads = |path: &[u8]| path.is_empty() || path == under || is_below(under, path);
+        let others = names.iter().filter(|path| !leads(path));
         Self {
             blocks: blocks.into_iter().collect(),
             part: Some(Arc::new(Part {
                 under: under.to_vec(),
-                lines: names.iter().map(|path| json(path)).collect(),
+                others: others.map(|path| json(path)).collect(),
                 names,
                 below,
                 found: Mutex::default(),
@@ -92,14 +96,19 @@ impl Scope {
         }
     }
 
-    /// Whether a line may be of a record that is wanted.
+    /// Whether a line may be of a record that is wanted: nearly all are of none, and only the record
+    /// tells.
     fn wants_line(&self, line: &str) -> bool {
         let Some(part) = &self.part else { return true };
-        // Of names that are no text only the record tells.
-        let Some(name) = line.strip_prefix(PATH).and_then(text) else {
+        // Of names that are no text only the record tells anything.
+        let Some(json) = line.strip_prefix(PATH).filter(|json| json.starts_with('"')) else {
             return true;
         };
-        part.lines.contains(name) || name.starts_with(&part.below)
+        let (name, below) = (json.as_bytes(), part.below.as_bytes());
+        let same = name.iter().zip(below).take_while(|(a, b)| a == b).count();
+        let leads = || name.get(same) == Some(&b'"');
+        let is_other = || text(json).is_none_or(|name| part.others.contains(name));
+        same == below.len() || leads() || (!part.others.is_empty() && is_other())
     }
 
     fn found(&self, block: usize) -> Option<Vec<Record>> {
