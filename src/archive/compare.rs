@@ -1,9 +1,10 @@
 //! Comparing a tree with a manifest, metadata included: what a destination silently changed.
 
-use super::crew::{Crew, cores};
+use super::crew::{Crew, cores_for};
 use super::extract::{Aspect, Job, Loss};
 use super::manifest::{Record, What, order};
 use super::owners::Owners;
+use super::read::Scope;
 use super::{Error, Progress, Result};
 use state_api::View;
 use state_linux::acl::{Acl, BadAcl};
@@ -48,9 +49,10 @@ pub fn compare(
             Ok(())
         }
     };
-    let workers = cores().min(WORKERS);
+    let scope = job.archive.scope(job.under)?;
+    let workers = cores_for(&scope).min(WORKERS);
     let links = Crew::run(workers, &AtomicBool::new(false), work, |crew| {
-        pair(job, tree, crew, watch)
+        pair(job, &scope, tree, crew, watch)
     })?;
     let all = differences.into_inner();
     let mut all = all.unwrap_or_else(PoisonError::into_inner);
@@ -63,6 +65,7 @@ pub fn compare(
 /// which names are no longer of one inode.
 fn pair(
     job: &Job<'_>,
+    scope: &Scope,
     tree: &View,
     crew: &Crew<Vec<Pair>>,
     watch: &mut dyn FnMut(Progress<'_>),
@@ -77,7 +80,7 @@ fn pair(
         true => Err(state_api::Error::Interrupted.into()),
         false => Ok(()),
     };
-    for record in job.archive.records_of(&job.archive.scope(job.under)?) {
+    for record in job.archive.records_of(scope) {
         let (record, _) = record?;
         go_on()?;
         if !job.wants(&record) {

@@ -1,5 +1,6 @@
 //! Work that is given out in order and done in any.
 
+use super::read::Scope;
 use super::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,14 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 /// How many threads work when nobody says otherwise: as many as there are cores.
 pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// How many threads work on a part of an archive.
+pub(super) fn cores_for(scope: &Scope) -> usize {
+    match scope.is_little() {
+        true => 1,
+        false => cores(),
+    }
 }
 
 /// The one who gives out work, and what is known of it.

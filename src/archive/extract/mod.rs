@@ -10,7 +10,7 @@ mod beneath;
 mod make;
 mod run;
 
-use super::crew::{Crew, cores};
+use super::crew::{Crew, cores_for};
 use super::manifest::{Record, What, order};
 use super::owners::Owners;
 use super::read::{Archive, Stop};
@@ -140,7 +140,7 @@ impl Job<'_> {
                 Ok(())
             }
         };
-        Crew::run(cores(), &stop, begin, |crew| {
+        Crew::run(cores_for(&scope), &stop, begin, |crew| {
             run.content(&scope, crew, &mut tell)
         })?;
         run.further(&scope)?;

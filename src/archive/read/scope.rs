@@ -1,6 +1,7 @@
 //! One path out of a manifest: which blocks of it have to be read, and which of their lines.
 
 use super::{Archive, Result};
+use crate::archive::frame::FRAME_BYTES;
 use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, order};
 use crate::archive::member::name;
 use std::cmp::Ordering;
@@ -35,6 +36,9 @@ struct Part {
 const KEPT_BLOCKS: usize = 16;
 /// How long such a block may be: none but those with very many attributes is longer.
 const KEPT_BYTES: u64 = 2 * BLOCK_BYTES as u64;
+
+/// So few entries are little, if their content is not longer than a frame.
+const LITTLE_ENTRIES: usize = 64;
 
 const PATH: &str = "{\"path\":";
 
@@ -124,6 +128,18 @@ impl Scope {
         if found.len() < KEPT_BLOCKS {
             found.insert(block, records.to_vec());
         }
+    }
+
+    /// Whether it is known to be so little that one thread is done with it before a second has begun.
+    pub(in crate::archive) fn is_little(&self) -> bool {
+        let Some(part) = &self.part else { return false };
+        let found = part.found.lock();
+        let found = found.unwrap_or_else(PoisonError::into_inner);
+        let records = || found.values().flatten();
+        let bytes = records().map(|record| record.what.data_bytes());
+        found.len() == self.blocks.len()
+            && records().count() <= LITTLE_ENTRIES
+            && bytes.fold(0, u64::saturating_add) <= FRAME_BYTES as u64
     }
 
     fn wants(&self, record: &Record) -> bool {
