@@ -16,6 +16,7 @@ pub use scope::Scope;
 pub use stream::{Piece, Reader};
 pub use verify::{Stop, digest};
 
+use super::frame::Unpacker;
 use super::label::Label;
 use super::machine::{self, Machine};
 use super::manifest::{Digest, Head, Index, Parent, Record, records_where as parse};
@@ -24,7 +25,7 @@ use super::write::MANIFEST;
 use super::{Bad, Error, Result};
 use chain::Ancestor;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
@@ -86,6 +87,8 @@ struct Parts {
     index: Index,
     /// The scope that was asked for last: for one path the same is looked at several times.
     scope: Mutex<Option<(Vec<u8>, Scope)>>,
+    /// What decompresses the manifest's blocks: making one takes as long as a part of a block.
+    unpacker: Mutex<Unpacker>,
 }
 
 impl<'s> Archive<'s> {
@@ -97,12 +100,13 @@ impl<'s> Archive<'s> {
     pub fn open(source: &'s dyn Source, label: &'s Label) -> Result<Self> {
         check_length(source, label)?;
         let object = Object::open(source)?;
-        let machine = read_machine(&object, label)?;
-        let (index, index_bytes) = read_index(&object, label)?;
+        let mut reader = Reader::of(&object);
+        let machine = read_machine(&object, &mut reader, label)?;
+        let (index, index_bytes) = read_index(&object, reader.unpacker(), label)?;
         if Digest::of(&machine.to_text()) != index.machine.sha256 {
             return Err(object.damaged("./.state/machine.json is altered"));
         }
-        let head = read_head(&object, &index, index_bytes)?;
+        let head = read_head(&object, &mut reader, &index, index_bytes)?;
         let stores = machine.stores.iter().map(|store| &store.path);
         if head.id != machine.id || !head.stores.iter().eq(stores) {
             return Err(object.damaged("its manifest is another archive's"));
@@ -123,6 +127,7 @@ impl<'s> Archive<'s> {
                 head,
                 index,
                 scope: Mutex::default(),
+                unpacker: Mutex::new(std::mem::take(reader.unpacker())),
             }),
             ancestors: Arc::default(),
         })
@@ -192,7 +197,11 @@ impl<'s> Archive<'s> {
         let length = block.length as usize;
         let text = match self.object.table.beginning_at(block.offset) {
             // Nearly every block is one frame.
-            Some((n, frame)) if frame.length as usize == length => self.object.frame(n)?,
+            Some((n, frame)) if frame.length as usize == length => {
+                let unpacker = self.parts.unpacker.lock();
+                let mut unpacker = unpacker.unwrap_or_else(PoisonError::into_inner);
+                self.object.frame(n, &mut unpacker)?
+            }
             _ => {
                 let mut reader = self.reader();
                 reader.seek(block.offset)?;
@@ -266,8 +275,7 @@ fn check_length(source: &dyn Source, label: &Label) -> Result<()> {
     Err(Error::damaged(source.name(), why))
 }
 
-fn read_machine(object: &Object<'_>, label: &Label) -> Result<Machine> {
-    let mut reader = Reader::of(object);
+fn read_machine(object: &Object<'_>, reader: &mut Reader<'_>, label: &Label) -> Result<Machine> {
     let (member, _) = reader.member()?;
     if member.path != machine::PATH || member.stored_bytes > machine::MOST_BYTES {
         return Err(object.damaged("its first member is not ./.state/machine.json"));
@@ -280,8 +288,8 @@ fn read_machine(object: &Object<'_>, label: &Label) -> Result<Machine> {
 }
 
 /// Reads the index; says how long its text is.
-fn read_index(object: &Object<'_>, label: &Label) -> Result<(Index, u64)> {
-    let frame = object.frame(object.table.frames().len() - 1)?;
+fn read_index(object: &Object<'_>, unpacker: &mut Unpacker, label: &Label) -> Result<(Index, u64)> {
+    let frame = object.frame(object.table.frames().len() - 1, unpacker)?;
     let (index, text) = Index::from_frame(&frame).map_err(|bad| object.damaged(bad))?;
     if Digest::of(text) != label.index_sha256 {
         return Err(object.damaged("the manifest's index is not the one its label names"));
@@ -292,13 +300,17 @@ fn read_index(object: &Object<'_>, label: &Label) -> Result<(Index, u64)> {
     Ok((index, text.len() as u64))
 }
 
-fn read_head(object: &Object<'_>, index: &Index, index_bytes: u64) -> Result<Head> {
+fn read_head(
+    object: &Object<'_>,
+    reader: &mut Reader<'_>,
+    index: &Index,
+    index_bytes: u64,
+) -> Result<Head> {
     let torn = || object.damaged("a manifest whose parts do not join");
     let part = &index.head;
     if part.size > 1 << 20 {
         return Err(torn());
     }
-    let mut reader = Reader::of(object);
     reader.seek(part.offset)?;
     let (member, headers) = reader.member()?;
     let blocks: u64 = index.blocks.iter().map(|block| block.length).sum();

@@ -44,9 +44,9 @@ impl<'s> Object<'s> {
         Error::damaged(self.source.name(), why)
     }
 
-    pub(super) fn frame(&self, n: usize) -> Result<Vec<u8>> {
+    pub(super) fn frame(&self, n: usize, unpacker: &mut Unpacker) -> Result<Vec<u8>> {
         let mut content = Vec::new();
-        self.frame_into(n, &mut Unpacker::default(), &mut content)?;
+        self.frame_into(n, unpacker, &mut content)?;
         Ok(content)
     }
 
@@ -92,6 +92,11 @@ impl<'a> Reader<'a> {
             content: Vec::new(),
             at: 0,
         }
+    }
+
+    /// What decompresses its frames.
+    pub(super) fn unpacker(&mut self) -> &mut Unpacker {
+        &mut self.unpacker
     }
 
     /// Where the next byte comes from.
