@@ -22,7 +22,20 @@ impl<'t> Parents<'t> {
             return Ok(Self(Vec::new()));
         }
         let labels = Catalog::read(target, &label.machine)?.labels;
-        let parents = chain::parents(&labels, label)?.into_iter();
+        Self::among(&labels, keys, target, label)
+    }
+
+    /// The same where the labels of its machine at the target have been read.
+    ///
+    /// # Errors
+    /// Those of [`Parents::of`].
+    pub(crate) fn among(
+        labels: &[Label],
+        keys: &Keys,
+        target: &'t dyn Target,
+        label: &Label,
+    ) -> anyhow::Result<Self> {
+        let parents = chain::parents(labels, label)?.into_iter();
         let with_data = parents.map(|parent| Ok((parent.clone(), keys.data(target, parent)?)));
         Ok(Self(with_data.collect::<anyhow::Result<_>>()?))
     }

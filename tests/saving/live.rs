@@ -14,19 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
 
-/// A program that works in the store, until this is dropped.
-struct User(Child);
+/// A program that works in a directory, that of the store if no other is said, until this is dropped.
+pub(super) struct User(Child);
 
 impl User {
-    fn of(machine: &Machine) -> Self {
+    pub(super) fn of(machine: &Machine) -> Self {
+        Self::at(&machine.store())
+    }
+
+    pub(super) fn at(dir: &Path) -> Self {
         let mut sleep = Command::new("sleep");
-        Self(
-            sleep
-                .arg("600")
-                .current_dir(machine.store())
-                .spawn()
-                .unwrap(),
-        )
+        Self(sleep.arg("600").current_dir(dir).spawn().unwrap())
     }
 }
 
@@ -307,8 +305,7 @@ struct ComesMeanwhile(PathBuf, Mutex<Option<User>>);
 
 impl Interrupt for ComesMeanwhile {
     fn is_set(&self) -> bool {
-        let mut sleep = Command::new("sleep");
-        let comes = || User(sleep.arg("600").current_dir(&self.0).spawn().unwrap());
+        let comes = || User::at(&self.0);
         self.1.lock().unwrap().get_or_insert_with(comes);
         false
     }

@@ -18,6 +18,7 @@ mod listed;
 mod live;
 mod machine;
 mod owners;
+mod planned;
 #[cfg(feature = "offsite")]
 mod recipients;
 mod same;

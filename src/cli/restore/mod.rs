@@ -10,11 +10,12 @@ use super::output::HEADER;
 use super::size::moment;
 use super::which::Which;
 use super::{Exit, Globals, Screen, exit, provision as laid_out};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::ops::archives::is_nobody;
 use crate::ops::provision;
 use crate::ops::rebuild::{self, Rebuilt};
-use crate::ops::restore::{self, Options, Report};
+use crate::ops::restore::{self, Opened, Options, Report};
 use crate::ops::seal::Signature;
 use serde::Serialize;
 use std::io::{self, Write as _};
@@ -111,13 +112,21 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
         run_install: args.run_install,
     };
     match args.provision {
-        Some(on) => onto_disk(globals, options, &on, &args.disk, &rest, args.dry_run),
+        Some(on) => onto_disk(
+            globals,
+            &look,
+            options,
+            &on,
+            &args.disk,
+            &rest,
+            args.dry_run,
+        ),
         None if args.disk.is_given() => {
             Err(Failure::usage("a disk is described, and none is named")
                 .hint("--provision DEVICE names it")
                 .into())
         }
-        None => into_place(globals, options, &rest, args.dry_run),
+        None => into_place(globals, &look, &options, &rest, args.dry_run),
     }
 }
 
@@ -178,7 +187,12 @@ impl Rest {
 }
 
 /// Has somebody vouch for the archive, if nothing here does.
-fn vouched(globals: &Globals, options: &mut Options, plan: &mut Report) -> anyhow::Result<()> {
+fn vouched(
+    globals: &Globals,
+    options: &Options,
+    archive: &mut Opened<'_>,
+    plan: &mut Report,
+) -> anyhow::Result<()> {
     match plan.signature.clone() {
         Signature::Unknown { key } if !options.allow_unsigned => {
             let question = format!(
@@ -189,18 +203,12 @@ fn vouched(globals: &Globals, options: &mut Options, plan: &mut Report) -> anyho
             if !globals.vouch(&question)? {
                 return plan.signature.demand(&plan.id, false);
             }
-            options.which.trust_key = Some(key.clone());
+            archive.trust();
             plan.signature = Signature::Trusted { key };
             Ok(())
         }
         signature => signature.demand(&plan.id, options.allow_unsigned),
     }
-}
-
-/// The archive that was shown, even if a newer one comes, or a store with a configuration appears.
-fn pin(options: &mut Options, plan: &Report) {
-    options.which.machine = Some(plan.machine.clone());
-    options.archive = Some(plan.id.clone());
 }
 
 /// What is asked when an earlier run has restored all of it.
@@ -250,47 +258,43 @@ fn waits_for(plan: &Report) -> String {
 /// Into stores that are there.
 fn into_place(
     globals: &Globals,
-    mut options: Options,
+    look: &Context<'_>,
+    options: &Options,
     rest: &Rest,
     dry_run: bool,
 ) -> anyhow::Result<Exit> {
-    if !dry_run {
-        let mut plan = restore::run(
-            &globals.context(true)?,
-            &options,
-            globals.progress().as_ref(),
-        )?;
-        rest.demand(&plan)?;
-        vouched(globals, &mut options, &mut plan)?;
-        let into: Vec<_> = plan
-            .stores
-            .iter()
-            .map(|s| s.into.display().to_string())
-            .collect();
-        let question = match plan.is_done() {
-            true => already(&plan, rest),
-            false => format!(
-                "Restore {} of {}, made {}, into {}{}{}? What is there is kept.",
-                plan.id,
-                plan.machine,
-                moment(plan.time),
-                into.join(" and "),
-                waits_for(&plan),
-                rest.then()
-            ),
-        };
-        if !globals.confirm(&question)? {
-            return Err(not_confirmed());
-        }
-        pin(&mut options, &plan);
-    }
-    let cx = globals.context(dry_run)?;
-    let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
+    let chosen = restore::choose(look, options)?;
+    let data = chosen.data()?;
+    let mut archive = data.open()?;
+    let mut plan = archive.run(look, globals.progress().as_ref())?;
+    rest.demand(&plan)?;
     if dry_run {
-        rest.demand(&restore)?;
-        globals.show(&restore, human)?;
-        return demanded(globals, &options, &restore);
+        globals.show(&plan, human)?;
+        return demanded(globals, options, &plan);
     }
+    vouched(globals, options, &mut archive, &mut plan)?;
+    let into: Vec<_> = plan
+        .stores
+        .iter()
+        .map(|s| s.into.display().to_string())
+        .collect();
+    let question = match plan.is_done() {
+        true => already(&plan, rest),
+        false => format!(
+            "Restore {} of {}, made {}, into {}{}{}? What is there is kept.",
+            plan.id,
+            plan.machine,
+            moment(plan.time),
+            into.join(" and "),
+            waits_for(&plan),
+            rest.then()
+        ),
+    };
+    if !globals.confirm(&question)? {
+        return Err(not_confirmed());
+    }
+    // The archive that was shown, even if a newer one has come.
+    let restore = archive.run(&globals.context(false)?, globals.progress().as_ref())?;
     let mut whole = Whole {
         restore,
         provision: None,
@@ -306,6 +310,7 @@ fn into_place(
 /// Onto a disk that is laid out first.
 fn onto_disk(
     globals: &Globals,
+    look: &Context<'_>,
     mut options: Options,
     on: &Path,
     disk: &laid_out::Disk,
@@ -315,11 +320,13 @@ fn onto_disk(
     let into = options.into.clone().unwrap_or_else(|| "/mnt".into());
     let into = std::path::absolute(into)?;
     options.into = Some(into.clone());
-    let look = globals.context(true)?;
-    let mut restore = restore::foresee(&look, &options, globals.progress().as_ref())?;
+    let chosen = restore::choose(look, &options)?;
+    let data = chosen.data()?;
+    let mut archive = data.open()?;
+    let mut restore = archive.foresee(look, globals.progress().as_ref())?;
     rest.demand(&restore)?;
     if !dry_run {
-        vouched(globals, &mut options, &mut restore)?;
+        vouched(globals, &options, &mut archive, &mut restore)?;
     }
     let is_nixos = restore
         .archived
@@ -332,10 +339,10 @@ fn onto_disk(
         .collect();
     let mut wanted = disk.options(on, stores, &into, is_nixos)?;
     wanted.name = Some(restore.machine.clone());
-    let plan = provision::run(&look, &wanted)?;
+    let plan = provision::run(look, &wanted)?;
     let plan_is_empty = plan.plan.is_empty();
     restore = match plan_is_empty {
-        true => restore::run(&look, &options, globals.progress().as_ref())?,
+        true => archive.run(look, globals.progress().as_ref())?,
         false => restore,
     };
     if let Some(bytes) = plan.bytes.filter(|_| !restore.is_done()) {
@@ -371,10 +378,10 @@ fn onto_disk(
     }
     wanted.passphrase = disk.passphrase(globals)?;
     wanted.uuid = whole.provision.and_then(|plan| plan.uuid); // what was shown is what is written
-    pin(&mut options, &whole.restore);
     let cx = globals.context(false)?;
     let laid_out = provision::run(&cx, &wanted)?;
-    let restore = restore::run(&cx, &options, globals.progress().as_ref())?;
+    // The archive that was shown, even if a newer one has come.
+    let restore = archive.run(&cx, globals.progress().as_ref())?;
     let rebuilt = rest.run(globals, &restore, Some(&laid_out))?;
     whole = Whole {
         restore,

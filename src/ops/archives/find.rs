@@ -38,9 +38,10 @@ impl Found {
         Ok(trust.look(self.target.as_ref(), &self.label)?)
     }
 
-    /// The archives it builds on.
+    /// The archives it builds on, of those that were listed when it was found.
     pub(crate) fn parents(&self) -> anyhow::Result<Parents<'_>> {
-        Parents::of(&self.keys, self.target.as_ref(), &self.label)
+        let labels = &self.catalog.labels;
+        Parents::among(labels, &self.keys, self.target.as_ref(), &self.label)
     }
 
     /// Its data, decrypted if it is encrypted.

@@ -1,32 +1,30 @@
 //! What a restore would bring onto a disk that is not laid out yet: everything that can be known to be
 //! wrong with an archive is known before the disk is touched.
 
-use super::{Options, Report, Restored, drift, owners::Used, place, scan::scan};
+use super::{Opened, Report, Restored, drift, owners::Used, place};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::ops::archives;
 use crate::persist;
 use crate::progress::Progress;
+use crate::settings::Settings;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Finds the archive, checks who made it, and reads its manifest. The stores go to their places below
-/// `--into`.
-///
-/// # Errors
-/// There is no such archive, it is damaged, or no key opens it.
-pub fn foresee(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
-    let settings = archives::settings(cx, &options.which)?;
-    let id = options.archive.as_deref().unwrap_or("latest");
-    let found = archives::find(cx, &settings, &options.which, id)?;
-    let signature = found.signature(cx, &settings, &options.which)?;
-    signature.check(found.label.id.as_str())?;
-    let parents = found.parents()?;
-    let source = found.data()?;
-    let archive = parents.open(source.as_ref(), &found.label)?;
-    let into = options.into.as_deref().unwrap_or(Path::new("/mnt"));
-    let mut report = Report::of(&found.name, &archive, signature);
+pub(super) fn foresee(
+    cx: &Context,
+    opened: &Opened<'_>,
+    settings: &Settings,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
+    let archive = &opened.archive;
+    let into = opened
+        .chosen
+        .options
+        .into
+        .as_deref()
+        .unwrap_or(Path::new("/mnt"));
+    let mut report = opened.report();
     report.stores = (archive.machine().stores.iter())
         .map(|store| {
             let name = Path::new(OsStr::from_bytes(&store.path.0));
@@ -34,22 +32,21 @@ pub fn foresee(cx: &Context, options: &Options, progress: &dyn Progress) -> anyh
         })
         .collect();
     let mut used = Used::default();
-    scan(&archive, None, cx.watch(progress), &mut |record| {
-        used.see(&record);
-        let store = &mut report.stores[record.store];
-        store.entries += 1;
-        store.bytes = store.bytes.saturating_add(record.what.data_bytes());
-    })?;
+    let weights = opened.weights(cx.watch(progress))?;
+    for (store, weight) in report.stores.iter_mut().zip(weights) {
+        used.add(&weight.used);
+        (store.entries, store.bytes) = (weight.entries, weight.bytes);
+    }
     report.machine_root = Some(into.to_owned());
-    report.notes = drift::notes(cx, &settings, archive.machine(), true);
+    report.notes = drift::notes(cx, settings, archive.machine(), true);
     let owners = crate::archive::owners::Owners::default();
     report.notes.extend(used.notes(archive.machine(), &owners));
     // A system is there already where another partition is for the store.
-    let here = persist::users(into, &settings).unwrap_or_default();
+    let here = persist::users(into, settings).unwrap_or_default();
     report
         .notes
         .extend(used.strangers(archive.machine(), &here, true));
-    report.notes.extend(found.notes.iter().cloned());
+    report.notes.extend(opened.notes());
     Ok(report)
 }
 

@@ -8,6 +8,7 @@ mod done;
 mod drift;
 mod foresee;
 mod marker;
+mod opened;
 mod owners;
 mod path;
 mod place;
@@ -18,13 +19,13 @@ mod undo;
 
 pub(in crate::ops) use before::forget_paths;
 pub(in crate::ops) use done::Done;
-pub use foresee::foresee;
+pub use opened::{Chosen, Data, Opened, choose};
 pub(in crate::ops) use path::refuse_if_used;
 pub(in crate::ops) use place::demand_fit;
 pub use report::{Kept, Lost, Report, Restored};
 pub use undo::{How, Undo, Undone, undo};
 
-use super::archives::{self, Which};
+use super::archives::Which;
 use super::belongings;
 use crate::archive::compare;
 use crate::archive::extract::{Job, Loss};
@@ -34,11 +35,11 @@ use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
 use crate::progress::{Progress, Total, Unit};
+use crate::settings::Settings;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use marker::Marker;
 use owners::Used;
-use scan::weigh;
 use state_api::{SnapshotStore, View};
 use state_linux::confine::{Confinement, confined};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -93,49 +94,36 @@ struct Task {
     is_cut: bool,
 }
 
-/// Restores. A declared store that is in use is exchanged by the next boot.
+/// Restores, or makes the plan of it: what [`choose`] finds, and [`Opened::run`] does with that.
 ///
 /// # Errors
-/// There is no such archive, it is damaged or unsigned, there is no room, or what is there is in
-/// use and cannot wait for a boot. Nothing was changed.
+/// Those of both. Nothing was changed.
 pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::Result<Report> {
-    let settings = archives::settings(cx, &options.which)?;
-    let id = options.archive.as_deref().unwrap_or("latest");
-    let found = archives::find(cx, &settings, &options.which, id)?;
-    let signature = found.signature(cx, &settings, &options.which)?;
-    signature.check(found.label.id.as_str())?;
-    if !cx.dry_run {
-        signature.demand(found.label.id.as_str(), options.allow_unsigned)?;
-    }
-    let parents = found.parents()?;
-    let source = found.data()?;
-    let archive = parents.open(source.as_ref(), &found.label)?;
-    if let Some(path) = &options.path {
-        let mut report = path::run(
-            cx,
-            options,
-            &settings,
-            &found.name,
-            &archive,
-            signature,
-            path,
-            progress,
-        )?;
-        report.notes.extend(found.notes.iter().cloned());
-        return Ok(report);
-    }
+    let chosen = choose(cx, options)?;
+    let data = chosen.data()?;
+    data.open()?.run(cx, progress)
+}
+
+/// Restores whole stores.
+fn stores(
+    cx: &Context,
+    opened: &Opened<'_>,
+    settings: &Settings,
+    progress: &dyn Progress,
+) -> anyhow::Result<Report> {
+    let (archive, options) = (&opened.archive, opened.chosen.options);
     let _lock = (!cx.dry_run).then(|| cx.lock()).transpose()?;
-    let (mut tasks, used) = tasks(cx, options, &settings, &archive, progress)?;
-    let (owners, about_owners) = used.owners(cx, options, &settings, archive.machine())?;
-    let mut report = Report::planned(&found.name, &archive, signature, &tasks);
+    let (mut tasks, used) = tasks(cx, opened, settings, progress)?;
+    let (owners, about_owners) = used.owners(cx, options, settings, archive.machine())?;
+    let mut report = Report::planned(opened, &tasks);
     report.machine_root = match tasks.first() {
         Some(task) => place::machine_root(options, &task.name)?,
         None => None,
     };
     let is_new = report.machine_root.is_some();
-    let drift = drift::notes(cx, &settings, archive.machine(), is_new);
+    let drift = drift::notes(cx, settings, archive.machine(), is_new);
     report.notes.extend(drift);
-    report.notes.extend(found.notes.iter().cloned());
+    report.notes.extend(opened.notes());
     report
         .notes
         .extend(drift::smaller(archive.machine(), &tasks));
@@ -149,7 +137,7 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let can_wait = !options.now
         && tasks
             .iter()
-            .all(|task| place::is_declared(cx, &settings, &task.into));
+            .all(|task| place::is_declared(cx, settings, &task.into));
     if cx.dry_run {
         swap::foresee(cx, &tasks, can_wait, &mut report)?;
         return Ok(report);
@@ -157,11 +145,11 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     for (task, restored) in tasks.iter_mut().zip(&mut report.stores) {
         restored.is_resumed = task.waits;
         if !task.waits && task.earlier.is_none() {
-            stage(cx, &archive, &owners, task, restored, progress)?;
+            stage(cx, archive, &owners, task, restored, progress)?;
         }
     }
     tasks.retain(|task| task.earlier.is_none()); // those are there
-    swap::carry_out(cx, &archive, &mut tasks, can_wait, &mut report)?;
+    swap::carry_out(cx, archive, &mut tasks, can_wait, &mut report)?;
     report.executed = true;
     Ok(report)
 }
@@ -169,11 +157,11 @@ pub fn run(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
 /// Which store goes where.
 fn tasks(
     cx: &Context,
-    options: &Options,
-    settings: &crate::settings::Settings,
-    archive: &Archive<'_>,
+    opened: &Opened<'_>,
+    settings: &Settings,
     progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Task>, Used)> {
+    let (archive, options) = (&opened.archive, opened.chosen.options);
     let mut tasks = Vec::new();
     let stores = &archive.machine().stores;
     let named = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
@@ -221,7 +209,12 @@ fn tasks(
             .into());
     }
     let mut used = Used::default();
-    weigh(archive, &mut tasks, &mut used, cx.watch(progress))?;
+    let weights = opened.weights(cx.watch(progress))?;
+    for task in &mut tasks {
+        let weight = &weights[task.store];
+        used.add(&weight.used);
+        (task.entries, task.bytes) = (weight.entries, weight.bytes);
+    }
     if let ([task], [_]) = (&mut tasks[..], &stores[..]) {
         // What is in files with holes is known for all stores together only.
         task.bytes = task.bytes.max(archive.index().totals.bytes);

@@ -33,6 +33,12 @@ impl Used {
         self.has_table |= tables.contains(&record.path.as_slice());
     }
 
+    pub(super) fn add(&mut self, other: &Self) {
+        self.users.extend(&other.users);
+        self.groups.extend(&other.groups);
+        self.has_table |= other.has_table;
+    }
+
     /// Whose they become, and what there is to say of that. The user table is that of the system that is restored: never that
     /// of a live medium from which something is restored into a directory.
     pub(super) fn owners(

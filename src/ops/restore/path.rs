@@ -1,18 +1,14 @@
 //! One path out of an archive, put into its place in the store.
 
 use super::before::{BEFORE, Replaced, clear_begun};
-use super::owners::Used;
 use super::report::{Kept, Report, Restored};
-use super::scan::scan;
-use super::{Options, place, room, staged};
+use super::scan::Weight;
+use super::{Opened, place, room, staged};
 use crate::archive::Error;
 use crate::archive::extract::Job;
-use crate::archive::manifest::What;
-use crate::archive::read::Archive;
 use crate::archive::write::path_bytes;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::ops::seal::Signature;
 use crate::progress::{Progress, Total, Unit};
 use crate::settings::Settings;
 use anyhow::Context as _;
@@ -30,49 +26,38 @@ use std::path::{Path, PathBuf};
 /// Where paths are staged, in the store's reserved directory.
 const STAGE: &str = "restore";
 
-#[allow(clippy::too_many_arguments)]
 pub(super) fn run(
     cx: &Context,
-    options: &Options,
+    opened: &Opened<'_>,
     settings: &Settings,
-    target: &str,
-    archive: &Archive<'_>,
-    signature: Signature,
     path: &Path,
     progress: &dyn Progress,
 ) -> anyhow::Result<Report> {
+    let (archive, options) = (&opened.archive, opened.chosen.options);
     let path = crate::paths::normal(path)
         .map_err(|why| Failure::usage(format!("{} {why}", path.display())))?;
     let wanted = path_bytes(&path);
-    let (mut store, mut entries, mut bytes) = (None, 0, 0);
-    let mut used = Used::default();
-    scan(archive, Some(wanted), cx.watch(progress), &mut |record| {
-        let is_it = record.path == wanted;
-        if is_it {
-            store = store.or(Some(record.store));
-        }
-        let below = record.path.strip_prefix(wanted);
-        if store == Some(record.store) && (is_it || below.is_some_and(|r| r.starts_with(b"/"))) {
-            used.see(&record);
-            entries += 1;
-            if let What::File {
-                size, is_sparse, ..
-            } = record.what
-            {
-                bytes = u64::saturating_add(bytes, if is_sparse { 0 } else { size });
-            }
-        }
-    })?;
-    let store = store.ok_or_else(|| Error::Missing {
+    let part = opened.part(wanted, cx.watch(progress))?;
+    let part = part.ok_or_else(|| Error::Missing {
         what: format!("{} in the archive {}", path.display(), archive.label().id),
     })?;
+    let (
+        store,
+        Weight {
+            entries,
+            bytes,
+            used,
+        },
+    ) = (part.store, &part.weight);
+    let (entries, bytes) = (*entries, *bytes);
     let name = PathBuf::from(OsStr::from_bytes(&archive.machine().stores[store].path.0));
     let into = place::of(cx, options, settings, &name)?;
     place::demand_mounted(cx, settings, &into)?;
     let at = into.join(path.strip_prefix("/").unwrap_or(&path));
     let (owners, about_owners) = used.owners(cx, options, settings, archive.machine())?;
-    let mut report = Report::of(target, archive, signature);
+    let mut report = opened.report();
     report.notes = about_owners;
+    report.notes.extend(opened.notes());
     report.stores.push(Restored {
         entries,
         bytes,

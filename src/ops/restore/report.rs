@@ -1,6 +1,6 @@
 //! What a restore did, or would do.
 
-use super::Task;
+use super::{Opened, Task};
 use crate::archive::extract::Loss;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::Bytes;
@@ -148,13 +148,8 @@ impl Report {
         }
     }
 
-    pub(super) fn planned(
-        target: &str,
-        archive: &Archive<'_>,
-        signature: Signature,
-        tasks: &[Task],
-    ) -> Self {
-        let mut report = Self::of(target, archive, signature);
+    pub(super) fn planned(opened: &Opened<'_>, tasks: &[Task]) -> Self {
+        let mut report = opened.report();
         report.stores = (tasks.iter())
             .map(|task| Restored {
                 entries: task.entries,
