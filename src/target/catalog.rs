@@ -32,24 +32,68 @@ impl Catalog {
         Ok(Self::of(target, objects))
     }
 
-    fn of(target: &dyn Target, objects: Vec<Object>) -> Self {
+    /// The same with those labels alone that tell which archive is `latest`: from the newest one on,
+    /// and what these build on. Each may be a question over a network, and there may be hundreds.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::read`].
+    pub fn read_newest(target: &dyn Target, machine: &str) -> Result<Self> {
+        let objects = target.list(&format!("{machine}/"))?;
         let mut catalog = Self::default();
-        let mut labelled = BTreeSet::new();
-        for object in &objects {
-            if let Some(stem) = object.name.strip_suffix(LABEL) {
-                labelled.insert(stem.to_owned());
-                match read_label(target, object) {
-                    Ok(label) => catalog.labels.push(label),
-                    Err(error) => catalog.unreadable.push((object.name.clone(), error)),
-                }
+        let named = objects.iter().filter_map(|o| Some((id_of(&o.name)?, o)));
+        let mut left: BTreeMap<Id, &Object> = named.collect();
+        while let Some((_, newest)) = left.pop_last() {
+            let mut next = Some(newest);
+            while let Some(object) = next {
+                let parent = catalog.add(target, object);
+                next = parent.and_then(|parent| left.remove(&parent));
+            }
+            catalog.judge(&objects);
+            // What another one builds on may be older than some that have not been looked at.
+            let is_newest = |latest: &Label| left.keys().all(|id| *id < latest.id);
+            if catalog.latest().is_some_and(is_newest) {
+                break;
             }
         }
-        catalog.labels.sort_by(|a, b| a.id.cmp(&b.id));
+        catalog.sort(objects);
+        Ok(catalog)
+    }
+
+    fn of(target: &dyn Target, objects: Vec<Object>) -> Self {
+        let mut catalog = Self::default();
+        for object in objects.iter().filter(|o| o.name.ends_with(LABEL)) {
+            catalog.add(target, object);
+        }
+        catalog.judge(&objects);
+        catalog.sort(objects);
+        catalog
+    }
+
+    /// Reads a label. Which archive its own one builds on.
+    fn add(&mut self, target: &dyn Target, object: &Object) -> Option<Id> {
+        match read_label(target, object) {
+            Ok(label) => {
+                let parent = label.parent.clone();
+                self.labels.push(label);
+                parent
+            }
+            Err(error) => {
+                self.unreadable.push((object.name.clone(), error));
+                None
+            }
+        }
+    }
+
+    /// Brings the labels that were read in order, and finds out which archives are broken.
+    fn judge(&mut self, objects: &[Object]) {
+        self.labels.sort_by(|a, b| a.id.cmp(&b.id));
+        self.unreadable.sort_by(|(a, _), (b, _)| a.cmp(b));
         let sizes: BTreeMap<&str, u64> = (objects.iter())
             .map(|object| (object.name.as_str(), object.bytes))
             .collect();
         let mut whole = BTreeSet::new();
-        for label in &catalog.labels {
+        self.broken.clear();
+        for label in &self.labels {
             let size = sizes.get(label.data_name().as_str()).copied();
             let why = match (size, &label.parent) {
                 (None, _) => "its data is missing".to_owned(),
@@ -65,8 +109,14 @@ impl Catalog {
                     continue;
                 }
             };
-            catalog.broken.insert(label.id.clone(), why);
+            self.broken.insert(label.id.clone(), why);
         }
+    }
+
+    /// Notes what else there is.
+    fn sort(&mut self, objects: Vec<Object>) {
+        let stem = |object: &Object| object.name.strip_suffix(LABEL).map(str::to_owned);
+        let labelled: BTreeSet<_> = objects.iter().filter_map(stem).collect();
         let is_leftover = |object: &Object| {
             let stem = [ENCRYPTED, DATA, SIGNATURE]
                 .iter()
@@ -75,9 +125,8 @@ impl Catalog {
             id.is_some_and(|(stem, id)| id.parse::<Id>().is_ok() && !labelled.contains(stem))
         };
         let is_proof = |object: &Object| Named::of(&object.name).is_some();
-        catalog.proofs = objects.iter().filter(|o| is_proof(o)).cloned().collect();
-        catalog.leftovers = objects.into_iter().filter(is_leftover).collect();
-        catalog
+        self.proofs = objects.iter().filter(|o| is_proof(o)).cloned().collect();
+        self.leftovers = objects.into_iter().filter(is_leftover).collect();
     }
 
     /// Takes archives for broken of which is known that they are damaged, and what builds on them:
@@ -209,3 +258,6 @@ pub(crate) fn read_label(target: &dyn Target, object: &Object) -> Result<Label> 
         Err(Error::damaged(name, "the label of another archive"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Finding one archive, at whichever target has it.
 
 use super::{Which, machine_of, none, targets};
-use crate::archive::Error;
 use crate::archive::label::{Id, Label};
 use crate::archive::read::Source;
+use crate::archive::{Error, Result};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
@@ -20,6 +20,7 @@ pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) target: Box<dyn Target>,
     pub(crate) label: Label,
+    /// The machine's archives there, those that it builds on among them.
     pub(crate) catalog: Catalog,
     /// The targets that could not be looked at, for those who were told to take the newest.
     pub(crate) notes: Vec<String>,
@@ -45,7 +46,7 @@ impl Found {
     }
 
     /// Its data, decrypted if it is encrypted.
-    pub(crate) fn data(&self) -> crate::archive::Result<Box<dyn Source + '_>> {
+    pub(crate) fn data(&self) -> Result<Box<dyn Source + '_>> {
         self.keys.data(self.target.as_ref(), &self.label)
     }
 }
@@ -59,6 +60,30 @@ pub(crate) fn find(
     which: &Which,
     id: &str,
 ) -> anyhow::Result<Found> {
+    find_in(cx, settings, which, id, Catalog::read)
+}
+
+/// The same for those who want this archive and nothing else: of the others, its catalog has no more than it
+/// takes to know that it is the one.
+pub(crate) fn find_alone(
+    cx: &Context,
+    settings: &Settings,
+    which: &Which,
+    id: &str,
+) -> anyhow::Result<Found> {
+    match id {
+        "latest" => find_in(cx, settings, which, id, Catalog::read_newest),
+        _ => find(cx, settings, which, id),
+    }
+}
+
+fn find_in(
+    cx: &Context,
+    settings: &Settings,
+    which: &Which,
+    id: &str,
+    read_catalog: impl Fn(&dyn Target, &str) -> Result<Catalog>,
+) -> anyhow::Result<Found> {
     let machine = machine_of(cx, settings, which)?;
     let keys = which.keyring.with(cx, settings);
     let mut found: Option<Found> = None;
@@ -67,7 +92,7 @@ pub(crate) fn find(
     let mut machines = Vec::new();
     for name in targets(settings, which.from.as_deref())? {
         let read = target::open(settings, &name).and_then(|target| {
-            let catalog = Catalog::read(target.as_ref(), &machine)?;
+            let catalog = read_catalog(target.as_ref(), &machine)?;
             Ok((target, catalog))
         });
         let (target, catalog) = match read {

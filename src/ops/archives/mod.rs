@@ -5,7 +5,7 @@ mod list;
 mod show;
 mod verify;
 
-pub(crate) use find::{Found, find};
+pub(crate) use find::{Found, find, find_alone};
 pub use list::{List, list};
 pub use show::{Show, show};
 pub use verify::{Unreadable, Verdict, Verified, verify};

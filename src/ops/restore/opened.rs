@@ -32,7 +32,7 @@ pub struct Chosen<'o> {
 pub fn choose<'o>(cx: &Context, options: &'o Options) -> anyhow::Result<Chosen<'o>> {
     let settings = archives::settings(cx, &options.which)?;
     let id = options.archive.as_deref().unwrap_or("latest");
-    let found = archives::find(cx, &settings, &options.which, id)?;
+    let found = archives::find_alone(cx, &settings, &options.which, id)?;
     let signature = found.signature(cx, &settings, &options.which)?;
     let id = found.label.id.as_str();
     match cx.dry_run {
