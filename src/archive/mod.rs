@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod member;
 pub mod owners;
 pub mod pax;
+mod press;
 pub mod proof;
 pub mod read;
 pub mod select;

@@ -1,9 +1,7 @@
-//! The tar as it grows: frames out, and members that are collected before they can be written.
+//! The tar as it grows: frames out.
 
 use super::frame::{FRAME_BYTES, Packer, SeekTable};
-use super::manifest::Digest;
 use super::{Error, Result};
-use sha2::{Digest as _, Sha256};
 use std::io::Write;
 
 /// A tar being written, frame by frame.
@@ -80,13 +78,8 @@ impl<'w> Tar<'w> {
         if content.is_empty() {
             return Ok(());
         }
-        let packed = self.pack(content)?;
-        self.packed_frame(&packed)
-    }
-
-    pub(super) fn pack(&mut self, content: &[u8]) -> Result<Packed> {
         let frame = (self.packer.pack(content)).map_err(|e| Error::os("compressing a frame", e))?;
-        Ok(Packed {
+        self.packed_frame(&Packed {
             frame,
             length: content.len(),
         })
@@ -104,11 +97,10 @@ impl<'w> Tar<'w> {
         written.map_err(|e| Error::os("writing the archive", e))
     }
 
-    /// Writes what was collected. The present frame must have been cut.
-    pub(super) fn collected(&mut self, spool: &Spool) -> Result<()> {
+    /// Writes frames that were made elsewhere. The present one must have been cut.
+    pub(super) fn frames(&mut self, frames: &[Packed]) -> Result<()> {
         debug_assert!(self.frame.is_empty());
-        spool
-            .frames
+        frames
             .iter()
             .try_for_each(|packed| self.packed_frame(packed))
     }
@@ -126,72 +118,4 @@ pub(super) struct Packed {
     pub(super) frame: Vec<u8>,
     /// The length of its content.
     pub(super) length: usize,
-}
-
-/// The content of a member whose size is known only when everything else has been written. It is
-/// kept compressed, so that memory holds a small part of it.
-#[derive(Default)]
-pub(super) struct Spool {
-    frames: Vec<Packed>,
-    chunk: Vec<u8>,
-    length: u64,
-    hash: Sha256,
-}
-
-impl Spool {
-    /// One whose digest begins with `head`, which is written by other means.
-    pub(super) fn after(head: &[u8]) -> Self {
-        let mut spool = Self::default();
-        spool.hash.update(head);
-        spool
-    }
-
-    /// Ends the present frame once it is as long as a frame may be.
-    pub(super) fn cut_if_full(&mut self, tar: &mut Tar<'_>) -> Result<()> {
-        if self.chunk.len() < FRAME_BYTES {
-            return Ok(());
-        }
-        self.cut(tar).map(|_| ())
-    }
-
-    /// Ends the present frame. Gives its digest and length, unless it is empty.
-    pub(super) fn cut(&mut self, tar: &mut Tar<'_>) -> Result<Option<(Digest, u64)>> {
-        if self.chunk.is_empty() {
-            return Ok(None);
-        }
-        let chunk = std::mem::take(&mut self.chunk);
-        self.hash.update(&chunk);
-        self.length += chunk.len() as u64;
-        self.frames.push(tar.pack(&chunk)?);
-        let cut = (Digest::of(&chunk), chunk.len() as u64);
-        self.chunk = chunk;
-        self.chunk.clear();
-        Ok(Some(cut))
-    }
-
-    pub(super) fn pending(&mut self) -> &mut Vec<u8> {
-        &mut self.chunk
-    }
-
-    /// The frames that were cut.
-    pub(super) fn into_frames(self) -> Vec<Packed> {
-        self.frames
-    }
-
-    /// The length of the frames that were cut.
-    pub(super) fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// The digest of all that was cut.
-    pub(super) fn digest(&self) -> Digest {
-        self.digest_with(&[])
-    }
-
-    /// The digest of all that was cut with `end` behind it.
-    pub(super) fn digest_with(&self, end: &[u8]) -> Digest {
-        let mut hash = self.hash.clone();
-        hash.update(end);
-        hash.into()
-    }
 }

@@ -4,13 +4,14 @@ use super::entry::OWN;
 use super::plan::Walked;
 use super::unit::Made;
 use super::{Frames, MANIFEST, Progress, SUMS, Writer, Written};
-use crate::archive::frame::MOST_LAST_BYTES;
+use crate::archive::frame::{FRAME_BYTES, MOST_LAST_BYTES};
+use crate::archive::machine::Machine;
 use crate::archive::manifest::{
-    BLOCK_BYTES, Block, Bytes, Digest, Head, Index, Missing, Part, Record, What, order, push_line,
+    BLOCK_BYTES, Block, Bytes, Digest, Index, Missing, Part, Record, What, order, push_line,
 };
 use crate::archive::member::{BLOCK, Extra, Kind, Member, name, padded};
 use crate::archive::pax::Time;
-use crate::archive::{Error, FORMAT, Result, sums};
+use crate::archive::{Error, Result, sums};
 
 impl Writer<'_, '_> {
     /// Takes what became of the next unit.
@@ -54,61 +55,51 @@ impl Writer<'_, '_> {
             _ => None,
         };
         if let Some(sha256) = sha256 {
-            sums::push_line(self.sums.pending(), sha256, &record.path);
-            self.sums.cut_if_full(&mut self.tar)?;
+            sums::push_line(self.sums.piece(), sha256, &record.path);
+            self.cut_sums_if_full()?;
         }
         if self.block_entries == 0 {
             self.block_first = name(&record.path);
         }
         let is_first = self.totals.entries == 0;
-        push_line(self.manifest.pending(), record, is_first);
+        push_line(self.manifest.piece(), record, is_first);
         self.totals.entries += 1;
         self.block_entries += 1;
-        if self.manifest.pending().len() >= BLOCK_BYTES {
-            self.end_block()?;
+        self.end_block_if_full()
+    }
+
+    fn cut_sums_if_full(&mut self) -> Result<()> {
+        if self.sums.piece().len() >= FRAME_BYTES {
+            self.sums.cut(&mut self.press)?;
         }
         Ok(())
     }
 
-    fn end_block(&mut self) -> Result<()> {
-        let offset = self.manifest.length(); // the tar's own offset is known at the end
-        if let Some((sha256, length)) = self.manifest.cut(&mut self.tar)? {
-            self.blocks.push(Block {
-                first: Bytes(std::mem::take(&mut self.block_first)),
-                offset,
-                length,
-                entries: std::mem::take(&mut self.block_entries),
-                sha256,
-            });
+    fn end_block_if_full(&mut self) -> Result<()> {
+        if self.manifest.piece().len() >= BLOCK_BYTES {
+            let offset = self.manifest.length();
+            let length = self.manifest.cut(&mut self.press)?;
+            self.note_block(offset, length);
         }
         Ok(())
     }
 
-    /// A member of ours.
-    fn own(&self, path: &[u8], stored_bytes: u64) -> Result<Vec<u8>> {
-        let at: chrono::DateTime<chrono::Utc> = (self.machine.time.parse()).unwrap_or_default();
-        let member = Member {
-            path: path.to_vec(),
-            kind: Kind::File,
-            stored_bytes,
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            user: Vec::new(),
-            group: Vec::new(),
-            modified: Time {
-                seconds: at.timestamp(),
-                nanoseconds: 0,
-            },
-            extra: Extra::default(),
-        };
-        (member.encode()).map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))
+    /// Notes where a block is, as far as it is known: its offset in the tar and its digest are
+    /// filled in at the end.
+    fn note_block(&mut self, offset: u64, length: u64) {
+        self.blocks.push(Block {
+            first: Bytes(std::mem::take(&mut self.block_first)),
+            offset,
+            length,
+            entries: std::mem::take(&mut self.block_entries),
+            sha256: Digest([0; 32]),
+        });
     }
 
     /// A member of ours in a frame of its own.
     pub(super) fn part(&mut self, path: &[u8], content: &[u8]) -> Result<Part> {
         let size = content.len() as u64;
-        let headers = self.own(path, size)?;
+        let headers = own(self.machine, path, size)?;
         let offset = self.tar.position();
         self.tar.push(&headers)?;
         self.tar.push(content)?;
@@ -133,20 +124,27 @@ impl Writer<'_, '_> {
         let in_order = |a: &Missing, b: &Missing| order(&a.path.0, &b.path.0);
         self.notes.missing.sort_by(in_order);
         self.notes.left_out.sort_by(in_order);
-        self.end_block()?;
-        self.sums.cut(&mut self.tar)?;
+        let offset = self.manifest.length();
+        let (last_sums, last_block) = (self.sums.end(), self.manifest.end());
+        if !last_block.is_empty() {
+            self.note_block(offset, last_block.len() as u64);
+        }
+        let mut pressed = self.press.end(&last_sums, &last_block)?;
+        for (block, sha256) in self.blocks.iter_mut().zip(&pressed.manifest.digests) {
+            block.sha256 = *sha256;
+        }
         let sums = Part {
             offset: self.tar.position(),
             size: self.sums.length(),
-            sha256: self.sums.digest(),
+            sha256: pressed.sums.digest_with(&[]),
         };
-        let headers = self.own(SUMS, sums.size)?;
+        let headers = own(self.machine, SUMS, sums.size)?;
         self.tar.push(&headers)?;
         self.tar.cut()?;
-        self.tar.collected(&self.sums)?;
+        self.tar.frames(&pressed.sums.frames)?;
         self.tar.pad(sums.size)?;
 
-        let head_line = self.head().to_line().into_bytes();
+        let head_line = self.head.to_line().into_bytes();
         let head = Part {
             offset: self.tar.position(),
             size: head_line.len() as u64,
@@ -163,7 +161,7 @@ impl Writer<'_, '_> {
             left_out: std::mem::take(&mut self.notes.left_out),
         };
         // The headers come before the index, whose text holds offsets that depend on their length.
-        let mut headers = self.own(MANIFEST, 0)?;
+        let mut headers = own(self.machine, MANIFEST, 0)?;
         let text = loop {
             let first = index.head.offset + headers.len() as u64 + index.head.size;
             index.blocks = self.blocks.clone();
@@ -173,7 +171,7 @@ impl Writer<'_, '_> {
                 .for_each(|block| block.offset += first);
             let text = index.to_text().into_bytes();
             let size = index.head.size + self.manifest.length() + text.len() as u64;
-            let again = self.own(MANIFEST, size)?;
+            let again = own(self.machine, MANIFEST, size)?;
             let is_settled = again.len() == headers.len();
             headers = again;
             if is_settled {
@@ -183,7 +181,7 @@ impl Writer<'_, '_> {
         self.tar.push(&headers)?;
         self.tar.push(&head_line)?;
         self.tar.cut()?;
-        self.tar.collected(&self.manifest)?;
+        self.tar.frames(&pressed.manifest.frames)?;
         let size = index.head.size + self.manifest.length() + text.len() as u64;
         let mut end = text.clone();
         end.resize(text.len() + (padded(size) - size) as usize + 2 * BLOCK, 0);
@@ -193,11 +191,11 @@ impl Writer<'_, '_> {
         }
         self.tar.whole_frame(&end)?;
 
-        let manifest_sha256 = self.manifest.digest_with(&text);
-        let first = self.tar.pack(&head_line)?;
-        let last = self.tar.pack(&text)?;
-        let frames = [first].into_iter().chain(self.manifest.into_frames());
-        let manifest = frames.chain([last]).map(|packed| packed.frame).collect();
+        let manifest_sha256 = pressed.manifest.digest_with(&text);
+        let (first, last) = (pressed.pack(&head_line)?, pressed.pack(&text)?);
+        let blocks = pressed.manifest.frames.into_iter();
+        let blocks = blocks.map(|packed| packed.frame);
+        let frames = [first].into_iter().chain(blocks).chain([last]).collect();
         self.tar.finish()?;
         Ok(Written {
             totals: index.totals,
@@ -205,18 +203,30 @@ impl Writer<'_, '_> {
             left_out: index.left_out,
             absent: walked.absent,
             orphans: walked.orphans,
-            manifest: Frames(manifest),
+            manifest: Frames(frames),
             manifest_sha256,
             index_sha256: Digest::of(&text),
         })
     }
+}
 
-    pub(super) fn head(&self) -> Head {
-        Head {
-            format: FORMAT,
-            id: self.machine.id.clone(),
-            parents: self.parents.to_vec(),
-            stores: self.machine.stores.iter().map(|s| s.path.clone()).collect(),
-        }
-    }
+/// The headers of a member of ours.
+fn own(machine: &Machine, path: &[u8], stored_bytes: u64) -> Result<Vec<u8>> {
+    let at: chrono::DateTime<chrono::Utc> = (machine.time.parse()).unwrap_or_default();
+    let member = Member {
+        path: path.to_vec(),
+        kind: Kind::File,
+        stored_bytes,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        user: Vec::new(),
+        group: Vec::new(),
+        modified: Time {
+            seconds: at.timestamp(),
+            nanoseconds: 0,
+        },
+        extra: Extra::default(),
+    };
+    (member.encode()).map_err(|bad| Error::os("encoding a member", std::io::Error::other(bad)))
 }

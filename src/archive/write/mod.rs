@@ -24,10 +24,11 @@ mod walk;
 
 use super::base::DELETED;
 use super::machine::{self, Machine};
-use super::manifest::{Block, Digest, Missing, Parent, Part, Totals};
+use super::manifest::{Block, Digest, Head, Missing, Parent, Part, Totals};
+use super::press::{Growing, Press, Text};
 use super::select::Selection;
-use super::tar::{Spool, Tar};
-use super::{Error, Progress, Result, sums};
+use super::tar::Tar;
+use super::{Error, FORMAT, Progress, Result, sums};
 pub use again::again;
 use notes::Notes;
 use plan::Plan;
@@ -144,10 +145,12 @@ struct Writer<'w, 'c> {
     tar: Tar<'w>,
     machine: &'c Machine,
     parents: &'c [Parent],
+    head: Head,
     interrupt: &'c dyn Interrupt,
     watch: &'c mut dyn FnMut(Progress<'_>),
-    sums: Spool,
-    manifest: Spool,
+    press: Press,
+    sums: Growing,
+    manifest: Growing,
     blocks: Vec<Block>,
     block_entries: u64,
     block_first: Vec<u8>,
@@ -167,14 +170,22 @@ impl<'w, 'c> Writer<'w, 'c> {
         interrupt: &'c dyn Interrupt,
         watch: &'c mut dyn FnMut(Progress<'_>),
     ) -> Result<(Self, Part)> {
+        let head = Head {
+            format: FORMAT,
+            id: machine.id.clone(),
+            parents: parents.to_vec(),
+            stores: machine.stores.iter().map(|s| s.path.clone()).collect(),
+        };
         let mut writer = Self {
             tar,
             machine,
             parents,
             interrupt,
             watch,
-            sums: Spool::default(),
-            manifest: Spool::default(),
+            press: Press::new(head.to_line().as_bytes())?,
+            sums: Growing::new(Text::Sums),
+            manifest: Growing::new(Text::Manifest),
+            head,
             blocks: Vec::new(),
             block_entries: 0,
             block_first: Vec::new(),
@@ -182,14 +193,13 @@ impl<'w, 'c> Writer<'w, 'c> {
             linked: HashMap::new(),
             notes,
         };
-        writer.manifest = Spool::after(writer.head().to_line().as_bytes());
         let text = machine.to_text();
         if text.len() as u64 > machine::MOST_BYTES {
             let why = "it is larger than 1 MiB, which nobody would read: declare fewer entries";
             return Err(Error::damaged("./.state/machine.json", why));
         }
         let part = writer.part(machine::PATH, &text)?;
-        sums::push_line(writer.sums.pending(), part.sha256, machine::PATH);
+        sums::push_line(writer.sums.piece(), part.sha256, machine::PATH);
         Ok((writer, part))
     }
 }
