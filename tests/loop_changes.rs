@@ -4,10 +4,11 @@
 //! `STATE_SCRIPTS=5000` makes that many edit scripts, `STATE_SEED=N` begins with script N.
 
 use state::archive::Result;
-use state::archive::base::Older;
+use state::archive::manifest::Parent;
+use state::archive::older::Older;
 use state::archive::read::Archive;
 use state::archive::select::Selection;
-use state::archive::write::{Before, Input, Since};
+use state::archive::write::{Before, Draft, Input, Since};
 use state::diff;
 use state_api::{
     Changes, Extent, Never, Reset, Retire, RootBackend as _, SnapshotName, SnapshotStore as _,
@@ -136,24 +137,52 @@ fn check_since(seed: u64, old: &View, new: &View, told: Changes) {
     }
     let label = archives::label(&machine, &data, &written);
     let archive = Archive::open(&data, &label).unwrap();
-    let older =
-        || -> Result<Older<'_>> { Ok(Box::new(archive.records().map(|record| Ok(record?.0)))) };
-    let before = Before {
-        parents: Vec::new(),
-        begun: 1 << 40, // after all that happens here
-        older: &older,
+    let parent = Parent {
+        id: "20261121T103705Z-3f6a90c1".into(),
+        index_sha256: written.index_sha256,
     };
     let inputs = [Input {
         view: new,
         selection: &selection,
     }];
-    let told = Since::look(&inputs, &before, Some(&[places]), &Never).unwrap();
-    let walked = Since::look(&inputs, &before, None, &Never).unwrap();
-    assert_eq!(
-        format!("{told:#?}"),
-        format!("{walked:#?}"),
-        "script {seed}"
-    );
+    // A function could not say how long all of this has to live.
+    macro_rules! look {
+        ($older:expr, $places:expr) => {{
+            let older = || -> Result<Older<'_>> { Ok($older) };
+            let before = Before {
+                parents: vec![parent.clone()],
+                begun: 1 << 40, // after all that happens here
+                older: &older,
+            };
+            let since = Since::look(&inputs, &before, $places, &Never).unwrap();
+            let draft = Draft {
+                level: 1,
+                workers: 2,
+                machine: &machine,
+                inputs: &inputs,
+                incomplete: Vec::new(),
+                since: Some((&before, &since)),
+            };
+            let mut data = Vec::new();
+            draft.write(&mut data, &Never, &mut |_| {}).unwrap();
+            (format!("{since:#?}"), data)
+        }};
+    }
+    let records = || archive.records().map(|record| Ok(record?.0));
+    let lines = || archives::lines(&records().collect::<Result<Vec<_>>>().unwrap());
+    let places = [places];
+    let walked = look!(Older::records(records()), None);
+    for (how, found) in [
+        (
+            "places",
+            look!(Older::records(records()), Some(&places[..])),
+        ),
+        ("lines", look!(lines(), None)),
+        ("places in lines", look!(lines(), Some(&places[..]))),
+    ] {
+        assert_eq!(found.0, walked.0, "script {seed}, {how}");
+        assert!(found.1 == walked.1, "script {seed}, {how}: another archive");
+    }
 }
 
 fn reset(root: &mut Btrfs<Live>, past: &str, from: Source) {
@@ -253,7 +282,7 @@ fn loop_where_snapshots_of_a_store_differ_is_told_completely_whatever_was_done()
         edits.run(15);
         for (at, old) in names.iter().enumerate() {
             for new in names[at + 1..].iter().map(Some).chain([None]) {
-                let changes = store.changes(old, new).unwrap();
+                let changes = store.changes(old, new, usize::MAX).unwrap();
                 let was = store.open(old).unwrap();
                 let is = match new {
                     Some(new) => store.open(new).unwrap(),
@@ -355,7 +384,10 @@ fn loop_names_of_an_inode_outside_a_renamed_directory_are_not_lost() {
     {
         fs::rename(path.join(from), path.join(to)).unwrap();
         let now = snapshot(&mut store, &format!("{}", turn + 1));
-        let told = store.changes(&last, Some(&now)).unwrap().unwrap();
+        let told = store
+            .changes(&last, Some(&now), usize::MAX)
+            .unwrap()
+            .unwrap();
         let (was, is) = (store.open(&last).unwrap(), store.open(&now).unwrap());
         check_since(turn as u64, &was, &is, told);
         last = now;

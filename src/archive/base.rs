@@ -3,15 +3,13 @@
 use super::Result;
 use super::manifest::{Record, What, order};
 use super::member::{name, path_of};
+use super::older::{Older, Spots};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::iter::Peekable;
 
 /// The path of the list of what is gone.
 pub const DELETED: &[u8] = b".state/deleted";
-
-/// Records of a manifest, in order.
-pub type Older<'a> = Box<dyn Iterator<Item = Result<Record>> + Send + 'a>;
 
 /// The older manifest beside a newer tree whose paths come in order.
 ///
@@ -19,7 +17,9 @@ pub type Older<'a> = Box<dyn Iterator<Item = Result<Record>> + Send + 'a>;
 /// is no more, or is a directory no more, or has become one. What lies below a noted path is gone
 /// with it and not noted.
 pub struct Base<'a> {
-    older: Peekable<Older<'a>>,
+    older: Older<'a>,
+    /// Where the newer tree may differ: what is elsewhere is passed over, and is not gone.
+    spots: Option<Spots>,
     /// The older records of the path that was asked for last.
     here: Vec<Record>,
     /// The last path noted.
@@ -33,10 +33,15 @@ impl<'a> Base<'a> {
     /// At the beginning of both.
     ///
     /// `is_gone` is asked of what the newer tree does not come to: a walk of a part of it leaves
-    /// out what is the same.
-    pub fn new(older: Older<'a>, is_gone: &'a dyn Fn(&Record) -> bool) -> Self {
+    /// out what is the same. `spots` says where it need not be asked.
+    pub fn new(
+        older: Older<'a>,
+        spots: Option<Spots>,
+        is_gone: &'a dyn Fn(&Record) -> bool,
+    ) -> Self {
         Self {
-            older: older.peekable(),
+            older,
+            spots,
             here: Vec::new(),
             top: None,
             gone: Vec::new(),
@@ -53,20 +58,13 @@ impl<'a> Base<'a> {
             return Ok(());
         }
         self.here.clear();
-        while let Some(older) = self.peek()? {
-            match order(&older.path, path) {
-                Ordering::Greater => break,
-                Ordering::Less => self.skip()?,
-                Ordering::Equal => {
-                    if (older.what == What::Directory) != is_directory {
-                        self.note(path);
-                    }
-                    while self.peek()?.is_some_and(|older| older.path == path) {
-                        self.here.extend(self.older.next().transpose()?);
-                    }
-                    break;
-                }
-            }
+        self.pass(Some(path))?;
+        while (self.older.peek()?).is_some_and(|(older, _)| *older == *path) {
+            self.here.extend(self.older.take()?);
+        }
+        let first = self.here.first();
+        if first.is_some_and(|first| (first.what == What::Directory) != is_directory) {
+            self.note(path);
         }
         Ok(())
     }
@@ -93,26 +91,28 @@ impl<'a> Base<'a> {
     /// # Errors
     /// The older manifest cannot be read.
     pub fn end(&mut self) -> Result<()> {
-        while self.peek()?.is_some() {
-            self.skip()?;
-        }
-        Ok(())
+        self.pass(None)
     }
 
-    fn peek(&mut self) -> Result<Option<&Record>> {
-        match self.older.next_if(Result::is_err) {
-            Some(error) => error.map(|_| None),
-            None => Ok(self.older.peek().and_then(|record| record.as_ref().ok())),
+    /// Passes by what comes before the path `end`, or all that is left.
+    fn pass(&mut self, end: Option<&[u8]>) -> Result<()> {
+        loop {
+            if let Some(spots) = &mut self.spots {
+                while self.older.stretch(spots, end)?.is_some() {}
+            }
+            let next = self.older.peek()?;
+            let is_before = |(path, _): &(Cow<'_, [u8]>, usize)| {
+                end.is_none_or(|end| order(path, end) == Ordering::Less)
+            };
+            if !next.as_ref().is_some_and(is_before) {
+                return Ok(());
+            }
+            if let Some(older) = self.older.take()?
+                && (self.is_gone)(&older)
+            {
+                self.note(&older.path);
+            }
         }
-    }
-
-    fn skip(&mut self) -> Result<()> {
-        if let Some(older) = self.older.next().transpose()?
-            && (self.is_gone)(&older)
-        {
-            self.note(&older.path);
-        }
-        Ok(())
     }
 
     fn note(&mut self, path: &[u8]) {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn gone(older: &[(&str, bool)], newer: &[(&str, bool)]) -> Vec<String> {
-        let mut base = Base::new(Box::new(older.iter().map(record)), &|_| true);
+        let mut base = Base::new(Older::records(older.iter().map(record)), None, &|_| true);
         for (path, is_directory) in newer {
             base.go(path.as_bytes(), *is_directory).unwrap();
             base.go(path.as_bytes(), *is_directory).unwrap();

@@ -17,6 +17,7 @@ pub mod label;
 pub mod machine;
 pub mod manifest;
 pub mod member;
+pub mod older;
 pub mod owners;
 pub mod pax;
 mod press;

@@ -31,8 +31,6 @@ pub(super) enum Text {
 pub(super) struct Pressed {
     /// A frame for each piece.
     pub(super) frames: Vec<Packed>,
-    /// Each piece's digest.
-    pub(super) digests: Vec<Digest>,
     hash: Sha256,
 }
 
@@ -62,6 +60,8 @@ pub(super) struct Work {
     packer: Packer,
     pub(super) sums: Pressed,
     pub(super) manifest: Pressed,
+    /// The digest of each piece of the manifest.
+    pub(super) blocks: Vec<Digest>,
 }
 
 impl Press {
@@ -70,13 +70,13 @@ impl Press {
     pub(super) fn new(head: &[u8]) -> Result<Self> {
         let pressed = |head: &[u8]| Pressed {
             frames: Vec::new(),
-            digests: Vec::new(),
             hash: Sha256::new_with_prefix(head),
         };
         Ok(Self(Some(Place::Here(Box::new(Work {
             packer: Packer::new(LEVEL).map_err(|e| Error::os("starting zstd", e))?,
             sums: pressed(&[]),
             manifest: pressed(head),
+            blocks: Vec::new(),
         })))))
     }
 
@@ -126,7 +126,7 @@ impl Drop for Press {
     fn drop(&mut self) {
         if let Some(Place::Beside { to, thread }) = self.0.take() {
             drop(to);
-            let _ = thread.join(); // there is an error to tell already
+            drop(thread.join()); // there is an error to tell already
         }
     }
 }
@@ -140,8 +140,12 @@ impl Work {
     }
 
     /// A frame of something that belongs to these texts.
-    pub(super) fn pack(&mut self, content: &[u8]) -> Result<Vec<u8>> {
-        self.packer.pack(content).map_err(failed)
+    pub(super) fn pack(&mut self, content: &[u8]) -> Result<Packed> {
+        let frame = self.packer.pack(content).map_err(failed)?;
+        Ok(Packed {
+            frame,
+            length: content.len(),
+        })
     }
 
     fn piece(&mut self, text: Text, piece: &[u8]) -> io::Result<()> {
@@ -150,7 +154,9 @@ impl Work {
             Text::Manifest => &mut self.manifest,
         };
         pressed.hash.update(piece);
-        pressed.digests.push(Digest::of(piece));
+        if let Text::Manifest = text {
+            self.blocks.push(Digest::of(piece));
+        }
         pressed.frames.push(Packed {
             frame: self.packer.pack(piece)?,
             length: piece.len(),

@@ -1,26 +1,34 @@
 //! `.state/SHA256SUMS`: what `sha256sum -c` reads.
 
 use super::manifest::Digest;
-use super::member::name;
 
 /// Appends the line of a regular file. A name with a backslash or a line break is escaped, and
 /// the line then begins with a backslash, as GNU coreutils has it.
 pub fn push_line(sums: &mut Vec<u8>, digest: Digest, path: &[u8]) {
-    let mut escaped = Vec::with_capacity(path.len() + 2);
-    for byte in name(path) {
-        match byte {
-            b'\\' => escaped.extend(b"\\\\"),
-            b'\n' => escaped.extend(b"\\n"),
-            b'\r' => escaped.extend(b"\\r"),
-            byte => escaped.push(byte),
-        }
-    }
-    if escaped.len() > path.len() + 2 {
+    push_hex_line(sums, &digest.to_string(), path);
+}
+
+/// The same, for a digest in hexadecimal.
+pub fn push_hex_line(sums: &mut Vec<u8>, digest: &str, path: &[u8]) {
+    let is_escaped = path.iter().any(|byte| b"\\\n\r".contains(byte));
+    if is_escaped {
         sums.push(b'\\');
     }
-    sums.extend_from_slice(digest.to_string().as_bytes());
-    sums.extend_from_slice(b"  ");
-    sums.extend(escaped);
+    sums.extend_from_slice(digest.as_bytes());
+    sums.extend_from_slice(b"  ./");
+    match is_escaped {
+        false => sums.extend_from_slice(path),
+        true => {
+            for byte in path {
+                match byte {
+                    b'\\' => sums.extend(b"\\\\"),
+                    b'\n' => sums.extend(b"\\n"),
+                    b'\r' => sums.extend(b"\\r"),
+                    byte => sums.push(*byte),
+                }
+            }
+        }
+    }
     sums.push(b'\n');
 }
 

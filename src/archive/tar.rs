@@ -114,6 +114,7 @@ impl<'w> Tar<'w> {
 }
 
 /// A compressed frame.
+#[derive(Clone)]
 pub(super) struct Packed {
     pub(super) frame: Vec<u8>,
     /// The length of its content.

@@ -2,13 +2,14 @@
 
 use super::common::*;
 use super::history::History;
+use super::parts::lines;
 use super::roundtrip::extract_from;
 use state::archive::Result;
-use state::archive::base::Older;
 use state::archive::extract::Loss;
 use state::archive::label::Label;
 use state::archive::machine::Machine;
 use state::archive::manifest::{Parent, Record, What};
+use state::archive::older::Older;
 use state::archive::pax::Time;
 use state::archive::read::{Archive, Source};
 use state::archive::select::Selection;
@@ -74,7 +75,7 @@ fn save_believing(
         let records = before.records().map(|record| Ok(record?.0));
         let mut records = records.collect::<Result<Vec<_>>>()?;
         lie(&mut records);
-        Ok(Box::new(records.into_iter().map(Ok)))
+        Ok(lines(&records))
     };
     let parents = chain.iter().map(|made| Parent {
         id: made.label.id.to_string(),

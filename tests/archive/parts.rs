@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use state::archive::label::{DATA, Label};
 use state::archive::machine::{Machine, Store};
-use state::archive::manifest::{Bytes, Digest};
+use state::archive::manifest::{Bytes, Digest, Record, push_line};
+use state::archive::older::{Lines, Older};
 use state::archive::select::Selection;
 use state::archive::write::{Draft, Input, Written};
 use state::archive::{FORMAT, Result};
@@ -79,4 +80,17 @@ pub(crate) fn write(
         since: None,
     };
     draft.write(out, interrupt, &mut |_| {})
+}
+
+/// These records as lines of an older manifest, in small blocks.
+pub(crate) fn lines(records: &[Record]) -> Older<'static> {
+    let block = |(n, records): (usize, &[Record])| {
+        let mut text = Vec::new();
+        for (k, record) in records.iter().enumerate() {
+            push_line(&mut text, record, n + k == 0);
+        }
+        Ok(String::from_utf8(text).unwrap())
+    };
+    let blocks: Vec<_> = records.chunks(7).enumerate().map(block).collect();
+    Older::Lines(Lines::new(Box::new(blocks.into_iter())))
 }

@@ -151,11 +151,17 @@ pub trait SnapshotStore {
 
     /// Where the snapshot `new` (the live tree, if there is no name) may differ from the snapshot
     /// `old`, without reading either; `None`: this engine cannot tell in this case, and both have
-    /// to be read. What was done in the live tree before the call is part of the answer.
+    /// to be read, or there are more than about `most` such places. What was done in the live tree before
+    /// the call is part of the answer.
     ///
     /// # Errors
     /// [`crate::Error::Missing`] if there is none of that name, or it cannot be looked at.
-    fn changes(&self, _old: &SnapshotName, _new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+    fn changes(
+        &self,
+        _old: &SnapshotName,
+        _new: Option<&SnapshotName>,
+        _most: usize,
+    ) -> Result<Option<Changes>> {
         Ok(None)
     }
 

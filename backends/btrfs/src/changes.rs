@@ -26,15 +26,21 @@ impl Tree {
     }
 }
 
-/// Where `new` may differ from `old`; `None` if the filesystem cannot tell for their tops.
-pub(crate) fn between(kernel: &impl Kernel, old: &Tree, new: &Tree) -> Result<Option<Changes>> {
-    let Some(mut changes) = kernel.changes(&old.top, &new.top)? else {
+/// Where `new` may differ from `old`; `None` if the filesystem cannot tell for their tops, or more
+/// than `most` inodes of these differ.
+pub(crate) fn between(
+    kernel: &impl Kernel,
+    old: &Tree,
+    new: &Tree,
+    most: usize,
+) -> Result<Option<Changes>> {
+    let Some(mut changes) = kernel.changes(&old.top, &new.top, most)? else {
         return Ok(None);
     };
     for (at, old) in &old.nested {
         match new.nested.get(at) {
             None => changes.add(at.clone(), Extent::Whole),
-            Some(new) => match kernel.changes(old, new)? {
+            Some(new) => match kernel.changes(old, new, most)? {
                 None => changes.add(at.clone(), Extent::Whole),
                 Some(below) => changes.add_below(at, below),
             },

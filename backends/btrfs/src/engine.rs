@@ -284,7 +284,7 @@ impl<K: Kernel> RootBackend for Btrfs<K> {
             };
             Tree::of(&self.kernel, &at, top.id)
         };
-        changes::between(&self.kernel, &tree(Some(old))?, &tree(new)?)
+        changes::between(&self.kernel, &tree(Some(old))?, &tree(new)?, usize::MAX)
     }
 }
 

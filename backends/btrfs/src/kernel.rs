@@ -111,8 +111,9 @@ pub trait Kernel {
     /// out.
     fn mounts(&self) -> Result<Vec<Mounted>>;
     /// Where the subvolume `new` may differ from the subvolume `old`, those inside left out;
-    /// `None` if they have no common ancestor, or too much changed to be looked up one by one.
-    fn changes(&self, old: &Path, new: &Path) -> Result<Option<Changes>>;
+    /// `None` if they have no common ancestor, or more than `most` inodes changed, or too many to be
+    /// looked up one by one.
+    fn changes(&self, old: &Path, new: &Path, most: usize) -> Result<Option<Changes>>;
 
     /// Makes the subvolume `to` a snapshot of the subvolume `from`. `EEXIST` if `to` exists.
     fn snapshot(&mut self, from: &Path, to: &Path, read_only: bool) -> Result<()>;

@@ -283,7 +283,12 @@ impl SnapshotStore for ZfsStore {
     }
 
     /// Which datasets differ is known, not where in them: `zfs diff` leaves out files.
-    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+    fn changes(
+        &self,
+        old: &SnapshotName,
+        new: Option<&SnapshotName>,
+        _most: usize,
+    ) -> Result<Option<Changes>> {
         let Some(new) = new else {
             return Ok(None); // what is not on the disk yet is not counted anywhere
         };

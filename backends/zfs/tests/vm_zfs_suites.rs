@@ -284,8 +284,11 @@ fn vm_datasets_that_nobody_wrote_to_are_not_named() {
             }
             let now = snapshot(&format!("script{seed}"));
             store.create(&now).unwrap();
-            assert_eq!(store.changes(&now, Some(&before)).unwrap(), expected);
-            let changes = store.changes(&before, Some(&now)).unwrap();
+            assert_eq!(
+                store.changes(&now, Some(&before), usize::MAX).unwrap(),
+                expected
+            );
+            let changes = store.changes(&before, Some(&now), usize::MAX).unwrap();
             assert_eq!(changes, expected, "script {seed}");
             if let Some(changes) = changes {
                 let (old, new) = (store.open(&before).unwrap(), store.open(&now).unwrap());
@@ -294,8 +297,8 @@ fn vm_datasets_that_nobody_wrote_to_are_not_named() {
             }
             before = now;
         }
-        assert_eq!(store.changes(&before, None).unwrap(), None);
-        let missing = store.changes(&before, Some(&snapshot("missing")));
+        assert_eq!(store.changes(&before, None, usize::MAX).unwrap(), None);
+        let missing = store.changes(&before, Some(&snapshot("missing")), usize::MAX);
         assert!(matches!(missing, Err(Error::Missing { .. })), "{missing:?}");
     }
 }

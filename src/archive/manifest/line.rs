@@ -10,6 +10,7 @@ use super::{Bytes, Digest};
 use crate::archive::Bad;
 use crate::archive::member::{Extra, path_of};
 use crate::archive::pax::Time;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl Record {
@@ -88,13 +89,7 @@ impl Record {
     /// # Errors
     /// It is not what [`Record::push_line`] writes.
     pub fn from_line(text: &str) -> Result<Self, Bad> {
-        let mut line = Line {
-            rest: text,
-            why: "a bad record".into(),
-        };
-        let Some(record) = line.record() else {
-            return Err(line.why);
-        };
+        let record = Self::from_own_line(text)?;
         record.check_limits()?;
         let mut again = Vec::with_capacity(text.len());
         record.push_line(&mut again);
@@ -102,6 +97,54 @@ impl Record {
             .then_some(record)
             .ok_or_else(|| "a record in another form than the one of this format".into())
     }
+
+    /// Reads a line back that has proved to be one of our own: it is not written once more.
+    ///
+    /// # Errors
+    /// It is no record.
+    pub fn from_own_line(text: &str) -> Result<Self, Bad> {
+        let mut line = Line::new(text);
+        line.record()
+            .ok_or_else(|| line.why.unwrap_or_else(|| "a bad record".into()))
+    }
+}
+
+/// The path and the store of a record's line, if that is one of our own.
+pub fn place_of(text: &str) -> Option<(Cow<'_, [u8]>, usize)> {
+    let (path, mut line) = path_of_line(text)?;
+    line.text()?;
+    let store = line.number_if(",\"store\":")?;
+    Some((path, usize::try_from(store).ok()?))
+}
+
+/// The path and the digest, in hexadecimal, of a regular file's line, if that is one of our own. `None`: it
+/// is not of a regular file.
+pub fn digest_of(text: &str) -> Option<(Cow<'_, [u8]>, &str)> {
+    let (path, mut line) = path_of_line(text)?;
+    if line.text()? != "file" {
+        return None;
+    }
+    line.number_if(",\"store\":")?;
+    line.expect(",\"size\":")?;
+    line.number()?;
+    line.expect(",\"sha256\":")?;
+    Some((path, line.text()?))
+}
+
+/// The path of a line of our own, and what is behind `"type":`.
+fn path_of_line(text: &str) -> Option<(Cow<'_, [u8]>, Line<'_>)> {
+    let mut line = Line::new(text);
+    line.expect("{\"path\":")?;
+    let end = memchr::memchr2(b'"', b'\\', line.rest.as_bytes().get(1..)?)? + 1;
+    let path = match line.rest.as_bytes()[end] {
+        b'"' if line.rest.starts_with("\"./") => {
+            let quoted = line.take(end + 1);
+            Cow::Borrowed(&quoted.as_bytes()[3..end])
+        }
+        _ => Cow::Owned(line.path()?),
+    };
+    line.expect(",\"type\":")?;
+    Some((path, line))
 }
 
 /// Keys and values of a line that grows.
@@ -176,11 +219,18 @@ fn push_number(to: &mut Vec<u8>, mut value: u64) {
 struct Line<'a> {
     /// What is left of it.
     rest: &'a str,
-    /// Why it is none, once that can be told.
-    why: Bad,
+    /// Why it is none, if there is more to say about that.
+    why: Option<Bad>,
 }
 
 impl<'a> Line<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            rest: text,
+            why: None,
+        }
+    }
+
     fn record(&mut self) -> Option<Record> {
         self.expect("{\"path\":")?;
         let path = self.path()?;
@@ -287,7 +337,7 @@ impl<'a> Line<'a> {
     }
 
     fn refuse<T>(&mut self, why: Bad) -> Option<T> {
-        self.why = why;
+        self.why = Some(why);
         None
     }
 

@@ -14,6 +14,7 @@ pub use index::{
     BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Parent, Part, Totals, push_line,
     records, records_where,
 };
+pub use line::{digest_of, place_of};
 pub use order::{Order, order};
 pub use record::{Record, What};
 

@@ -6,6 +6,7 @@ use crate::archive::base::{Base, DELETED, is_deletable};
 use crate::archive::crew::{Crew, cores};
 use crate::archive::manifest::{Part, Record, What};
 use crate::archive::member::Kind;
+use crate::archive::older::Older;
 use crate::archive::write::SUMS;
 use crate::archive::{PATH_MAX, Progress, machine, sums};
 use sha2::{Digest as _, Sha256};
@@ -103,7 +104,7 @@ impl Archive<'_> {
         };
         let mut base = before.as_ref().map(|before| {
             let records = before.records().map(|record| Ok(record?.0));
-            Base::new(Box::new(records), &|_| true)
+            Base::new(Older::records(records), None, &|_| true)
         });
         let (mut gone, mut gone_bytes) = (Sha256::new(), 0);
         let mut sums = Sha256::new();

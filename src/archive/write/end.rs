@@ -2,12 +2,13 @@
 
 use super::entry::OWN;
 use super::plan::Walked;
-use super::unit::Made;
+use super::unit::{Kept, Listed, Made};
 use super::{Frames, MANIFEST, Progress, SUMS, Writer, Written};
 use crate::archive::frame::{FRAME_BYTES, MOST_LAST_BYTES};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{
-    BLOCK_BYTES, Block, Bytes, Digest, Index, Missing, Part, Record, What, order, push_line,
+    BLOCK_BYTES, Block, Bytes, Digest, Index, Missing, Part, Record, What, order, place_of,
+    push_line,
 };
 use crate::archive::member::{BLOCK, Extra, Kind, Member, name, padded};
 use crate::archive::pax::Time;
@@ -24,20 +25,61 @@ impl Writer<'_, '_> {
         self.totals.bytes += made.bytes;
         self.totals.tar_bytes = self.tar.position();
         self.notes.append(made.notes);
-        for mut record in made.records {
+        for listed in made.listed {
             if self.interrupt.is_set() {
                 return Err(state_api::Error::Interrupted.into());
             }
-            if record.archive == OWN {
-                record.archive = self.parents.len();
-                record.offset += begin;
+            match listed {
+                Listed::Record(mut record) => {
+                    if record.archive == OWN {
+                        record.archive = self.parents.len();
+                        record.offset += begin;
+                    }
+                    self.record(&record)?;
+                    self.told(&record.path);
+                }
+                Listed::Kept(kept) => self.kept(&kept)?,
             }
-            self.record(&record)?;
-            (self.watch)(Progress {
-                entries: self.totals.entries,
-                bytes: self.totals.bytes,
-                path: &record.path,
-            });
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, path: &[u8]) {
+        (self.watch)(Progress {
+            entries: self.totals.entries,
+            bytes: self.totals.bytes,
+            path,
+        });
+    }
+
+    /// Takes lines of the older manifest over as they are.
+    fn kept(&mut self, kept: &Kept) -> Result<()> {
+        self.sums.piece().extend_from_slice(&kept.sums);
+        self.cut_sums_if_full()?;
+        let mut rest = kept.stretch.text();
+        while !rest.is_empty() {
+            let first = rest.get(1..).and_then(place_of);
+            let Some((path, _)) = first else {
+                let why = "a bad record in the last archive's manifest";
+                return Err(Error::os("archiving", std::io::Error::other(why)));
+            };
+            if self.block_entries == 0 {
+                self.block_first = name(&path);
+            }
+            // The line that fills the block is its last one.
+            let block = self.manifest.piece();
+            let room = BLOCK_BYTES.saturating_sub(block.len()).max(1);
+            let end = rest.as_bytes().get(room - 1..);
+            let end = end.and_then(|behind| memchr::memchr(b'\n', behind));
+            let (lines, behind) = rest.split_at(end.map_or(rest.len(), |end| room + end));
+            block.push(if self.totals.entries == 0 { b' ' } else { b',' });
+            block.extend_from_slice(&lines.as_bytes()[1..]);
+            let count = memchr::memchr_iter(b'\n', lines.as_bytes()).count() as u64;
+            self.totals.entries += count;
+            self.block_entries += count;
+            self.end_block_if_full()?;
+            self.told(&path);
+            rest = behind;
         }
         Ok(())
     }
@@ -130,7 +172,7 @@ impl Writer<'_, '_> {
             self.note_block(offset, last_block.len() as u64);
         }
         let mut pressed = self.press.end(&last_sums, &last_block)?;
-        for (block, sha256) in self.blocks.iter_mut().zip(&pressed.manifest.digests) {
+        for (block, sha256) in self.blocks.iter_mut().zip(&pressed.blocks) {
             block.sha256 = *sha256;
         }
         let sums = Part {
@@ -194,7 +236,6 @@ impl Writer<'_, '_> {
         let manifest_sha256 = pressed.manifest.digest_with(&text);
         let (first, last) = (pressed.pack(&head_line)?, pressed.pack(&text)?);
         let blocks = pressed.manifest.frames.into_iter();
-        let blocks = blocks.map(|packed| packed.frame);
         let frames = [first].into_iter().chain(blocks).chain([last]).collect();
         self.tar.finish()?;
         Ok(Written {

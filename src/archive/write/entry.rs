@@ -4,7 +4,7 @@ use super::content::{Content, read};
 use super::large::Buffer;
 use super::notes::Notes;
 use super::pool::Pool;
-use super::unit::{Item, Made, Piece, Task, Unit, Way};
+use super::unit::{Item, Listed, Made, Piece, Task, Unit, Way};
 use crate::archive::frame::{FRAME_BYTES, Packer};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Digest, Record, What};
@@ -47,7 +47,8 @@ impl<'p> Maker<'p> {
                     }
                     match piece {
                         Piece::Entry(item) => self.entry(item, &mut made)?,
-                        Piece::Kept(record) => made.records.push(record),
+                        Piece::Kept(record) => made.listed.push(Listed::Record(record)),
+                        Piece::Stretch(stretch) => made.listed.push(Listed::Kept(stretch.into())),
                     }
                 }
                 self.cut(&mut made)?;
@@ -96,11 +97,11 @@ impl<'p> Maker<'p> {
             }
             (stat::Kind::Directory, way) => {
                 let extra = extra(&entry, None, &mut made.notes);
-                if let (Way::Shared, Some(last)) = (way, made.records.last()) {
+                if let (Way::Shared, Some(Listed::Record(last))) = (way, made.listed.last()) {
                     let (archive, offset) = (last.archive, last.offset);
                     let member = self.member(&entry, &path, Kind::Directory, 0, extra, made);
                     let what = What::Directory;
-                    made.records.push(Record {
+                    made.listed(Record {
                         archive,
                         ..record(store, &entry, path, what, member.extra, offset)
                     });
@@ -126,8 +127,7 @@ impl<'p> Maker<'p> {
         };
         let member = self.member(&entry, &path, kind, 0, extra, made);
         let offset = self.headers(&member, made)?;
-        made.records
-            .push(record(store, &entry, path, what, member.extra, offset));
+        made.listed(record(store, &entry, path, what, member.extra, offset));
         Ok(())
     }
 
@@ -166,8 +166,7 @@ impl<'p> Maker<'p> {
         };
         made.files += 1;
         made.bytes += content.data();
-        made.records
-            .push(record(store, entry, path, what, member.extra, offset));
+        made.listed(record(store, entry, path, what, member.extra, offset));
         Ok(())
     }
 

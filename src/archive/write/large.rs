@@ -147,7 +147,7 @@ impl Large {
             if let What::File { sha256: place, .. } = &mut record.what {
                 *place = sha256;
             }
-            made.records.push(record);
+            made.listed(record);
             made.files += 1;
             made.back = begin;
         }

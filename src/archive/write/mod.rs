@@ -23,11 +23,12 @@ mod unit;
 mod walk;
 
 use super::base::DELETED;
+use super::frame::SeekTable;
 use super::machine::{self, Machine};
 use super::manifest::{Block, Digest, Head, Missing, Parent, Part, Totals};
 use super::press::{Growing, Press, Text};
 use super::select::Selection;
-use super::tar::Tar;
+use super::tar::{Packed, Tar};
 use super::{Error, FORMAT, Progress, Result, sums};
 pub use again::again;
 use notes::Notes;
@@ -37,7 +38,7 @@ pub use since::{Before, Since};
 use state_api::{Interrupt, View};
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +96,22 @@ pub struct Written {
 
 /// A text in zstd frames.
 #[derive(Clone, Default)]
-pub struct Frames(pub Vec<Vec<u8>>);
+pub struct Frames(Vec<Packed>);
+
+impl Frames {
+    /// Writes them, and a seek table behind them.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut table = SeekTable::default();
+        for Packed { frame, length } in &self.0 {
+            table.push(frame.len(), *length).map_err(io::Error::other)?;
+            to.write_all(frame)?;
+        }
+        to.write_all(&table.encode())
+    }
+}
 
 impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

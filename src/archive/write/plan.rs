@@ -3,7 +3,7 @@
 //! Where a unit ends depends on what `stat` says alone, so on the input and on nothing else.
 
 use super::Input;
-use super::kept::Keeping;
+use super::kept::{Keeping, Kept};
 use super::large::Large;
 use super::notes::Notes;
 use super::pool::{Job, Pool};
@@ -27,8 +27,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 const UNIT_BYTES: u64 = FRAME_BYTES as u64 - (64 << 10);
 /// Headers of a member: ustar, and a pax header with its block of records for the time.
 const HEADERS: u64 = 3 * BLOCK as u64;
-/// The most that a unit lists: what is kept takes no room in the tar.
-const UNIT_PIECES: usize = 4096;
+/// How many records a unit keeps before it ends: they take no room in the tar.
+const UNIT_KEPT: usize = 4096;
 /// The most that the entries of a unit keep open: their directories, and files opened beforehand.
 const UNIT_DESCRIPTORS: usize = 256;
 
@@ -49,6 +49,8 @@ pub(super) struct Plan<'w, 'p> {
     pool: &'w Pool<'w>,
     stores: Vec<Stored<'p>>,
     items: Vec<Piece>,
+    /// How many records of it are kept.
+    kept: usize,
     bytes: u64,
     descriptors: usize,
     /// The directory of the last item.
@@ -80,7 +82,7 @@ impl<'w, 'p> Plan<'w, 'p> {
         since: Option<(&'p Before<'p>, &'p Since)>,
     ) -> Result<Self> {
         let only = since.map(|(_, since)| &since.changes);
-        let keeping = since.map(|(before, since)| Keeping::new(before, since, inputs.len()));
+        let keeping = since.map(|(before, since)| Keeping::new(before, since, inputs));
         Ok(Self {
             keeping: keeping.transpose()?,
             pool,
@@ -89,6 +91,7 @@ impl<'w, 'p> Plan<'w, 'p> {
                 .map(|input| Stored::new(input, only))
                 .collect(),
             items: Vec::new(),
+            kept: 0,
             bytes: 0,
             descriptors: 0,
             directory: None,
@@ -149,8 +152,14 @@ impl<'w, 'p> Plan<'w, 'p> {
                     };
                     self.add(item, ends)?;
                 }
-                None if is_directory => self.stores[n].walk.prune(),
-                None => {}
+                None => {
+                    if let Some(keeping) = &mut self.keeping {
+                        keeping.is_without(&path);
+                    }
+                    if is_directory {
+                        self.stores[n].walk.prune();
+                    }
+                }
             }
         }
     }
@@ -164,12 +173,21 @@ impl<'w, 'p> Plan<'w, 'p> {
         let Some(mut keeping) = self.keeping.take() else {
             return Ok(());
         };
-        while let Some(record) = keeping.next(coming, &mut self.notes).transpose() {
-            match record {
-                Ok(record) if !self.may_be_kept(&record) => {
+        while let Some(kept) = keeping.next(coming, &mut self.notes).transpose() {
+            match kept {
+                Ok(Kept::Record(record)) if !self.may_be_kept(&record) => {
                     keeping.lose(record, TOO_MANY_HOLES, &mut self.notes);
                 }
-                Ok(record) => self.keep(record, ends)?,
+                Ok(Kept::Record(record)) => {
+                    self.last = Some((record.what == What::Directory, record.path.clone()));
+                    self.keep(Piece::Kept(record), 1, ends)?;
+                }
+                Ok(Kept::Stretch(stretch)) => {
+                    // Nothing that comes has a path that is in it.
+                    self.last = None;
+                    let lines = stretch.lines();
+                    self.keep(Piece::Stretch(stretch), lines, ends)?;
+                }
                 Err(error) => {
                     let (to, made) = mpsc::sync_channel(1);
                     // The writer learns of it in its turn, and stops everything.
@@ -194,12 +212,12 @@ impl<'w, 'p> Plan<'w, 'p> {
         }
     }
 
-    fn keep(&mut self, record: Record, ends: &Ends) -> Result<(), Stopped> {
-        self.last = Some((record.what == What::Directory, record.path.clone()));
-        if self.items.len() >= UNIT_PIECES {
+    fn keep(&mut self, piece: Piece, lines: usize, ends: &Ends) -> Result<(), Stopped> {
+        if self.kept >= UNIT_KEPT {
             self.cut(ends)?;
         }
-        self.items.push(Piece::Kept(record));
+        self.kept += lines;
+        self.items.push(piece);
         Ok(())
     }
 
@@ -341,6 +359,7 @@ impl<'w, 'p> Plan<'w, 'p> {
         let items = std::mem::take(&mut self.items);
         let descriptors = std::mem::take(&mut self.descriptors);
         self.bytes = 0;
+        self.kept = 0;
         match items.is_empty() {
             true => Ok(()),
             false => self.send(Unit::Entries(items), descriptors, ends),

@@ -8,8 +8,9 @@ use super::entry::time;
 use super::leads;
 use super::notes::Notes;
 use super::walk::{Stored, next};
-use crate::archive::base::{Base, Older};
+use crate::archive::base::Base;
 use crate::archive::manifest::{Parent, Record, What};
+use crate::archive::older::{Older, Spots};
 use crate::archive::select::Choice;
 use crate::archive::{NAME_MAX, PATH_MAX, Result};
 use state_api::{Changes, Extent, Interrupt};
@@ -78,7 +79,7 @@ impl Since {
             return Ok(since);
         }
         let is_gone = |_: &Record| true;
-        let mut look = Look::new((before.older)()?, before.begun, &is_gone);
+        let mut look = Look::new((before.older)()?, None, before.begun, &is_gone);
         look.run(inputs, None, interrupt)?;
         Ok(look.since)
     }
@@ -104,7 +105,9 @@ impl Since {
             unseen.borrow_mut().note(record, is_gone);
             is_gone
         };
-        let mut look = Look::new((before.older)()?, before.begun, &is_gone);
+        // What is elsewhere is the same, and is wanted: the selection is that of the archive before.
+        let spots = Some(Spots::of(places));
+        let mut look = Look::new((before.older)()?, spots, before.begun, &is_gone);
         look.replaced = Some(&unseen);
         look.run(inputs, Some(places), interrupt)?;
         let is_whole = look.seen.values().all(|(seen, links)| seen >= links);
@@ -159,9 +162,14 @@ impl Unseen {
 }
 
 impl<'l> Look<'l> {
-    fn new(older: Older<'l>, begun: i64, is_gone: &'l dyn Fn(&Record) -> bool) -> Self {
+    fn new(
+        older: Older<'l>,
+        spots: Option<Spots>,
+        begun: i64,
+        is_gone: &'l dyn Fn(&Record) -> bool,
+    ) -> Self {
         Self {
-            base: Base::new(older, is_gone),
+            base: Base::new(older, spots, is_gone),
             begun,
             firsts: HashMap::new(),
             seen: HashMap::new(),

@@ -3,7 +3,9 @@
 use super::large::Large;
 use super::notes::Notes;
 use super::pool::Held;
-use crate::archive::manifest::Record;
+use crate::archive::manifest::{Record, digest_of};
+use crate::archive::older::Stretch;
+use crate::archive::sums;
 use crate::archive::tar::Packed;
 use state_linux::tree::Entry;
 use std::os::fd::OwnedFd;
@@ -23,6 +25,8 @@ pub(super) enum Piece {
     Entry(Item),
     /// What is as it was: its record, and no member.
     Kept(Record),
+    /// The same for many at once.
+    Stretch(Stretch),
 }
 
 /// One entry.
@@ -54,16 +58,47 @@ pub(super) struct Task {
     pub(super) held: Held,
 }
 
+/// Something for the manifest.
+pub(super) enum Listed {
+    /// The offset of a member of this archive counts from the unit's begin, less [`Made::back`].
+    Record(Record),
+    Kept(Kept),
+}
+
+/// Lines of the older manifest, with their lines of the sums.
+pub(super) struct Kept {
+    pub(super) stretch: Stretch,
+    pub(super) sums: Vec<u8>,
+}
+
+impl From<Stretch> for Kept {
+    fn from(stretch: Stretch) -> Self {
+        let mut sums = Vec::with_capacity(stretch.text().len() / 2);
+        for line in stretch.text().lines() {
+            if let Some((path, digest)) = line.get(1..).and_then(digest_of) {
+                sums::push_hex_line(&mut sums, digest, &path);
+            }
+        }
+        Self { stretch, sums }
+    }
+}
+
 /// What became of a unit.
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) frames: Vec<Packed>,
-    /// The records that are complete with it; the offsets of those that are not kept count from
-    /// the unit's begin, less `back`.
-    pub(super) records: Vec<Record>,
+    /// What is complete with it.
+    pub(super) listed: Vec<Listed>,
     /// How far before the unit the member begins that ends in it.
     pub(super) back: u64,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) notes: Notes,
+}
+
+impl Made {
+    /// Notes a record.
+    pub(super) fn listed(&mut self, record: Record) {
+        self.listed.push(Listed::Record(record));
+    }
 }

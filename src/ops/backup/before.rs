@@ -3,10 +3,10 @@
 use super::cache::{Cache, Manifest};
 use super::sources::Sources;
 use super::{Seal, Trust};
-use crate::archive::base::Older;
 use crate::archive::label::{DATA, Label};
 use crate::archive::machine::Config;
 use crate::archive::manifest::{Bytes, Parent};
+use crate::archive::older::Older;
 use crate::archive::read::{Archive, Source};
 use crate::archive::{Result, chain};
 use crate::ops::drill::key::DrillKeys;
@@ -147,13 +147,19 @@ impl<'t> Choice<'t> {
         self.chain.iter().map(parent).collect()
     }
 
-    /// The records of its manifest.
-    pub(super) fn older(&self) -> Result<Older<'_>> {
+    /// The records of its manifest. `watch` is told, now and then, how many more there were, and of a
+    /// path among them.
+    pub(super) fn older<'o>(&'o self, watch: &'o (dyn Fn(u64, &[u8]) + Sync)) -> Result<Older<'o>> {
         match &self.manifest {
-            Place::Kept(manifest) => manifest.records(),
+            Place::Kept(manifest) => Ok(manifest.records(watch)),
             Place::There(source) => {
                 let archive = Archive::open(source.as_ref(), &self.label)?;
-                Ok(Box::new(archive.records().map(|record| Ok(record?.0))))
+                let records = archive.records().map(move |record| {
+                    let (record, _) = record?;
+                    watch(1, &record.path);
+                    Ok(record)
+                });
+                Ok(Older::records(records))
             }
         }
     }

@@ -1,32 +1,34 @@
 //! The manifest of the last archive, kept in the store: where archives are encrypted, the machine
 //! cannot read its own.
 //!
-//! It is believed only if its digest is the one in the archive's label.
+//! Its frames are followed by a seek table. It is believed only if the digest of its index is the one in
+//! the archive's label, and of what is in front of that only what has the digest that the index says.
 
-use crate::archive::base::Older;
+use crate::archive::Error;
+use crate::archive::frame::{Frame, SeekTable, Unpacker};
 use crate::archive::label::Label;
-use crate::archive::manifest::{Bytes, Digest, Head, Index, Missing, records};
+use crate::archive::manifest::{Block, Bytes, Digest, Head, Index, Missing};
+use crate::archive::older::{Lines, Older};
 use crate::archive::write::Frames;
-use crate::archive::{Error, Result};
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where it is in a store.
 const DIRECTORY: &str = ".state/archive";
 /// The end of its name, after the archive's id.
 const END: &str = ".manifest.zst";
-/// The longest line: a record may hold a megabyte of attributes, in hexadecimal.
-const MOST_LINE: u64 = 16 << 20;
 
 /// Where manifests are kept.
 pub(super) struct Cache(PathBuf);
 
 /// A manifest that was kept.
 pub(super) struct Manifest {
-    file: PathBuf,
+    file: Arc<File>,
+    /// Where each of its blocks is.
+    blocks: Arc<[(Frame, Block)]>,
     pub(super) stores: Vec<Bytes>,
     pub(super) left_out: Vec<Missing>,
 }
@@ -70,10 +72,7 @@ impl Cache {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut open = options.open(&draft)?;
-        frames
-            .0
-            .iter()
-            .try_for_each(|frame| open.write_all(frame))?;
+        frames.write(&mut open)?;
         open.sync_all()?;
         fs::rename(&draft, &file)?;
         File::open(&self.0)?.sync_all()
@@ -84,27 +83,25 @@ impl Cache {
         self.file(label).exists()
     }
 
-    /// The manifest of `label`'s archive, if it was kept and is whole.
+    /// The manifest of `label`'s archive, if it was kept and its index is whole.
     pub(super) fn manifest(&self, label: &Label) -> Option<Manifest> {
-        let file = self.file(label);
-        let mut hash = Sha256::new();
-        let mut text = open(&file).ok()?;
-        let head = line(&mut text).ok()?;
-        hash.update(&head);
-        // The last line is the index.
-        let mut last = Vec::new();
-        while !text.fill_buf().ok()?.is_empty() {
-            last.clear();
-            read_line(&mut text, &mut last).ok()?;
-            hash.update(&last);
-        }
-        if Digest::from(hash) != label.manifest_sha256 {
+        let file = File::open(self.file(label)).ok()?;
+        let table = table(&file).ok()?;
+        let [first, blocks @ .., last] = table.frames() else {
+            return None;
+        };
+        let (index, text) = (unpacked(&file, last).ok())
+            .filter(|text| Digest::of(text) == label.index_sha256)
+            .and_then(|text| Some((Index::from_frame(&text).ok()?.0, text)))?;
+        drop(text);
+        let head = unpacked(&file, first).ok()?;
+        if Digest::of(&head) != index.head.sha256 || blocks.len() != index.blocks.len() {
             return None;
         }
         let head = Head::from_line(std::str::from_utf8(&head).ok()?).ok()?;
-        let (index, _) = Index::from_frame(&last).ok()?;
         Some(Manifest {
-            file,
+            file: Arc::new(file),
+            blocks: blocks.iter().copied().zip(index.blocks).collect(),
             stores: head.stores,
             left_out: index.left_out,
         })
@@ -112,45 +109,50 @@ impl Cache {
 }
 
 impl Manifest {
-    /// Its records.
-    pub(super) fn records(&self) -> Result<Older<'static>> {
-        let what = self.file.display().to_string();
-        let failed = move |error: io::Error| Error::os(format!("reading {what}"), error);
-        let mut text = open(&self.file).map_err(&failed)?;
-        line(&mut text).map_err(&failed)?; // the head
-        let mut is_first = true;
-        Ok(Box::new(std::iter::from_fn(move || {
-            let line = match line(&mut text) {
-                Ok(line) => line,
-                Err(error) => return Some(Err(failed(error))),
-            };
-            if line.starts_with(b"]") {
-                return None; // the index
-            }
-            let is_first = std::mem::take(&mut is_first);
-            let record = records(&line, is_first).map(|mut records| records.pop());
-            record
-                .map_err(|bad| failed(io::Error::other(bad)))
-                .transpose()
-        })))
+    /// Its records. `watch` is told of every block how many it has, and of its first path.
+    pub(super) fn records<'w>(&self, watch: &'w (dyn Fn(u64, &[u8]) + Sync)) -> Older<'w> {
+        let (file, blocks) = (Arc::clone(&self.file), Arc::clone(&self.blocks));
+        let texts = (0..blocks.len()).map(move |n| {
+            let (frame, block) = &blocks[n];
+            let text = text(&file, frame, block);
+            let text = text.map_err(|e| Error::os("reading the last archive's manifest", e))?;
+            watch(block.entries, block.first.0.get(2..).unwrap_or_default());
+            Ok(text)
+        });
+        Older::Lines(Lines::new(Box::new(texts)))
     }
 }
 
-fn open(file: &Path) -> io::Result<impl BufRead + Send + use<>> {
-    let decoder = zstd::stream::read::Decoder::new(File::open(file)?)?;
-    Ok(BufReader::with_capacity(1 << 20, decoder))
-}
-
-fn line(text: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    read_line(text, &mut line)?;
-    Ok(line)
-}
-
-fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
-    text.take(MOST_LINE).read_until(b'\n', line)?;
-    match line.ends_with(b"\n") {
-        true => Ok(()),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+/// The text of one block, if it is whole.
+fn text(file: &File, frame: &Frame, block: &Block) -> io::Result<String> {
+    let text = unpacked(file, frame)?;
+    if Digest::of(&text) != block.sha256 {
+        return Err(io::Error::other(
+            "a block that is another one than its index says",
+        ));
     }
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
+fn table(file: &File) -> io::Result<SeekTable> {
+    let all = file.metadata()?.len();
+    let tail = end_of(file, all, all.min(16))?;
+    let length = SeekTable::length_at_end(&tail, all).map_err(io::Error::other)?;
+    SeekTable::decode(&end_of(file, all, length)?, all).map_err(io::Error::other)
+}
+
+/// The last `length` of `all` bytes.
+fn end_of(file: &File, all: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut end = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut end, all - length)?;
+    Ok(end)
+}
+
+fn unpacked(file: &File, frame: &Frame) -> io::Result<Vec<u8>> {
+    let mut packed = vec![0; frame.packed as usize];
+    file.read_exact_at(&mut packed, frame.at)?;
+    let mut content = Vec::new();
+    let unpacked = Unpacker::default().unpack(&packed, frame.length as usize, &mut content);
+    unpacked.map_err(io::Error::other)?;
+    Ok(content)
 }

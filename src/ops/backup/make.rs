@@ -3,11 +3,10 @@
 use super::before::{Choice, has_commit};
 use super::publish::{Made, store};
 use super::sources::Sources;
-use crate::archive::Result;
-use crate::archive::base::Older;
 use crate::archive::label::Label;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
+use crate::archive::older::Older;
 use crate::archive::write::{Before, Draft, Input, Since};
 use crate::context::Context;
 use crate::ops::encryption::Encryption;
@@ -49,7 +48,8 @@ pub(super) fn make(
             });
         }
     }
-    let older = || choice.map_or_else(|| Ok(Box::new(std::iter::empty()) as _), Choice::older);
+    let unseen = |_, _: &[u8]| {};
+    let older = || choice.map_or_else(|| Ok(Older::none()), |choice| choice.older(&unseen));
     let before = choice.map(|choice| Before {
         parents: choice.parents(),
         begun: choice.label.time.timestamp(),
@@ -60,15 +60,11 @@ pub(super) fn make(
         let total = choice.label.totals.entries;
         progress.begin("looking for changes", Unit::Items, Total::About(total));
         // What the archive before has is passed by as the tree is.
-        let passing = || -> Result<Older<'_>> {
-            let records = choice.older()?;
-            Ok(Box::new(records.inspect(|record| {
-                progress.advance(1);
-                if let Ok(record) = record {
-                    progress.see(0, &record.path);
-                }
-            })))
+        let watch = |more, path: &[u8]| {
+            progress.advance(more);
+            progress.see(0, path);
         };
+        let passing = || choice.older(&watch);
         let before = Before {
             parents: choice.parents(),
             begun: choice.label.time.timestamp(),

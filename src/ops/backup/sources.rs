@@ -22,6 +22,10 @@ use std::path::{Path, PathBuf};
 /// How the snapshots begin that are made for an archive. That of the last one is kept.
 const SNAPSHOT: &str = "archive-";
 
+/// If more inodes than that changed, something of the archive has: which they are is looked for
+/// once, in the snapshot.
+const FEW: usize = 256;
+
 /// Whether an archive was made from this snapshot, or was to be.
 pub(crate) fn is_of_archive(name: &SnapshotName) -> bool {
     name.as_str().starts_with(SNAPSHOT)
@@ -69,7 +73,7 @@ impl Source {
         let told = self
             .name(id)
             .ok()
-            .map(|kept| self.engine.changes(&kept, None));
+            .map(|kept| self.engine.changes(&kept, None, FEW));
         // Without that snapshot, or if it is not to be compared with, the tree is walked.
         match told {
             Some(Ok(Some(changes))) => {
@@ -86,7 +90,7 @@ impl Source {
     fn places(&self, last: &Id) -> Option<Changes> {
         let (old, new) = (self.name(last).ok()?, self.snapshot.as_ref()?);
         // Without the older snapshot, or if it is not to be compared with, the tree is walked.
-        let told = self.engine.changes(&old, Some(new)).ok()??;
+        let told = self.engine.changes(&old, Some(new), usize::MAX).ok()??;
         let is_hiding = self.hidden().next().is_some();
         (!is_hiding).then(|| reached(&self.selection, &told))
     }

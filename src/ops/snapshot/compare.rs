@@ -56,7 +56,7 @@ pub(super) fn diff_in(
     };
     let is_ours = |path: &Path| path == Path::new(".state");
     // Whatever keeps the engine from telling, a walk finds out.
-    let places = store.engine.changes(&from, to.as_ref());
+    let places = store.engine.changes(&from, to.as_ref(), usize::MAX);
     let doing = format!("comparing {} with {from}", Shown(&store.path));
     let mut found = watch.stage(&doing, Unit::Items, Total::Unknown, || {
         match places.unwrap_or_default() {

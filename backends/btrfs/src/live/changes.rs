@@ -21,7 +21,12 @@ const MANY: usize = 100_000;
 const GENERATIONS: usize = 64;
 
 impl Live {
-    pub(super) fn find_changes(&self, old: &Path, new: &Path) -> io::Result<Option<Changes>> {
+    pub(super) fn find_changes(
+        &self,
+        old: &Path,
+        new: &Path,
+        most: usize,
+    ) -> io::Result<Option<Changes>> {
         let (old, new) = (self.directory(old)?, self.directory(new)?);
         let [old, new] = [btrfs::subvolume_info(old)?, btrfs::subvolume_info(new)?];
         if old.id == new.id {
@@ -37,7 +42,7 @@ impl Live {
         let [mut old, mut new] = [Side::new(&self.top, old.id), Side::new(&self.top, new.id)];
         let mut changed = BTreeSet::new();
         for side in [&mut old, &mut new] {
-            let found = btrfs::changed_inodes(&mut side.search, side.tree, fork, MANY);
+            let found = btrfs::changed_inodes(&mut side.search, side.tree, fork, most.min(MANY));
             match found {
                 Ok(found) => changed.extend(found),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOBIG) => {

@@ -205,8 +205,8 @@ impl Kernel for Live {
             .map_err(|source| Error::os("reading the mounts of the filesystem", source))
     }
 
-    fn changes(&self, old: &Path, new: &Path) -> Result<Option<Changes>> {
-        self.find_changes(old, new).map_err(|source| {
+    fn changes(&self, old: &Path, new: &Path, most: usize) -> Result<Option<Changes>> {
+        self.find_changes(old, new, most).map_err(|source| {
             let (old, new) = (Shown(old), Shown(new));
             Error::os(
                 format!("looking for what differs in {old} and {new}"),

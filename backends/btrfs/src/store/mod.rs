@@ -289,13 +289,18 @@ impl SnapshotStore for BtrfsStore {
         Ok(view)
     }
 
-    fn changes(&self, old: &SnapshotName, new: Option<&SnapshotName>) -> Result<Option<Changes>> {
+    fn changes(
+        &self,
+        old: &SnapshotName,
+        new: Option<&SnapshotName>,
+        most: usize,
+    ) -> Result<Option<Changes>> {
         let old = self.set_tree(old)?;
         let new = match new {
             Some(new) => self.set_tree(new)?,
             None => self.live_tree()?,
         };
-        let changes = changes::between(&self.kernel, &old, &new)?;
+        let changes = changes::between(&self.kernel, &old, &new, most)?;
         Ok(changes.map(|changes| changes.inside(&self.place.inside)))
     }
 

@@ -133,7 +133,7 @@ impl Kernel for SimBtrfs {
         self.look("listing subvolumes", |disk| disk.children(id))
     }
 
-    fn changes(&self, _: &Path, _: &Path) -> Result<Option<Changes>> {
+    fn changes(&self, _: &Path, _: &Path, _: usize) -> Result<Option<Changes>> {
         Ok(None) // whoever asks has to cope with that
     }
 
