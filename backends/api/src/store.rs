@@ -128,6 +128,24 @@ pub trait SnapshotStore {
     /// It is held or in use.
     fn delete(&mut self, name: &SnapshotName) -> Result<Outcome>;
 
+    /// As [`SnapshotStore::create`], but it need not have reached the disk: a loss of power may take the
+    /// snapshot back, as a whole.
+    ///
+    /// # Errors
+    /// As there.
+    fn create_lazily(&mut self, name: &SnapshotName) -> Result<Snapshot> {
+        self.create(name)
+    }
+
+    /// As [`SnapshotStore::delete`], but it need not have reached the disk: a loss of power may bring
+    /// the snapshot back, as a whole.
+    ///
+    /// # Errors
+    /// As there.
+    fn delete_lazily(&mut self, name: &SnapshotName) -> Result<Outcome> {
+        self.delete(name)
+    }
+
     /// Opens a snapshot for reading.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use crate::archive::Error;
 use crate::archive::frame::{Frame, SeekTable, Unpacker};
-use crate::archive::label::Label;
+use crate::archive::label::{DATA, Label};
 use crate::archive::manifest::{Block, Bytes, Digest, Head, Index, Missing};
 use crate::archive::older::{Lines, Older};
 use crate::archive::write::Frames;
@@ -73,9 +73,17 @@ impl Cache {
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut open = options.open(&draft)?;
         frames.write(&mut open)?;
-        open.sync_all()?;
+        // One that was torn by a loss of power is not believed. Where the archive can be read here, its own
+        // manifest is; where it is encrypted, the next one would have to be a full one.
+        let is_only_here = label.suffix != DATA;
+        if is_only_here {
+            open.sync_all()?;
+        }
         fs::rename(&draft, &file)?;
-        File::open(&self.0)?.sync_all()
+        match is_only_here {
+            true => File::open(&self.0)?.sync_all(),
+            false => Ok(()),
+        }
     }
 
     /// Whether the manifest of `label`'s archive was kept.

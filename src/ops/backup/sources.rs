@@ -97,7 +97,7 @@ impl Source {
 
     fn thaw(&mut self) -> Option<String> {
         let name = self.snapshot.take()?;
-        let error = self.engine.delete(&name).err()?;
+        let error = self.engine.delete_lazily(&name).err()?;
         Some(format!("the snapshot {name} stays: {error}"))
     }
 
@@ -114,7 +114,7 @@ impl Source {
         for old in all.iter().map(|one| &one.name) {
             if is_of_archive(old)
                 && !(is_useful && *old == name)
-                && let Err(error) = self.engine.delete(old)
+                && let Err(error) = self.engine.delete_lazily(old)
             {
                 notes.push(format!("the snapshot {old} stays: {error}"));
             }
@@ -237,7 +237,8 @@ impl Sources {
     }
 
     /// Takes a snapshot of every store that can. Others for archives go first, but for those of
-    /// the archive `last`.
+    /// the archive `last`. After a loss of power either may be there or not: the next run walks if
+    /// that of the last archive is missing, and deletes those of no archive.
     pub(super) fn freeze(&mut self, id: &Id, last: Option<&Id>) -> anyhow::Result<()> {
         for source in self.0.iter_mut().filter(|source| source.has_snapshots) {
             let doing = || format!("taking a snapshot of {}", source.path.display());
@@ -248,11 +249,11 @@ impl Sources {
             };
             for old in source.engine.list().with_context(doing)? {
                 if is_of_archive(&old.name) && !is_kept(&old.name) {
-                    source.engine.delete(&old.name).with_context(doing)?;
+                    source.engine.delete_lazily(&old.name).with_context(doing)?;
                 }
             }
             let name = source.name(id).with_context(doing)?;
-            source.engine.create(&name).with_context(doing)?;
+            source.engine.create_lazily(&name).with_context(doing)?;
             source.snapshot = Some(name);
         }
         Ok(())

@@ -265,10 +265,22 @@ impl SnapshotStore for BtrfsStore {
     }
 
     fn create(&mut self, name: &SnapshotName) -> Result<Snapshot> {
+        let made = self.create_set(name)?;
+        self.kernel.commit()?;
+        Ok(made)
+    }
+
+    fn create_lazily(&mut self, name: &SnapshotName) -> Result<Snapshot> {
         self.create_set(name)
     }
 
     fn delete(&mut self, name: &SnapshotName) -> Result<Outcome> {
+        let outcome = self.delete_set(name)?;
+        self.kernel.commit()?;
+        Ok(outcome)
+    }
+
+    fn delete_lazily(&mut self, name: &SnapshotName) -> Result<Outcome> {
         self.delete_set(name)
     }
 

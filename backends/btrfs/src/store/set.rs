@@ -94,6 +94,7 @@ impl BtrfsStore {
         Ok(members)
     }
 
+    /// Takes a snapshot; the caller commits.
     pub(super) fn create_set(&mut self, name: &SnapshotName) -> Result<Snapshot> {
         let sets = self.make_reserved(SNAPSHOTS)?;
         self.clear_unfinished()?;
@@ -108,7 +109,8 @@ impl BtrfsStore {
         let made = self.fill(&unfinished, &set);
         if let Err(cause) = made {
             // Nothing that is not whole is left where room may be short.
-            return Err(match self.clear_unfinished() {
+            let cleared = self.clear_unfinished();
+            return Err(match cleared.and_then(|()| self.kernel.commit()) {
                 Ok(()) => cause,
                 Err(recovery) => Error::Recovery {
                     cause: Box::new(cause),
@@ -138,8 +140,7 @@ impl BtrfsStore {
         }
         // A crash takes back the last acts first: without a commit in between, too, nothing has
         // this name that is not whole.
-        self.kernel.rename(unfinished, set)?;
-        self.kernel.commit()
+        self.kernel.rename(unfinished, set)
     }
 
     fn freeze(&mut self, from: &Path, to: &Path) -> Result<()> {
@@ -157,6 +158,7 @@ impl BtrfsStore {
         }
     }
 
+    /// Deletes a snapshot; the caller commits.
     pub(super) fn delete_set(&mut self, name: &SnapshotName) -> Result<Outcome> {
         let set = self.sets().join(name.as_str());
         let exists = self.kernel.node(&set)? == Node::Directory;
@@ -182,15 +184,8 @@ impl BtrfsStore {
         }
         let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
         let names = self.kernel.names(&sets)?;
-        let mut any = false;
-        for name in names.iter().filter(|name| is_hidden(name)) {
-            self.remove(&sets.join(name))?;
-            any = true;
-        }
-        match any {
-            true => self.kernel.commit(),
-            false => Ok(()),
-        }
+        let mut hidden = names.iter().filter(|name| is_hidden(name));
+        hidden.try_for_each(|name| self.remove(&sets.join(name)))
     }
 
     /// Deletes a set with all that is in it.

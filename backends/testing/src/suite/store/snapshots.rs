@@ -2,7 +2,7 @@
 
 use super::{StoreFixture, content, live, put};
 use crate::tree::{self, Tree};
-use state_api::{Error, Outcome, SnapshotName};
+use state_api::{Error, Outcome, SnapshotName, SnapshotStore};
 use std::path::{Path, PathBuf};
 
 fn name(text: &str) -> SnapshotName {
@@ -28,27 +28,31 @@ pub(super) fn snapshot<F: StoreFixture>(f: &mut F) {
     if !has_snapshots(f) {
         return;
     }
-    put(f, "a b/c\nd", "before");
-    let before = live(f);
-    let made = f.store().create(&name("one")).expect("creating");
-    assert_eq!(made.name, name("one"));
-    put(f, "a b/c\nd", "after");
-    put(f, "new", "after");
-    assert_eq!(held(f, &name("one")), before);
-    drop(f.idle());
-    f.resume();
-    assert_eq!(names(f), ["one"]);
-    assert_eq!(held(f, &name("one")), before);
-    assert_eq!(
-        f.store().delete(&name("one")).expect("deleting"),
-        Outcome::Made
-    );
-    assert_eq!(
-        f.store().delete(&name("one")).expect("again"),
-        Outcome::AlreadySo
-    );
-    assert_eq!(names(f), [""; 0]);
-    assert_ne!(live(f), before);
+    for is_lazy in [false, true] {
+        put(f, "a b/c\nd", "before");
+        let before = live(f);
+        let create = |mut store: Box<dyn SnapshotStore>| match is_lazy {
+            false => store.create(&name("one")),
+            true => store.create_lazily(&name("one")),
+        };
+        let delete = |mut store: Box<dyn SnapshotStore>| match is_lazy {
+            false => store.delete(&name("one")),
+            true => store.delete_lazily(&name("one")),
+        };
+        let made = create(f.store()).expect("creating");
+        assert_eq!(made.name, name("one"));
+        put(f, "a b/c\nd", "after");
+        put(f, "new", if is_lazy { "once more" } else { "after" });
+        assert_eq!(held(f, &name("one")), before);
+        drop(f.idle());
+        f.resume();
+        assert_eq!(names(f), ["one"]);
+        assert_eq!(held(f, &name("one")), before);
+        assert_eq!(delete(f.store()).expect("deleting"), Outcome::Made);
+        assert_eq!(delete(f.store()).expect("again"), Outcome::AlreadySo);
+        assert_eq!(names(f), [""; 0]);
+        assert_ne!(live(f), before);
+    }
 }
 
 pub(super) fn listed<F: StoreFixture>(f: &mut F) {
