@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// How many threads work when nobody says otherwise: as many as there are cores.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 

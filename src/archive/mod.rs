@@ -7,7 +7,7 @@
 pub mod base;
 pub mod chain;
 mod compare;
-mod crew;
+pub(crate) mod crew;
 #[cfg(feature = "offsite")]
 pub mod encryption;
 mod error;

@@ -110,11 +110,18 @@ fn a_lost_manifest_is_read_from_the_target_and_a_changed_one_is_not_believed() {
     let machine = machine();
     let mut last = machine.backup_next().id.unwrap();
     let kept = machine.store().join(".state/archive");
-    for round in 0..3 {
+    for round in 0..4 {
         let file = kept.join(format!("{last}.manifest.zst"));
         match round {
             0 => {}
             1 => fs::remove_dir_all(&kept).unwrap(),
+            2 => {
+                // Its index is whole, and a block is not.
+                let mut bytes = fs::read(&file).unwrap();
+                let head = zstd::zstd_safe::find_frame_compressed_size(&bytes).unwrap();
+                bytes[head + 20] ^= 1;
+                fs::write(&file, bytes).unwrap();
+            }
             _ => fs::write(&file, zstd::encode_all(&b"{}\n"[..], 1).unwrap()).unwrap(),
         }
         machine.write("root/persist/var/lib/app/data", &format!("round {round}"));

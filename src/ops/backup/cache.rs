@@ -2,9 +2,10 @@
 //! cannot read its own.
 //!
 //! Its frames are followed by a seek table. It is believed only if the digest of its index is the one in
-//! the archive's label, and of what is in front of that only what has the digest that the index says.
+//! the archive's label, and all in front of that has the digests that the index says.
 
 use crate::archive::Error;
+use crate::archive::crew::cores;
 use crate::archive::frame::{Frame, SeekTable, Unpacker};
 use crate::archive::label::{DATA, Label};
 use crate::archive::manifest::{Block, Bytes, Digest, Head, Index, Missing};
@@ -15,6 +16,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// Where it is in a store.
 const DIRECTORY: &str = ".state/archive";
@@ -91,25 +94,27 @@ impl Cache {
         self.file(label).exists()
     }
 
-    /// The manifest of `label`'s archive, if it was kept and its index is whole.
+    /// The manifest of `label`'s archive, if it was kept and is whole.
     pub(super) fn manifest(&self, label: &Label) -> Option<Manifest> {
         let file = File::open(self.file(label)).ok()?;
         let table = table(&file).ok()?;
         let [first, blocks @ .., last] = table.frames() else {
             return None;
         };
-        let (index, text) = (unpacked(&file, last).ok())
-            .filter(|text| Digest::of(text) == label.index_sha256)
-            .and_then(|text| Some((Index::from_frame(&text).ok()?.0, text)))?;
-        drop(text);
+        let text = unpacked(&file, last).ok()?;
+        if Digest::of(&text) != label.index_sha256 {
+            return None;
+        }
+        let (index, _) = Index::from_frame(&text).ok()?;
         let head = unpacked(&file, first).ok()?;
         if Digest::of(&head) != index.head.sha256 || blocks.len() != index.blocks.len() {
             return None;
         }
         let head = Head::from_line(std::str::from_utf8(&head).ok()?).ok()?;
-        Some(Manifest {
+        let blocks: Arc<[_]> = blocks.iter().copied().zip(index.blocks).collect();
+        are_whole(&file, &blocks).then(|| Manifest {
             file: Arc::new(file),
-            blocks: blocks.iter().copied().zip(index.blocks).collect(),
+            blocks,
             stores: head.stores,
             left_out: index.left_out,
         })
@@ -122,8 +127,9 @@ impl Manifest {
         let (file, blocks) = (Arc::clone(&self.file), Arc::clone(&self.blocks));
         let texts = (0..blocks.len()).map(move |n| {
             let (frame, block) = &blocks[n];
-            let text = text(&file, frame, block);
-            let text = text.map_err(|e| Error::os("reading the last archive's manifest", e))?;
+            let text = unpacked(&file, frame)
+                .and_then(|text| String::from_utf8(text).map_err(io::Error::other))
+                .map_err(|e| Error::os("reading the last archive's manifest", e))?;
             watch(block.entries, block.first.0.get(2..).unwrap_or_default());
             Ok(text)
         });
@@ -131,15 +137,26 @@ impl Manifest {
     }
 }
 
-/// The text of one block, if it is whole.
-fn text(file: &File, frame: &Frame, block: &Block) -> io::Result<String> {
-    let text = unpacked(file, frame)?;
-    if Digest::of(&text) != block.sha256 {
-        return Err(io::Error::other(
-            "a block that is another one than its index says",
-        ));
-    }
-    String::from_utf8(text).map_err(io::Error::other)
+/// Whether each block has its digest. Processors share the work.
+fn are_whole(file: &File, blocks: &[(Frame, Block)]) -> bool {
+    let next = AtomicUsize::new(0);
+    let look = || loop {
+        let Some((frame, block)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) else {
+            return true;
+        };
+        if !unpacked(file, frame).is_ok_and(|text| Digest::of(&text) == block.sha256) {
+            return false;
+        }
+    };
+    let more = blocks.len().min(cores()).saturating_sub(1);
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..more).map(|_| scope.spawn(look)).collect();
+        let mine = look();
+        others
+            .into_iter()
+            .all(|other| other.join().unwrap_or(false))
+            && mine
+    })
 }
 
 fn table(file: &File) -> io::Result<SeekTable> {
