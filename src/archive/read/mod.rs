@@ -25,7 +25,7 @@ use super::write::MANIFEST;
 use super::{Bad, Error, Result};
 use chain::Ancestor;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
@@ -198,9 +198,12 @@ impl<'s> Archive<'s> {
         let text = match self.object.table.beginning_at(block.offset) {
             // Nearly every block is one frame.
             Some((n, frame)) if frame.length as usize == length => {
-                let unpacker = self.parts.unpacker.lock();
-                let mut unpacker = unpacker.unwrap_or_else(PoisonError::into_inner);
-                self.object.frame(n, &mut unpacker)?
+                let (mut shared, mut own) = (self.parts.unpacker.try_lock(), Unpacker::default());
+                let unpacker = match &mut shared {
+                    Ok(shared) => shared,
+                    Err(_) => &mut own, // another thread is at another block
+                };
+                self.object.frame(n, unpacker)?
             }
             _ => {
                 let mut reader = self.reader();

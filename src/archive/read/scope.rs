@@ -6,7 +6,9 @@ use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, order};
 use crate::archive::member::name;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 /// A part of a manifest.
 #[derive(Debug, Clone)]
@@ -193,6 +195,7 @@ impl Archive<'_> {
     fn find_scope(&self, under: &[u8]) -> Result<Scope> {
         let index = self.index();
         let scope = Scope::part(index, under, &[]);
+        self.read_ahead(&scope);
         let mut elsewhere = Vec::new();
         for n in scope.blocks() {
             for record in self.block_of(n, &scope)? {
@@ -207,6 +210,26 @@ impl Archive<'_> {
             true => scope,
             false => Scope::part(index, under, &elsewhere),
         })
+    }
+
+    /// Reads the blocks of a scope by two threads, if they are kept: who wants one path waits for little
+    /// else. What is wrong with one is told when its turn comes.
+    fn read_ahead(&self, scope: &Scope) {
+        let is_kept = |n: usize| self.index().blocks[n].length <= KEPT_BYTES;
+        let count = scope.blocks.len();
+        if !(2..=KEPT_BLOCKS).contains(&count) || !scope.blocks().all(is_kept) {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let read = || {
+            while let Some(n) = scope.blocks.get(next.fetch_add(1, Relaxed)) {
+                drop(self.block_of(*n, scope));
+            }
+        };
+        thread::scope(|threads| {
+            threads.spawn(read);
+            read();
+        });
     }
 
     /// The records of one block that a scope takes.
