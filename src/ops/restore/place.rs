@@ -23,10 +23,13 @@ pub(super) fn machine_root(options: &Options, store: &Path) -> anyhow::Result<Op
         return Ok(None); // what is not there is told of where it is used
     };
     let at = below(&into, store);
+    if !at.is_dir() {
+        return Ok(None);
+    }
     let mounts = mountinfo::read().context("reading the mounts")?;
     let mount = users::mount_of(&at, &mounts);
     let is_below = mount.is_some_and(|mount| mount.at != into && mount.at.starts_with(&into));
-    Ok((at.is_dir() && is_below).then_some(into))
+    Ok(is_below.then_some(into))
 }
 
 /// Where the archive's store `name` goes.
