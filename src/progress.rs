@@ -27,6 +27,12 @@ pub enum Total {
 pub trait Progress: Sync {
     /// A stage begins, and ends one that was under way: `doing` is a gerund with its object.
     fn begin(&self, doing: &str, unit: Unit, total: Total);
+    /// There will be so much of it in all: that was found out meanwhile.
+    fn expect(&self, _total: Total) {}
+    /// Whether anyone listens: only then is it worth finding out.
+    fn is_heard(&self) -> bool {
+        true
+    }
     /// So much more of it is done.
     fn advance(&self, by: u64);
     /// So many entries of it are done in all, and this path is at work, as its bytes are.
@@ -41,6 +47,9 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn begin(&self, _doing: &str, _unit: Unit, _total: Total) {}
+    fn is_heard(&self) -> bool {
+        false
+    }
     fn advance(&self, _by: u64) {}
     fn end(&self) {}
 }
@@ -126,6 +135,10 @@ pub(crate) mod heard {
                 done: 0,
                 path: String::new(),
             });
+        }
+
+        fn expect(&self, total: Total) {
+            self.last(|stage| stage.total = total);
         }
 
         fn advance(&self, by: u64) {

@@ -187,6 +187,14 @@ impl Progress for Teller {
         });
     }
 
+    fn expect(&self, total: Total) {
+        self.with(|running| {
+            if let Some(running) = running {
+                running.stage.total = total;
+            }
+        });
+    }
+
     fn advance(&self, by: u64) {
         self.with(|running| {
             let Some(running) = running else { return };

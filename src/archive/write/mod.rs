@@ -41,6 +41,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+pub use walk::Weighing;
 
 /// The path of the sums.
 pub const SUMS: &[u8] = b".state/SHA256SUMS";

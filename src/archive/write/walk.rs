@@ -4,10 +4,11 @@ use super::Input;
 use super::notes::Notes;
 use crate::archive::manifest::order;
 use crate::archive::select::{Choice, Selection};
-use state_api::Changes;
+use state_api::{Changes, Interrupt};
 use state_linux::stat;
 use state_linux::tree::{Entry, Walk};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -71,6 +72,49 @@ impl<'a> Stored<'a> {
                 }
             }
         }
+    }
+}
+
+/// Finds out how much data the files have that a full archive would hold, as far as `stat` can tell.
+/// Nothing is read, and what cannot be looked at counts for nothing.
+pub struct Weighing<'a>(Vec<Stored<'a>>);
+
+impl<'a> Weighing<'a> {
+    /// Of these stores; a walk of its own for another thread.
+    pub fn of(inputs: &[Input<'a>]) -> Self {
+        Self(
+            inputs
+                .iter()
+                .map(|input| Stored::new(input, None))
+                .collect(),
+        )
+    }
+
+    /// How many bytes. `None`: it was interrupted.
+    pub fn run(mut self, interrupt: &dyn Interrupt) -> Option<u64> {
+        let mut bytes: u64 = 0;
+        for stored in &mut self.0 {
+            loop {
+                if interrupt.is_set() {
+                    return None;
+                }
+                stored.look_ahead(&mut Notes::default());
+                let Some(entry) = stored.next.take() else {
+                    break;
+                };
+                if entry.stat.kind == stat::Kind::File {
+                    let data = entry.stat.size.min(entry.stat.share_bytes());
+                    bytes = bytes.saturating_add(data);
+                }
+            }
+        }
+        Some(bytes)
+    }
+}
+
+impl fmt::Debug for Weighing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Weighing").field(&self.0.len()).finish()
     }
 }
 

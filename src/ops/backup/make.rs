@@ -7,13 +7,16 @@ use crate::archive::label::Label;
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Bytes, Digest, Missing};
 use crate::archive::older::Older;
-use crate::archive::write::{Before, Draft, Input, Since};
+use crate::archive::write::{Before, Draft, Input, Since, Weighing};
 use crate::context::Context;
 use crate::ops::encryption::Encryption;
 use crate::persist::PersistTree;
 use crate::progress::{Progress, Total, Unit};
 use crate::settings::Settings;
 use crate::target::Target;
+use state_api::Interrupt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// Writes the data object to all targets; nothing if nothing changed since the archive that it
 /// would build on. `about` is how much a full archive will hold.
@@ -109,21 +112,66 @@ pub(super) fn make(
     };
     progress.begin("archiving", Unit::Bytes, total);
     let mut seen = 0;
-    let made = store(cx, targets, label, encryption, &mut |out| {
-        let draft = Draft {
-            level: settings.archive.level,
-            workers: 0,
-            machine: &head,
-            inputs: &inputs,
-            incomplete: incomplete.clone(),
-            since: before.as_ref().zip(since.as_ref()),
-        };
-        draft.write(out, cx.interrupt, &mut |now| {
-            progress.advance(now.bytes - seen);
-            progress.see(now.entries, now.path);
-            seen = now.bytes;
+    let count = match total {
+        Total::Unknown if progress.is_heard() => Some(Weighing::of(&inputs)),
+        _ => None,
+    };
+    let made = counting(cx, count, progress, || {
+        store(cx, targets, label, encryption, &mut |out| {
+            let draft = Draft {
+                level: settings.archive.level,
+                workers: 0,
+                machine: &head,
+                inputs: &inputs,
+                incomplete: incomplete.clone(),
+                since: before.as_ref().zip(since.as_ref()),
+            };
+            draft.write(out, cx.interrupt, &mut |now| {
+                progress.advance(now.bytes - seen);
+                progress.see(now.entries, now.path);
+                seen = now.bytes;
+            })
         })
     });
     progress.end();
     made.map(Some)
+}
+
+/// Does `work`, and meanwhile, for whoever wants to know when it will be done, counts how much there is.
+fn counting<T>(
+    cx: &Context,
+    count: Option<Weighing<'_>>,
+    progress: &dyn Progress,
+    work: impl FnOnce() -> T,
+) -> T {
+    let Some(count) = count else {
+        return work();
+    };
+    let until = Until {
+        interrupt: cx.interrupt,
+        is_over: AtomicBool::new(false),
+    };
+    thread::scope(|scope| {
+        let until = &until;
+        scope.spawn(move || {
+            if let Some(bytes) = count.run(until) {
+                progress.expect(Total::About(bytes));
+            }
+        });
+        let done = work();
+        until.is_over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+/// Counting ends with what it is for.
+struct Until<'i> {
+    interrupt: &'i dyn Interrupt,
+    is_over: AtomicBool,
+}
+
+impl Interrupt for Until<'_> {
+    fn is_set(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.interrupt.is_set()
+    }
 }
