@@ -11,7 +11,7 @@ use crate::archive::{Error, Result};
 use rustix::fs::OFlags;
 use state_linux::metadata::{Flags, Place};
 use state_linux::stat::Stat;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicU64;
@@ -37,11 +37,20 @@ pub(super) struct Run<'a> {
     pub(super) bytes: &'a AtomicU64,
 }
 
-/// Files that go to a worker together: those of one frame, so that it is read once.
+/// Files that go to a worker together: those of one frame, so that it is read once. Among the files of
+/// an archive others lie that have changed since: of each archive of the chain there may be one frame.
 #[derive(Default)]
 struct Batch {
     files: Vec<Record>,
-    frame: (usize, u64),
+    frames: BTreeMap<usize, u64>,
+}
+
+impl Batch {
+    /// Whether something of this frame of this archive belongs into the next batch.
+    fn is_full_for(&self, archive: usize, frame: u64) -> bool {
+        let other = self.frames.get(&archive).is_some_and(|has| *has != frame);
+        other || self.files.len() >= MOST_FILES
+    }
 }
 
 pub(super) fn failed(doing: &str, record: &Record) -> impl Fn(io::Error) -> Error {
@@ -87,13 +96,13 @@ impl<'a> Run<'a> {
             match &record.what {
                 What::Directory => self.directory(&record)?,
                 What::File { .. } => {
-                    let frame = (record.archive, self.job.archive.frame_of(&record));
-                    if frame != batch.frame || batch.files.len() >= MOST_FILES {
-                        let files = std::mem::take(&mut batch.files);
+                    let frame = self.job.archive.frame_of(&record);
+                    if batch.is_full_for(record.archive, frame) {
+                        let Batch { files, .. } = std::mem::take(&mut batch);
                         let path = &record.path;
                         crew.give(files, &mut || tell(entries, path))?;
                     }
-                    batch.frame = frame;
+                    batch.frames.insert(record.archive, frame);
                     batch.files.push(record);
                 }
                 What::Fifo => self.fifo(&record)?,
