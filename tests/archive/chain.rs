@@ -3,7 +3,7 @@
 use super::common::*;
 use super::history::History;
 use super::parts::lines;
-use super::roundtrip::extract_from;
+use super::roundtrip::{extract_from, note};
 use state::archive::Result;
 use state::archive::extract::Loss;
 use state::archive::label::Label;
@@ -297,4 +297,29 @@ fn a_chain_is_what_the_manifest_says() {
         let error = Label::from_text("x", text.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "x: a label with an impossible parent");
     }
+}
+
+/// More archives than a reader keeps something of, each asked twice.
+#[test]
+fn a_long_chain_comes_back_from_all_of_its_archives() {
+    let mut history = History::new(3);
+    let write = |history: &History, n: u64, what: &str| {
+        for name in ["a", "b"] {
+            let file = history.tree().join(format!("{name}{n:02}"));
+            fs::write(file, what).unwrap();
+        }
+    };
+    const LENGTH: u64 = 28;
+    for n in 0..LENGTH {
+        write(&history, n, "old");
+    }
+    history.save();
+    for n in 1..LENGTH {
+        write(&history, n, &format!("of {n}"));
+        history.save();
+    }
+    assert_eq!(history.chain.len() as u64, LENGTH);
+    let into = history.dir.path().join("to");
+    assert_eq!(extract(&history.chain, None, &into), []);
+    assert_eq!(note(&into), note(&history.tree()));
 }

@@ -3,8 +3,6 @@
 use super::stream::{Object, Piece, Reader};
 use super::{Archive, Error, Label, Parts, Record, Result, Source};
 use crate::archive::frame::SeekTable;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -100,28 +98,37 @@ impl<'s> Archive<'s> {
     pub fn members(&self) -> Members<'s> {
         Members {
             archive: self.clone(),
-            open: BTreeMap::new(),
+            open: Vec::new(),
         }
     }
 }
 
+/// Of how many archives of a chain something is kept by whoever reads members: a frame of each. Chains of
+/// the default length stay whole but for the last few; how much memory it is does not depend on the length.
+const MOST_OPEN: usize = 24;
+
 /// Reads members of an archive and of those it builds on.
 pub struct Members<'s> {
     archive: Archive<'s>,
-    /// By their place in the chain, those of which something was read.
-    open: BTreeMap<usize, (Archive<'s>, Reader<'s>)>,
+    /// With their places in the chain, those of which something was read, the last one last.
+    open: Vec<(usize, Archive<'s>, Reader<'s>)>,
 }
 
 impl<'s> Members<'s> {
-    fn archive(&mut self, position: usize) -> Result<&mut (Archive<'s>, Reader<'s>)> {
-        Ok(match self.open.entry(position) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => {
+    fn archive(&mut self, position: usize) -> Result<(&Archive<'s>, &mut Reader<'s>)> {
+        match self.open.iter().position(|(at, ..)| *at == position) {
+            Some(n) => self.open[n..].rotate_left(1),
+            None => {
                 let archive = self.archive.at(position)?;
+                if self.open.len() >= MOST_OPEN {
+                    self.open.remove(0);
+                }
                 let reader = archive.reader();
-                place.insert((archive, reader))
+                self.open.push((position, archive, reader));
             }
-        })
+        }
+        let (_, archive, reader) = self.open.last_mut().expect("it was just put there");
+        Ok((archive, reader))
     }
 
     /// Reads the member that `record` announces, as [`Reader::entry`] does.
