@@ -9,7 +9,7 @@ use super::{Error, Progress, Result};
 use state_api::View;
 use state_linux::acl::{Acl, BadAcl};
 use state_linux::stat::{FileId, Kind, Stat};
-use state_linux::tree::{Entry, Walk};
+use state_linux::tree::{Entry, Unreadable, Walk};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicBool;
@@ -149,16 +149,18 @@ fn next(walk: &mut Walk<'_>) -> Result<Option<Entry>> {
     loop {
         let entry = match walk.next() {
             None => return Ok(None),
-            Some(entry) => entry.map_err(|unreadable| {
-                let path = unreadable.path.display();
-                Error::os(format!("{} {path}", unreadable.doing), unreadable.source)
-            })?,
+            Some(entry) => entry.map_err(unread)?,
         };
         if entry.path.as_os_str() != ".state" {
             return Ok(Some(entry));
         }
         walk.prune();
     }
+}
+
+fn unread(unreadable: Unreadable) -> Error {
+    let path = unreadable.path.display();
+    Error::os(format!("{} {path}", unreadable.doing), unreadable.source)
 }
 
 fn stat(
@@ -219,14 +221,9 @@ fn attributes(
     entry: &Entry,
     differ: &mut dyn FnMut(Aspect, String),
 ) -> Result<()> {
-    let found = entry.metadata().map_err(|unreadable| {
-        Error::os(
-            format!("{} {}", unreadable.doing, entry.path.display()),
-            unreadable.source,
-        )
-    })?;
-    if let (What::Symlink { target }, Ok(there)) = (&record.what, entry.link_target())
-        && there.as_bytes() != target
+    let found = entry.metadata().map_err(unread)?;
+    if let What::Symlink { target } = &record.what
+        && entry.link_target().map_err(unread)?.as_bytes() != target
     {
         return Err(Error::member(&record.path, "it points somewhere else"));
     }
