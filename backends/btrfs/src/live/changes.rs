@@ -53,8 +53,10 @@ impl Live {
         }
         let mut changes = Changes::none();
         for inode in changed {
-            if !is_only_read(&mut old, &mut new, inode, fork)? {
-                look(&mut old, &mut new, inode, &mut changes)?;
+            let (was, is) = (old.inode(inode)?, new.inode(inode)?);
+            if !is_only_read(was.as_ref(), is.as_ref(), fork) {
+                let (was, is) = (old.found(inode, was)?, new.found(inode, is)?);
+                look(&mut old, &mut new, (inode, was, is), &mut changes)?;
             }
         }
         Ok(Some(changes))
@@ -106,8 +108,13 @@ impl<Fd: AsFd + Copy> Side<Fd> {
         }
     }
 
-    fn inode(&mut self, number: u64) -> io::Result<Option<Found>> {
-        let Some(inode) = btrfs::inode(&mut self.search, self.tree, number)? else {
+    fn inode(&mut self, number: u64) -> io::Result<Option<Inode>> {
+        btrfs::inode(&mut self.search, self.tree, number)
+    }
+
+    /// An inode with its paths.
+    fn found(&mut self, number: u64, inode: Option<Inode>) -> io::Result<Option<Found>> {
+        let Some(inode) = inode else {
             return Ok(None);
         };
         let mut paths = BTreeSet::new();
@@ -151,27 +158,23 @@ impl Found {
 
 /// Whether an inode that was left alone in one of the two trees since they forked was only read in
 /// the other: most directories of a machine that is in use, whose times of access move.
-fn is_only_read<Fd: AsFd + Copy>(
-    old: &mut Side<Fd>,
-    new: &mut Side<Fd>,
-    number: u64,
-    fork: u64,
-) -> io::Result<bool> {
-    let item = |side: &mut Side<Fd>| btrfs::inode_item(&mut side.search, side.tree, number);
-    Ok(match (item(old)?, item(new)?) {
-        (Some(was), Some(is)) => was.rest == is.rest && was.transid.min(is.transid) <= fork,
+fn is_only_read(was: Option<&Inode>, is: Option<&Inode>, fork: u64) -> bool {
+    match (was, is) {
+        (Some(was), Some(is)) => {
+            let (was, is) = (&was.item, &is.item);
+            was.rest == is.rest && was.transid.min(is.transid) <= fork
+        }
         _ => false,
-    })
+    }
 }
 
 /// Names the places where an inode that changed is or was.
 fn look<Fd: AsFd + Copy>(
     old: &mut Side<Fd>,
     new: &mut Side<Fd>,
-    number: u64,
+    (number, was, is): (u64, Option<Found>, Option<Found>),
     changes: &mut Changes,
 ) -> io::Result<()> {
-    let (was, is) = (old.inode(number)?, new.inode(number)?);
     let mut is_same_directory = false;
     if let (Some(was), Some(is)) = (&was, &is) {
         is_same_directory = was.is_directory()

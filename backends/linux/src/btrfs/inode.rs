@@ -61,29 +61,6 @@ pub fn changed_inodes(
     Ok(changed)
 }
 
-/// An inode's item alone; `None` if there is no such inode.
-///
-/// # Errors
-/// As [`changed_inodes`].
-pub fn inode_item(
-    on: &mut Searcher<impl AsFd>,
-    tree: u64,
-    number: u64,
-) -> io::Result<Option<InodeItem>> {
-    let mut found = None;
-    let range = Range {
-        tree,
-        from: (number, ITEM, 0),
-        to: (number, ITEM, 0),
-        since: 0,
-    };
-    on.search(range, |_, data| {
-        found = Some(items::inode_item(data).ok_or(Errno::IO)?);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
 /// An inode by its number; `None` if there is none.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ pub mod items;
 mod search;
 mod volume;
 
-pub use inode::{Inode, changed_inodes, entries, inode, inode_item};
+pub use inode::{Inode, changed_inodes, entries, inode};
 pub use search::Searcher;
 pub use volume::{Reference, back_reference, default_subvolume, references, subvolume_by_uuid};
 
