@@ -8,7 +8,7 @@ use state::archive::manifest::Parent;
 use state::archive::older::Older;
 use state::archive::read::Archive;
 use state::archive::select::Selection;
-use state::archive::write::{Before, Draft, Input, Since};
+use state::archive::write::{Before, Input, Since};
 use state::diff;
 use state_api::{
     Changes, Extent, Never, Reset, Retire, RootBackend as _, SnapshotName, SnapshotStore as _,
@@ -155,16 +155,7 @@ fn check_since(seed: u64, old: &View, new: &View, told: Changes) {
                 older: &older,
             };
             let since = Since::look(&inputs, &before, $places, &Never).unwrap();
-            let draft = Draft {
-                level: 1,
-                workers: 2,
-                machine: &machine,
-                inputs: &inputs,
-                incomplete: Vec::new(),
-                since: Some((&before, &since)),
-            };
-            let mut data = Vec::new();
-            draft.write(&mut data, &Never, &mut |_| {}).unwrap();
+            let (data, _) = archives::write_since(&machine, &inputs, &before, &since);
             (format!("{since:#?}"), data)
         }};
     }

@@ -1,7 +1,7 @@
 //! The manifest of the archive that another one builds on, gone through beside the newer tree.
 
 use super::Result;
-use super::manifest::{Record, What, order};
+use super::manifest::{Record, What, is_in, order};
 use super::member::{name, path_of};
 use super::older::{Older, Spots};
 use std::borrow::Cow;
@@ -116,11 +116,7 @@ impl<'a> Base<'a> {
     }
 
     fn note(&mut self, path: &[u8]) {
-        let below = |top: &Vec<u8>| {
-            let rest = path.strip_prefix(top.as_slice());
-            top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        if !self.top.as_ref().is_some_and(below) {
+        if !self.top.as_ref().is_some_and(|top| is_in(path, top)) {
             self.gone.extend(name(path));
             self.gone.push(0);
             self.top = Some(path.to_vec());

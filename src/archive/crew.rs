@@ -3,7 +3,8 @@
 use super::read::Scope;
 use super::{Error, Result};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::iter;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,29 @@ pub(super) fn cores_for(scope: &Scope) -> usize {
         true => 1,
         false => cores(),
     }
+}
+
+/// Does some work for each number below `count`, on up to so many threads, this one among them, as long as it
+/// says `true`. Says whether it always did. `begin` makes what a thread works with.
+pub(crate) fn share<W: FnMut(usize) -> bool>(
+    count: usize,
+    threads: usize,
+    begin: impl Fn() -> W + Sync,
+) -> bool {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let numbers = iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        numbers.take_while(|n| *n < count).all(begin())
+    };
+    thread::scope(|scope| {
+        let more = count.min(threads).saturating_sub(1);
+        let others: Vec<_> = (0..more).map(|_| scope.spawn(run)).collect();
+        let mine = run();
+        let others = others.into_iter().map(|other| other.join());
+        others.fold(mine, |all, other| {
+            all & other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
 }
 
 /// The one who gives out work, and what is known of it.

@@ -51,7 +51,7 @@ enum Place {
     Here(Box<Work>),
     Beside {
         to: SyncSender<(Text, Vec<u8>)>,
-        thread: JoinHandle<io::Result<Box<Work>>>,
+        thread: JoinHandle<Result<Box<Work>>>,
     },
 }
 
@@ -90,7 +90,7 @@ impl Press {
                 Place::Beside { to, thread }
             }
             Some(beside) => beside,
-            None => return Err(failed(io::Error::other("it failed before"))),
+            None => return Err(failed_before()),
         };
         let Place::Beside { to, thread } = place else {
             unreachable!("it was just sent there");
@@ -110,11 +110,11 @@ impl Press {
                 drop(to);
                 joined(thread)?
             }
-            None => return Err(failed(io::Error::other("it failed before"))),
+            None => return Err(failed_before()),
         };
         for (text, piece) in [(Text::Sums, sums), (Text::Manifest, manifest)] {
             if !piece.is_empty() {
-                work.piece(text, piece).map_err(failed)?;
+                work.piece(text, piece)?;
             }
         }
         Ok(work)
@@ -132,7 +132,7 @@ impl Drop for Press {
 }
 
 impl Work {
-    fn run(mut self: Box<Self>, pieces: &Receiver<(Text, Vec<u8>)>) -> io::Result<Box<Self>> {
+    fn run(mut self: Box<Self>, pieces: &Receiver<(Text, Vec<u8>)>) -> Result<Box<Self>> {
         while let Ok((text, piece)) = pieces.recv() {
             self.piece(text, &piece)?;
         }
@@ -141,14 +141,11 @@ impl Work {
 
     /// A frame of something that belongs to these texts.
     pub(super) fn pack(&mut self, content: &[u8]) -> Result<Packed> {
-        let frame = self.packer.pack(content).map_err(failed)?;
-        Ok(Packed {
-            frame,
-            length: content.len(),
-        })
+        Packed::of(content, &mut self.packer)
     }
 
-    fn piece(&mut self, text: Text, piece: &[u8]) -> io::Result<()> {
+    fn piece(&mut self, text: Text, piece: &[u8]) -> Result<()> {
+        let packed = self.pack(piece)?;
         let pressed = match text {
             Text::Sums => &mut self.sums,
             Text::Manifest => &mut self.manifest,
@@ -157,22 +154,19 @@ impl Work {
         if let Text::Manifest = text {
             self.blocks.push(Digest::of(piece));
         }
-        pressed.frames.push(Packed {
-            frame: self.packer.pack(piece)?,
-            length: piece.len(),
-        });
+        pressed.frames.push(packed);
         Ok(())
     }
 }
 
-fn joined(thread: JoinHandle<io::Result<Box<Work>>>) -> Result<Box<Work>> {
+fn joined(thread: JoinHandle<Result<Box<Work>>>) -> Result<Box<Work>> {
     let done = thread.join();
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        .map_err(failed)
 }
 
-fn failed(error: io::Error) -> Error {
-    Error::os("compressing a frame", error)
+fn failed_before() -> Error {
+    let why = io::Error::other("it failed before");
+    Error::os("compressing a frame", why)
 }
 
 /// A text that grows, and goes to the press in pieces.

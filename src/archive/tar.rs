@@ -78,11 +78,8 @@ impl<'w> Tar<'w> {
         if content.is_empty() {
             return Ok(());
         }
-        let frame = (self.packer.pack(content)).map_err(|e| Error::os("compressing a frame", e))?;
-        self.packed_frame(&Packed {
-            frame,
-            length: content.len(),
-        })
+        let packed = Packed::of(content, &mut self.packer)?;
+        self.packed_frame(&packed)
     }
 
     pub(super) fn packed_frame(&mut self, packed: &Packed) -> Result<()> {
@@ -119,4 +116,15 @@ pub(super) struct Packed {
     pub(super) frame: Vec<u8>,
     /// The length of its content.
     pub(super) length: usize,
+}
+
+impl Packed {
+    /// `content` as a frame.
+    pub(super) fn of(content: &[u8], packer: &mut Packer) -> Result<Self> {
+        let frame = packer.pack(content);
+        Ok(Self {
+            frame: frame.map_err(|e| Error::os("compressing a frame", e))?,
+            length: content.len(),
+        })
+    }
 }

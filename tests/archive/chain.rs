@@ -2,7 +2,7 @@
 
 use super::common::*;
 use super::history::History;
-use super::parts::lines;
+use super::parts::{lines, write_since};
 use super::roundtrip::{extract_from, note};
 use state::archive::Result;
 use state::archive::extract::Loss;
@@ -13,7 +13,7 @@ use state::archive::older::Older;
 use state::archive::pax::Time;
 use state::archive::read::{Archive, Source};
 use state::archive::select::Selection;
-use state::archive::write::{Before, Draft, Input, Since, Written};
+use state::archive::write::{Before, Input, Since, Written};
 use state_api::Never;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -91,16 +91,7 @@ fn save_believing(
         return (since, None);
     }
     let machine = machine_after(chain);
-    let mut data = Vec::new();
-    let draft = Draft {
-        level: 1,
-        workers: 2,
-        machine: &machine,
-        inputs: &inputs,
-        incomplete: Vec::new(),
-        since: Some((&before, &since)),
-    };
-    let written = draft.write(&mut data, &Never, &mut |_| {}).unwrap();
+    let (data, written) = write_since(&machine, &inputs, &before, &since);
     let made = Made {
         label: label_after(chain, &machine, &data, &written),
         data,

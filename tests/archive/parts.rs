@@ -6,9 +6,9 @@ use state::archive::machine::{Machine, Store};
 use state::archive::manifest::{Bytes, Digest, Record, push_line};
 use state::archive::older::{Lines, Older};
 use state::archive::select::Selection;
-use state::archive::write::{Draft, Input, Written};
+use state::archive::write::{Before, Draft, Input, Since, Written};
 use state::archive::{FORMAT, Result};
-use state_api::{Interrupt, View};
+use state_api::{Interrupt, Never, View};
 
 pub(crate) fn machine(stores: &[&str]) -> Machine {
     let store = |path: &&str| Store {
@@ -80,6 +80,26 @@ pub(crate) fn write(
         since: None,
     };
     draft.write(out, interrupt, &mut |_| {})
+}
+
+/// Writes an archive of what changed.
+pub(crate) fn write_since<'a>(
+    machine: &'a Machine,
+    inputs: &'a [Input<'a>],
+    before: &'a Before<'a>,
+    since: &'a Since,
+) -> (Vec<u8>, Written) {
+    let draft = Draft {
+        level: 1,
+        workers: 2,
+        machine,
+        inputs,
+        incomplete: Vec::new(),
+        since: Some((before, since)),
+    };
+    let mut data = Vec::new();
+    let written = draft.write(&mut data, &Never, &mut |_| {}).unwrap();
+    (data, written)
 }
 
 /// These records as lines of an older manifest, in small blocks.

@@ -76,6 +76,12 @@ impl Stat {
         self.allocated_bytes / u64::from(self.links.max(1))
     }
 
+    /// How much data it has that falls to one of its names, as far as can be told without reading: less than
+    /// its size where it has holes.
+    pub fn data_bytes(&self) -> u64 {
+        self.size.min(self.share_bytes())
+    }
+
     /// Asks about `name` in `dir` (the directory itself for an empty name), never following a
     /// symlink and never triggering an automount.
     pub fn of(dir: impl AsFd, name: impl Arg) -> io::Result<Self> {

@@ -11,7 +11,7 @@ mod make;
 mod run;
 
 use super::crew::{Crew, cores_for};
-use super::manifest::{Record, What, order};
+use super::manifest::{Record, What, is_in, order};
 use super::owners::Owners;
 use super::read::{Archive, Stop};
 use super::{Progress, Result};
@@ -80,17 +80,11 @@ impl std::fmt::Debug for Job<'_> {
 impl Job<'_> {
     /// Whether `record` is part of it.
     pub fn wants(&self, record: &Record) -> bool {
-        let below = |path: &[u8], top: &[u8]| {
-            top.is_empty()
-                || path
-                    .strip_prefix(top)
-                    .is_some_and(|r| r.is_empty() || r[0] == b'/')
-        };
         let Some(under) = self.under else {
             return record.store == self.store;
         };
-        let leads = record.what == What::Directory && below(under, &record.path);
-        record.store == self.store && (leads || below(&record.path, under))
+        let leads = record.what == What::Directory && is_in(under, &record.path);
+        record.store == self.store && (leads || is_in(&record.path, under))
     }
 
     /// Extracts into `stage`, and adopts what an interrupted run of the same job left there:

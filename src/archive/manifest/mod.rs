@@ -15,7 +15,7 @@ pub use index::{
     records, records_where,
 };
 pub use line::{digest_of, place_of};
-pub use order::{Order, order};
+pub use order::{Order, above, is_in, order};
 pub use record::{Record, What};
 
 use super::PATH_MAX;

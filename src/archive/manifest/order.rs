@@ -14,6 +14,18 @@ pub fn order(a: &[u8], b: &[u8]) -> Ordering {
     a.get(same).map(key).cmp(&b.get(same).map(key))
 }
 
+/// Whether `path` is `top` or lies below it. Everything lies below the empty path.
+pub fn is_in(path: &[u8], top: &[u8]) -> bool {
+    let rest = path.strip_prefix(top);
+    top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// The directories above `path` but for the top, the outermost first.
+pub fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = (0..path.len()).filter(|n| path[*n] == b'/');
+    slashes.map(|n| &path[..n])
+}
+
 /// Watches the records of a manifest pass in order.
 ///
 /// After it has seen them all, every path came once per store, below directories of its store

@@ -1,12 +1,12 @@
 //! Places in a tree, gone along in order.
 
-use crate::archive::manifest::order;
+use crate::archive::manifest::{is_in, order};
 use state_api::{Changes, Extent};
 use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 
 /// The places of one or several [`Changes`], for whoever asks about paths in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spots {
     /// In order.
     all: Vec<(Vec<u8>, Extent)>,
@@ -30,7 +30,7 @@ impl Spots {
     /// asked for in order.
     pub(super) fn are_about(&mut self, path: &[u8]) -> bool {
         while let Some((spot, extent)) = self.all.get(self.at) {
-            let is_inside = *extent == Extent::Whole && is_below(path, spot);
+            let is_inside = *extent == Extent::Whole && is_in(path, spot);
             match order(spot, path) {
                 Ordering::Less if is_inside => return true,
                 Ordering::Less => self.at += 1,
@@ -45,11 +45,6 @@ impl Spots {
     pub(super) fn next(&self) -> Option<&[u8]> {
         self.all.get(self.at).map(|(spot, _)| spot.as_slice())
     }
-}
-
-fn is_below(path: &[u8], top: &[u8]) -> bool {
-    let rest = path.strip_prefix(top);
-    top.is_empty() || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
 #[cfg(test)]

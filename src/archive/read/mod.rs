@@ -13,6 +13,7 @@ mod verify;
 pub use chain::Members;
 pub use records::Records;
 pub use scope::Scope;
+pub(crate) use stream::Object;
 pub use stream::{Piece, Reader};
 pub use verify::{Stop, digest};
 
@@ -26,7 +27,6 @@ use super::{Bad, Error, Result};
 use chain::Ancestor;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use stream::Object;
 
 /// The bytes of a data object, readable anywhere, by several threads at once.
 pub trait Source: Send + Sync {

@@ -1,14 +1,13 @@
 //! One path out of a manifest: which blocks of it have to be read, and which of their lines.
 
 use super::{Archive, Result};
+use crate::archive::crew::share;
 use crate::archive::frame::FRAME_BYTES;
-use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, order};
+use crate::archive::manifest::{BLOCK_BYTES, Bytes, Index, Record, What, above, order};
 use crate::archive::member::name;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 /// A part of a manifest.
 #[derive(Debug, Clone)]
@@ -66,8 +65,7 @@ impl Scope {
     fn part(index: &Index, under: &[u8], also: &[Vec<u8>]) -> Self {
         let mut names = BTreeSet::new();
         for path in also.iter().map(Vec::as_slice).chain([under]) {
-            let slashes = (0..path.len()).filter(|n| path[*n] == b'/');
-            names.extend(slashes.map(|n| path[..n].to_vec()));
+            names.extend(above(path).map(<[u8]>::to_vec));
             names.insert(path.to_vec());
         }
         names.insert(Vec::new());
@@ -220,15 +218,11 @@ impl Archive<'_> {
         if !(2..=KEPT_BLOCKS).contains(&count) || !scope.blocks().all(is_kept) {
             return;
         }
-        let next = AtomicUsize::new(0);
-        let read = || {
-            while let Some(n) = scope.blocks.get(next.fetch_add(1, Relaxed)) {
-                drop(self.block_of(*n, scope));
+        share(count, 2, || {
+            |n: usize| {
+                drop(self.block_of(scope.blocks[n], scope));
+                true
             }
-        };
-        thread::scope(|threads| {
-            threads.spawn(read);
-            read();
         });
     }
 

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 /// A data object and where its frames are.
 #[derive(Clone)]
-pub(super) struct Object<'s> {
-    pub(super) source: &'s dyn Source,
-    pub(super) table: Arc<SeekTable>,
+pub(crate) struct Object<'s> {
+    pub(crate) source: &'s dyn Source,
+    pub(crate) table: Arc<SeekTable>,
 }
 
 impl<'s> Object<'s> {
-    pub(super) fn open(source: &'s dyn Source) -> Result<Self> {
+    pub(crate) fn open(source: &'s dyn Source) -> Result<Self> {
         let length = source.length();
         let damaged = |bad: Bad| Error::damaged(source.name(), bad);
         let tail_bytes = length.min(64 << 10);
@@ -40,11 +40,11 @@ impl<'s> Object<'s> {
         Ok(Self { source, table })
     }
 
-    pub(super) fn damaged(&self, why: impl fmt::Display) -> Error {
+    pub(crate) fn damaged(&self, why: impl fmt::Display) -> Error {
         Error::damaged(self.source.name(), why)
     }
 
-    pub(super) fn frame(&self, n: usize, unpacker: &mut Unpacker) -> Result<Vec<u8>> {
+    pub(crate) fn frame(&self, n: usize, unpacker: &mut Unpacker) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         self.frame_into(n, unpacker, &mut content)?;
         Ok(content)

@@ -170,7 +170,7 @@ mod tests {
                     let path = String::from_utf8(path).unwrap();
                     format!("{path} {}", matches!(way, Way::Opened(_)))
                 }
-                Piece::Kept(_) | Piece::Stretch(_) => unreachable!("nothing is kept"),
+                Piece::Kept(_) => unreachable!("nothing is kept"),
             };
             ahead.of(pieces).map(said).collect()
         };

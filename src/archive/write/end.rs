@@ -2,7 +2,7 @@
 
 use super::entry::OWN;
 use super::plan::Walked;
-use super::unit::{Kept, Listed, Made};
+use super::unit::{Lines, Listed, Made};
 use super::{Frames, MANIFEST, Progress, SUMS, Writer, Written};
 use crate::archive::frame::{FRAME_BYTES, MOST_LAST_BYTES};
 use crate::archive::machine::Machine;
@@ -38,7 +38,7 @@ impl Writer<'_, '_> {
                     self.record(&record)?;
                     self.told(&record.path);
                 }
-                Listed::Kept(kept) => self.kept(&kept)?,
+                Listed::Lines(lines) => self.kept(&lines)?,
             }
         }
         Ok(())
@@ -53,7 +53,7 @@ impl Writer<'_, '_> {
     }
 
     /// Takes lines of the older manifest over as they are.
-    fn kept(&mut self, kept: &Kept) -> Result<()> {
+    fn kept(&mut self, kept: &Lines) -> Result<()> {
         self.sums.piece().extend_from_slice(&kept.sums);
         self.cut_sums_if_full()?;
         let mut rest = kept.stretch.text();

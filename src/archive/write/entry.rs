@@ -4,7 +4,7 @@ use super::content::{Content, read};
 use super::large::Buffer;
 use super::notes::Notes;
 use super::pool::Pool;
-use super::unit::{Item, Listed, Made, Piece, Task, Unit, Way};
+use super::unit::{Item, Kept, Listed, Made, Piece, Task, Unit, Way};
 use crate::archive::frame::{FRAME_BYTES, Packer};
 use crate::archive::machine::Machine;
 use crate::archive::manifest::{Digest, Record, What};
@@ -47,8 +47,10 @@ impl<'p> Maker<'p> {
                     }
                     match piece {
                         Piece::Entry(item) => self.entry(item, &mut made)?,
-                        Piece::Kept(record) => made.listed.push(Listed::Record(record)),
-                        Piece::Stretch(stretch) => made.listed.push(Listed::Kept(stretch.into())),
+                        Piece::Kept(Kept::Record(record)) => made.listed(record),
+                        Piece::Kept(Kept::Stretch(stretch)) => {
+                            made.listed.push(Listed::Lines(stretch.into()));
+                        }
                     }
                 }
                 self.cut(&mut made)?;
@@ -62,11 +64,7 @@ impl<'p> Maker<'p> {
     /// Compresses what is in the buffer.
     pub(super) fn cut(&mut self, made: &mut Made) -> Result<()> {
         for content in self.buffer.filled().chunks(FRAME_BYTES) {
-            let frame = self.packer.pack(content);
-            made.frames.push(Packed {
-                frame: frame.map_err(|e| Error::os("compressing a frame", e))?,
-                length: content.len(),
-            });
+            made.frames.push(Packed::of(content, &mut self.packer)?);
         }
         self.buffer.clear();
         Ok(())

@@ -3,23 +3,16 @@
 use super::Input;
 use super::notes::Notes;
 use super::since::{Before, Since};
+use super::unit::Kept;
 use crate::archive::Result;
-use crate::archive::manifest::{Record, What, order};
-use crate::archive::older::{Older, Spots, Stretch};
+use crate::archive::manifest::{Record, What, above, order};
+use crate::archive::older::{Older, Spots};
 use state_api::Extent;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// Something that is kept.
-#[expect(clippy::large_enum_variant, reason = "each is passed on at once")]
-pub(super) enum Kept {
-    Record(Record),
-    /// Many records, of which nothing has to be known.
-    Stretch(Stretch),
-}
 
 /// The records that are kept, in order.
 ///
@@ -126,9 +119,8 @@ impl<'k> Keeping<'k> {
     /// From here on everything is looked at by itself: `path` is not there, and may be a directory.
     pub(super) fn is_without(&mut self, path: &[u8]) {
         if self.spots.take().is_some() {
-            let slashes = (0..path.len()).filter(|n| path[*n] == b'/');
-            let above = slashes.map(|n| path[..n].to_vec());
             let top = (!path.is_empty()).then(Vec::new);
+            let above = above(path).map(<[u8]>::to_vec);
             let open: Vec<_> = top.into_iter().chain(above).collect();
             self.open.fill(open);
         }

@@ -3,11 +3,11 @@
 //! Where a unit ends depends on what `stat` says alone, so on the input and on nothing else.
 
 use super::Input;
-use super::kept::{Keeping, Kept};
+use super::kept::Keeping;
 use super::large::Large;
 use super::notes::Notes;
 use super::pool::{Job, Pool};
-use super::unit::{Item, Made, Piece, Task, Unit, Way};
+use super::unit::{Item, Kept, Made, Piece, Task, Unit, Way};
 use super::walk::{Stored, next};
 use super::{Before, Since};
 use crate::archive::frame::FRAME_BYTES;
@@ -180,13 +180,13 @@ impl<'w, 'p> Plan<'w, 'p> {
                 }
                 Ok(Kept::Record(record)) => {
                     self.last = Some((record.what == What::Directory, record.path.clone()));
-                    self.keep(Piece::Kept(record), 1, ends)?;
+                    self.keep(Kept::Record(record), 1, ends)?;
                 }
                 Ok(Kept::Stretch(stretch)) => {
                     // Nothing that comes has a path that is in it.
                     self.last = None;
                     let lines = stretch.lines();
-                    self.keep(Piece::Stretch(stretch), lines, ends)?;
+                    self.keep(Kept::Stretch(stretch), lines, ends)?;
                 }
                 Err(error) => {
                     let (to, made) = mpsc::sync_channel(1);
@@ -212,12 +212,12 @@ impl<'w, 'p> Plan<'w, 'p> {
         }
     }
 
-    fn keep(&mut self, piece: Piece, lines: usize, ends: &Ends) -> Result<(), Stopped> {
+    fn keep(&mut self, kept: Kept, lines: usize, ends: &Ends) -> Result<(), Stopped> {
         if self.kept >= UNIT_KEPT {
             self.cut(ends)?;
         }
         self.kept += lines;
-        self.items.push(piece);
+        self.items.push(Piece::Kept(kept));
         Ok(())
     }
 

@@ -264,7 +264,7 @@ impl<'l> Look<'l> {
         if !is_kept {
             self.change(path);
             if entry.stat.kind == Kind::File {
-                self.since.bytes += entry.stat.size.min(entry.stat.share_bytes());
+                self.since.bytes += entry.stat.data_bytes();
             }
         }
         Ok(true)

@@ -23,9 +23,15 @@ pub(super) enum Unit {
 pub(super) enum Piece {
     /// An entry.
     Entry(Item),
-    /// What is as it was: its record, and no member.
-    Kept(Record),
-    /// The same for many at once.
+    /// What is as it was: no member.
+    Kept(Kept),
+}
+
+/// Something that is kept of the older manifest.
+#[expect(clippy::large_enum_variant, reason = "each is passed on at once")]
+pub(super) enum Kept {
+    Record(Record),
+    /// Many records, of which nothing has to be known.
     Stretch(Stretch),
 }
 
@@ -62,16 +68,16 @@ pub(super) struct Task {
 pub(super) enum Listed {
     /// The offset of a member of this archive counts from the unit's begin, less [`Made::back`].
     Record(Record),
-    Kept(Kept),
+    Lines(Lines),
 }
 
 /// Lines of the older manifest, with their lines of the sums.
-pub(super) struct Kept {
+pub(super) struct Lines {
     pub(super) stretch: Stretch,
     pub(super) sums: Vec<u8>,
 }
 
-impl From<Stretch> for Kept {
+impl From<Stretch> for Lines {
     fn from(stretch: Stretch) -> Self {
         let mut sums = Vec::with_capacity(stretch.text().len() / 2);
         for line in stretch.text().lines() {

@@ -103,8 +103,7 @@ impl<'a> Weighing<'a> {
                     break;
                 };
                 if entry.stat.kind == stat::Kind::File {
-                    let data = entry.stat.size.min(entry.stat.share_bytes());
-                    bytes = bytes.saturating_add(data);
+                    bytes = bytes.saturating_add(entry.stat.data_bytes());
                 }
             }
         }

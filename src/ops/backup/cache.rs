@@ -4,20 +4,19 @@
 //! Its frames are followed by a seek table. It is believed only if the digest of its index is the one in
 //! the archive's label, and all in front of that has the digests that the index says.
 
-use crate::archive::Error;
-use crate::archive::crew::cores;
-use crate::archive::frame::{Frame, SeekTable, Unpacker};
+use crate::archive::crew::{cores, share};
+use crate::archive::frame::{SeekTable, Unpacker};
 use crate::archive::label::{DATA, Label};
 use crate::archive::manifest::{Block, Bytes, Digest, Head, Index, Missing};
 use crate::archive::older::{Lines, Older};
+use crate::archive::read::Object;
 use crate::archive::write::Frames;
+use crate::target::FileSource;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 /// Where it is in a store.
 const DIRECTORY: &str = ".state/archive";
@@ -29,9 +28,9 @@ pub(super) struct Cache(PathBuf);
 
 /// A manifest that was kept.
 pub(super) struct Manifest {
-    file: Arc<File>,
-    /// Where each of its blocks is.
-    blocks: Arc<[(Frame, Block)]>,
+    source: FileSource,
+    table: Arc<SeekTable>,
+    blocks: Vec<Block>,
     pub(super) stores: Vec<Bytes>,
     pub(super) left_out: Vec<Missing>,
 }
@@ -96,25 +95,37 @@ impl Cache {
 
     /// The manifest of `label`'s archive, if it was kept and is whole.
     pub(super) fn manifest(&self, label: &Label) -> Option<Manifest> {
-        let file = File::open(self.file(label)).ok()?;
-        let table = table(&file).ok()?;
-        let [first, blocks @ .., last] = table.frames() else {
-            return None;
-        };
-        let text = unpacked(&file, last).ok()?;
+        let file = self.file(label);
+        let source = FileSource::new(file.display().to_string(), File::open(file).ok()?).ok()?;
+        let object = Object::open(&source).ok()?;
+        let mut unpacker = Unpacker::default();
+        let last = object.table.frames().len() - 1;
+        let text = object.frame(last, &mut unpacker).ok()?;
         if Digest::of(&text) != label.index_sha256 {
             return None;
         }
         let (index, _) = Index::from_frame(&text).ok()?;
-        let head = unpacked(&file, first).ok()?;
-        if Digest::of(&head) != index.head.sha256 || blocks.len() != index.blocks.len() {
+        let head = object.frame(0, &mut unpacker).ok()?;
+        if Digest::of(&head) != index.head.sha256 || last != index.blocks.len() + 1 {
             return None;
         }
         let head = Head::from_line(std::str::from_utf8(&head).ok()?).ok()?;
-        let blocks: Arc<[_]> = blocks.iter().copied().zip(index.blocks).collect();
-        are_whole(&file, &blocks).then(|| Manifest {
-            file: Arc::new(file),
-            blocks,
+        let (object, blocks) = (&object, &index.blocks);
+        let is_whole = || {
+            let mut unpacker = Unpacker::default();
+            move |n: usize| {
+                let text = object.frame(n + 1, &mut unpacker);
+                text.is_ok_and(|text| Digest::of(&text) == blocks[n].sha256)
+            }
+        };
+        if !share(blocks.len(), cores(), is_whole) {
+            return None;
+        }
+        let table = Arc::clone(&object.table);
+        Some(Manifest {
+            source,
+            table,
+            blocks: index.blocks,
             stores: head.stores,
             left_out: index.left_out,
         })
@@ -123,61 +134,17 @@ impl Cache {
 
 impl Manifest {
     /// Its records. `watch` is told of every block how many it has, and of its first path.
-    pub(super) fn records<'w>(&self, watch: &'w (dyn Fn(u64, &[u8]) + Sync)) -> Older<'w> {
-        let (file, blocks) = (Arc::clone(&self.file), Arc::clone(&self.blocks));
-        let texts = (0..blocks.len()).map(move |n| {
-            let (frame, block) = &blocks[n];
-            let text = unpacked(&file, frame)
-                .and_then(|text| String::from_utf8(text).map_err(io::Error::other))
-                .map_err(|e| Error::os("reading the last archive's manifest", e))?;
+    pub(super) fn records<'w>(&'w self, watch: &'w (dyn Fn(u64, &[u8]) + Sync)) -> Older<'w> {
+        let object = Object {
+            source: &self.source,
+            table: Arc::clone(&self.table),
+        };
+        let mut unpacker = Unpacker::default();
+        let texts = self.blocks.iter().enumerate().map(move |(n, block)| {
+            let text = String::from_utf8(object.frame(n + 1, &mut unpacker)?);
             watch(block.entries, block.first.0.get(2..).unwrap_or_default());
-            Ok(text)
+            text.map_err(|_| object.damaged("a manifest that is no text"))
         });
         Older::Lines(Lines::new(Box::new(texts)))
     }
-}
-
-/// Whether each block has its digest. Processors share the work.
-fn are_whole(file: &File, blocks: &[(Frame, Block)]) -> bool {
-    let next = AtomicUsize::new(0);
-    let look = || loop {
-        let Some((frame, block)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) else {
-            return true;
-        };
-        if !unpacked(file, frame).is_ok_and(|text| Digest::of(&text) == block.sha256) {
-            return false;
-        }
-    };
-    let more = blocks.len().min(cores()).saturating_sub(1);
-    thread::scope(|scope| {
-        let others: Vec<_> = (0..more).map(|_| scope.spawn(look)).collect();
-        let mine = look();
-        others
-            .into_iter()
-            .all(|other| other.join().unwrap_or(false))
-            && mine
-    })
-}
-
-fn table(file: &File) -> io::Result<SeekTable> {
-    let all = file.metadata()?.len();
-    let tail = end_of(file, all, all.min(16))?;
-    let length = SeekTable::length_at_end(&tail, all).map_err(io::Error::other)?;
-    SeekTable::decode(&end_of(file, all, length)?, all).map_err(io::Error::other)
-}
-
-/// The last `length` of `all` bytes.
-fn end_of(file: &File, all: u64, length: u64) -> io::Result<Vec<u8>> {
-    let mut end = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut end, all - length)?;
-    Ok(end)
-}
-
-fn unpacked(file: &File, frame: &Frame) -> io::Result<Vec<u8>> {
-    let mut packed = vec![0; frame.packed as usize];
-    file.read_exact_at(&mut packed, frame.at)?;
-    let mut content = Vec::new();
-    let unpacked = Unpacker::default().unpack(&packed, frame.length as usize, &mut content);
-    unpacked.map_err(io::Error::other)?;
-    Ok(content)
 }
