@@ -16,6 +16,7 @@ use state_api::{Changes, Error, PastRootName, Refusal, RootBackend, RootFacts, S
 use state_linux::mountinfo;
 use state_linux::stat::Kind;
 use std::collections::BTreeSet;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 /// What is asked of it.
@@ -169,6 +170,16 @@ fn blank<B: RootBackend>(on: &B, facts: &RootFacts) -> anyhow::Result<View> {
     opened.context("opening blank")
 }
 
+/// How many inodes the filesystems of a tree hold, where they count them.
+fn inodes_in_use(view: &View) -> Option<u64> {
+    let volumes = iter::once(&view.dir).chain(view.grafts.iter().map(|graft| &graft.dir));
+    let held = volumes.map(|dir| {
+        let told = rustix::fs::fstatvfs(dir).ok()?;
+        (told.f_files > 0).then(|| told.f_files.saturating_sub(told.f_ffree))
+    });
+    held.sum()
+}
+
 /// Where anything is mounted below the root directory, as paths on the machine.
 fn mount_points(root_dir: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     let mounts = mountinfo::read().context("reading the list of mounts")?;
@@ -191,6 +202,18 @@ struct Trees<'v> {
 }
 
 impl Trees<'_> {
+    /// About how many paths are looked at. Where not all are, that is soon done.
+    fn total(&self) -> Total {
+        if self.places.is_some() {
+            return Total::Unknown;
+        }
+        let held = |view: &View| inodes_in_use(view).unwrap_or_default();
+        match held(self.new).max(self.old.map_or(0, held)) {
+            0 => Total::Unknown,
+            most => Total::About(most),
+        }
+    }
+
     fn compare(
         &self,
         watch: Watch<'_>,
@@ -201,7 +224,7 @@ impl Trees<'_> {
             None => "looking at root",
         };
         let new = self.new;
-        watch.stage(doing, Unit::Items, Total::Unknown, || {
+        watch.stage(doing, Unit::Items, self.total(), || {
             match (&self.places, self.old) {
                 (Some(places), Some(old)) => diff::compare_at(places, old, new, leave_out, watch),
                 _ => diff::compare(self.old, new, leave_out, watch),
