@@ -3,16 +3,12 @@
 //!
 //! `STATE_SCRIPTS=5000` makes that many edit scripts, `STATE_SEED=N` begins with script N.
 
-use state::archive::Result;
-use state::archive::manifest::Parent;
-use state::archive::older::Older;
-use state::archive::read::Archive;
-use state::archive::select::Selection;
-use state::archive::write::{Before, Input, Since};
+use looks::Archived;
+use state::archive::write::Told;
 use state::diff;
 use state_api::{
-    Changes, Extent, Never, Reset, Retire, RootBackend as _, SnapshotName, SnapshotStore as _,
-    Source, View, execute,
+    Changes, Never, Reset, Retire, RootBackend as _, SnapshotName, SnapshotStore as _, Source,
+    View, execute,
 };
 use state_btrfs::{Btrfs, BtrfsStore, Kernel as _, Live};
 use state_linux::btrfs;
@@ -23,13 +19,14 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+#[path = "archive/looks.rs"]
+mod looks;
 #[path = "archive/parts.rs"]
-mod archives;
+mod parts;
 
 /// A btrfs on a loop device, its top level mounted.
 struct Disk {
@@ -121,59 +118,6 @@ fn check(what: &str, seed: u64, old: &View, new: &View, changes: Option<Changes>
     };
     assert_eq!(list(&told), list(&walked), "{what} of script {seed}");
     assert_eq!(told.changes, walked.changes, "{what} of script {seed}");
-}
-
-/// What changed since an archive is the same, whether the filesystem's places are looked at or
-/// everything.
-fn check_since(seed: u64, old: &View, new: &View, told: Changes) {
-    let selection = Selection::all();
-    let machine = archives::machine(&["/persist"]);
-    let mut data = Vec::new();
-    let written = archives::write(2, &machine, &[old], &mut data, &Never).unwrap();
-    let mut places = told;
-    for left_out in &written.left_out {
-        let path = left_out.path.0.strip_prefix(b"./").unwrap();
-        places.add(OsStr::from_bytes(path).into(), Extent::Alone);
-    }
-    let label = archives::label(&machine, &data, &written);
-    let archive = Archive::open(&data, &label).unwrap();
-    let parent = Parent {
-        id: "20261121T103705Z-3f6a90c1".into(),
-        index_sha256: written.index_sha256,
-    };
-    let inputs = [Input {
-        view: new,
-        selection: &selection,
-    }];
-    // A function could not say how long all of this has to live.
-    macro_rules! look {
-        ($older:expr, $places:expr) => {{
-            let older = || -> Result<Older<'_>> { Ok($older) };
-            let before = Before {
-                parents: vec![parent.clone()],
-                begun: 1 << 40, // after all that happens here
-                older: &older,
-            };
-            let since = Since::look(&inputs, &before, $places, &Never).unwrap();
-            let (data, _) = archives::write_since(&machine, &inputs, &before, &since);
-            (format!("{since:#?}"), data)
-        }};
-    }
-    let records = || archive.records().map(|record| Ok(record?.0));
-    let lines = || archives::lines(&records().collect::<Result<Vec<_>>>().unwrap());
-    let places = [places];
-    let walked = look!(Older::records(records()), None);
-    for (how, found) in [
-        (
-            "places",
-            look!(Older::records(records()), Some(&places[..])),
-        ),
-        ("lines", look!(lines(), None)),
-        ("places in lines", look!(lines(), Some(&places[..]))),
-    ] {
-        assert_eq!(found.0, walked.0, "script {seed}, {how}");
-        assert!(found.1 == walked.1, "script {seed}, {how}: another archive");
-    }
 }
 
 fn reset(root: &mut Btrfs<Live>, past: &str, from: Source) {
@@ -280,7 +224,8 @@ fn loop_where_snapshots_of_a_store_differ_is_told_completely_whatever_was_done()
                     None => store.open_live().unwrap(),
                 };
                 if new.is_some() {
-                    check_since(seed, &was, &is, changes.clone().expect("it is told"));
+                    let told = Told::Places(changes.clone().expect("it is told"));
+                    Archived::of(&was).check(&format!("script {seed}"), &is, told);
                 }
                 check("a store", seed, &was, &is, changes);
             }
@@ -380,7 +325,7 @@ fn loop_names_of_an_inode_outside_a_renamed_directory_are_not_lost() {
             .unwrap()
             .unwrap();
         let (was, is) = (store.open(&last).unwrap(), store.open(&now).unwrap());
-        check_since(turn as u64, &was, &is, told);
+        Archived::of(&was).check(&format!("turn {turn}"), &is, Told::Places(told));
         last = now;
     }
     drop(store);

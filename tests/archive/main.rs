@@ -9,6 +9,8 @@ mod fidelity;
 mod history;
 mod hostile;
 mod increments;
+mod inodes;
+mod looks;
 mod malicious;
 mod memory;
 mod mutants;

@@ -7,6 +7,7 @@
 mod changes;
 mod error;
 mod execute;
+mod inodes;
 mod name;
 mod root;
 mod store;
@@ -17,6 +18,7 @@ pub use error::{Error, Kind, Refusal, Result};
 pub use execute::{
     Apply, Done, Executed, Failed, Interrupt, Never, Outcome, Plan, Step, execute, once,
 };
+pub use inodes::{ChangedInodes, Inodes};
 pub use name::{BadName, PastRootName, SnapshotName};
 pub use root::{
     Blank, Identity, Leftover, PastRoot, Renewal, Reset, Retire, RootBackend, RootCapabilities,

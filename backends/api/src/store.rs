@@ -1,6 +1,6 @@
 //! The snapshot-store seam: the filesystem that holds the persist tree.
 
-use crate::{Changes, Identity, Outcome, Result, SnapshotName, View};
+use crate::{ChangedInodes, Changes, Identity, Outcome, Result, SnapshotName, View};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::os::fd::OwnedFd;
@@ -13,8 +13,9 @@ pub struct StoreCapabilities {
     pub snapshots: bool,
     /// A snapshot of nested volumes is one transaction.
     pub atomic_nested: bool,
-    /// [`SnapshotStore::changes`] tells where the live tree may differ from a snapshot.
-    pub live_changes: bool,
+    /// What may differ from a snapshot can be told without reading it all ([`SnapshotStore::changes`],
+    /// [`SnapshotStore::changed_inodes`]): that of the last archive is worth its room.
+    pub changes: bool,
 }
 
 /// What the store is, seen from its filesystem: decides how a restored tree is swapped in.
@@ -48,6 +49,10 @@ pub struct StoreFacts {
     pub shape: Shape,
     /// Nested volumes below it, relative paths, parents before children.
     pub nested: Vec<PathBuf>,
+    /// What tells the volumes that it is made of and where each is, where that can change without
+    /// anything being written to them; else empty.
+    #[serde(skip)]
+    pub volumes: String,
     /// Other filesystems mounted below it, relative paths: no snapshot contains them.
     pub foreign_mounts: Vec<PathBuf>,
     /// Equal identities mean nothing changed; `None` where the filesystem cannot tell.
@@ -180,6 +185,20 @@ pub trait SnapshotStore {
         _new: Option<&SnapshotName>,
         _most: usize,
     ) -> Result<Option<Changes>> {
+        Ok(None)
+    }
+
+    /// Which inodes may differ between two snapshots, for whoever knows what the older one has
+    /// where: of engines that know numbers and no paths. `None`: it cannot tell that either, or
+    /// telling would take too long.
+    ///
+    /// # Errors
+    /// As [`SnapshotStore::changes`].
+    fn changed_inodes(
+        &self,
+        _old: &SnapshotName,
+        _new: &SnapshotName,
+    ) -> Result<Option<ChangedInodes>> {
         Ok(None)
     }
 

@@ -276,6 +276,11 @@ impl fmt::Debug for Walk<'_> {
 
 /// The names in a directory, without `.` and `..`, in the directory's own order.
 pub fn names(dir: impl AsFd) -> io::Result<Vec<CString>> {
+    Ok(numbers(dir)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The same, each with the number of its inode: where something is mounted, of what is under it.
+pub fn numbers(dir: impl AsFd) -> io::Result<Vec<(CString, u64)>> {
     let mut buffer = Vec::with_capacity(64 << 10);
     let mut listing = RawDir::new(dir, buffer.spare_capacity_mut());
     let mut names = Vec::new();
@@ -283,7 +288,7 @@ pub fn names(dir: impl AsFd) -> io::Result<Vec<CString>> {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            names.push(name.to_owned());
+            names.push((name.to_owned(), entry.ino()));
         }
     }
     Ok(names)

@@ -80,7 +80,7 @@ impl SnapshotStore for PlainStore {
         StoreCapabilities {
             snapshots: false,
             atomic_nested: false,
-            live_changes: false,
+            changes: false,
         }
     }
 
@@ -104,6 +104,7 @@ impl SnapshotStore for PlainStore {
                 },
             },
             nested: Vec::new(),
+            volumes: String::new(),
             foreign_mounts: below(&self.path, &mounts),
             identity: None,
             free_bytes: space.f_bavail * space.f_frsize,

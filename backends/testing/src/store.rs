@@ -134,7 +134,7 @@ impl SnapshotStore for SimStore {
         StoreCapabilities {
             snapshots,
             atomic_nested: snapshots,
-            live_changes: false,
+            changes: false,
         }
     }
 
@@ -147,6 +147,7 @@ impl SnapshotStore for SimStore {
                 path: "live".into(),
             },
             nested: Vec::new(),
+            volumes: String::new(),
             foreign_mounts: Vec::new(),
             identity: Some(Identity(format!("{:?}", self.content()?))),
             free_bytes: 1 << 30,

@@ -41,6 +41,8 @@ mod tests {
         ]
         .map(|(name, unchanged_since)| State {
             name: name.into(),
+            createtxg: 0,
+            creation_seconds: 0,
             unchanged_since,
         });
         let differing = |old, new| -> Vec<&str> {

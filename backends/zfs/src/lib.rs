@@ -19,6 +19,7 @@ mod plan;
 mod stage;
 mod step;
 mod store;
+pub mod stream;
 mod survey;
 
 pub use engine::Zfs;

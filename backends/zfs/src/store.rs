@@ -4,17 +4,20 @@
 //! restored tree is exchanged inside the dataset, entry by entry under a journal or as a
 //! directory: so the dataset keeps its properties, its snapshots, and whatever is sent from them.
 
-use crate::changes::{differing, held};
-use crate::layout::{below, split};
+mod children;
+
+use crate::changes::{Held, differing, held};
+use crate::layout::split;
+use crate::live::State;
 use crate::live::view::{Detached, directory_in};
 use crate::plan::free;
-use crate::{Dataset, DatasetKind, Kernel, Live};
+use crate::{Kernel, Live};
 use chrono::DateTime;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use state_api::{
-    Changes, Error, Extent, Graft, Identity, Incoming, Outcome, Refusal, Result, Shape, Snapshot,
-    SnapshotName, SnapshotStore, StoreCapabilities, StoreFacts, View,
+    ChangedInodes, Changes, Error, Extent, Graft, Identity, Incoming, Inodes, Outcome, Refusal,
+    Result, Shape, Snapshot, SnapshotName, SnapshotStore, StoreCapabilities, StoreFacts, View,
 };
 use state_linux::{mount, mountinfo, users};
 use state_plain::PlainStore;
@@ -23,6 +26,10 @@ use std::path::{Path, PathBuf};
 
 /// What the short names of our snapshots begin with.
 const PREFIX: &str = "state-";
+
+/// How much of a dataset's stream is read to learn which inodes differ: it holds all that was written, of what is
+/// excluded as well. A walk costs less than more of it.
+const MOST_STREAM: u64 = 1 << 30;
 
 /// A store on ZFS.
 #[derive(Debug)]
@@ -35,13 +42,6 @@ pub struct ZfsStore {
     inside: PathBuf,
     /// Exchanges trees.
     plain: PlainStore,
-}
-
-/// A dataset mounted in the store.
-struct Child {
-    dataset: String,
-    /// Where, from the store's top.
-    at: PathBuf,
 }
 
 impl ZfsStore {
@@ -82,34 +82,6 @@ impl ZfsStore {
         format!("{dataset}@{PREFIX}{name}")
     }
 
-    /// The datasets mounted in the store now, parents before children.
-    fn children(&self) -> Result<Vec<Child>> {
-        let mounted = |dataset: Dataset| {
-            let inside = |at: &PathBuf| Some(at.strip_prefix(&self.path).ok()?.to_owned());
-            let at = dataset.mounted_at.iter().find_map(inside)?;
-            let is_child = dataset.kind == DatasetKind::Filesystem && dataset.name != self.dataset;
-            is_child.then_some(Child {
-                dataset: dataset.name,
-                at,
-            })
-        };
-        let datasets = self.kernel.datasets(&self.dataset)?;
-        let mut children: Vec<_> = datasets.into_iter().filter_map(mounted).collect();
-        children.sort_by(|a, b| a.at.cmp(&b.at));
-        Ok(children)
-    }
-
-    /// Where in the store a dataset belongs, if it is of it. One that is not mounted now is where
-    /// its name says.
-    fn place(&self, mounted: &[Child], dataset: &str) -> Option<PathBuf> {
-        if let Some(child) = mounted.iter().find(|child| child.dataset == dataset) {
-            return Some(child.at.clone());
-        }
-        let rel = below(&self.dataset, dataset).unwrap_or_default();
-        let rel = Path::new(rel.trim_start_matches('/'));
-        Some(rel.strip_prefix(&self.inside).ok()?.to_owned())
-    }
-
     /// Everything that has a snapshot of this name, the store's own dataset first.
     fn members(&self, name: &SnapshotName) -> Result<Vec<crate::ZfsSnapshot>> {
         let short = format!("{PREFIX}{name}");
@@ -122,16 +94,17 @@ impl ZfsStore {
     /// Our snapshots, oldest first. Two have the same identity when nothing was written to any
     /// dataset between them; every snapshot counts for that, also those of others.
     fn described(&self) -> Result<Vec<Snapshot>> {
-        let states = self.kernel.states(&self.dataset)?;
-        let all = self.kernel.snapshots(&self.dataset)?;
-        let own = all.iter().filter(|s| split(&s.name).0 == self.dataset);
+        let mut states = self.kernel.states(&self.dataset)?;
+        states.sort_by_key(|state| state.createtxg);
+        let own = states.iter().filter(|s| split(&s.name).0 == self.dataset);
         let described = own.filter_map(|top| {
             let short = split(&top.name).1;
             let name: SnapshotName = short.strip_prefix(PREFIX)?.parse().ok()?;
             let members = states.iter().filter(|s| split(&s.name).1 == short);
-            let identity: Vec<_> = members
+            let mut identity: Vec<_> = members
                 .map(|s| format!("{}:{}", split(&s.name).0, s.unchanged_since))
                 .collect();
+            identity.sort();
             Some(Snapshot {
                 taken_at: name
                     .taken_at()
@@ -144,13 +117,15 @@ impl ZfsStore {
         Ok(described.collect())
     }
 
-    /// Destroys what a deletion that was interrupted left: snapshots of children alone.
-    fn clear(&mut self, name: &SnapshotName) -> Result<()> {
-        for member in self.members(name)? {
-            free(&member)?;
-            self.kernel.destroy(&member.name)?;
+    /// What this snapshot of the store holds.
+    fn held<'s>(&self, states: &'s [State], name: &SnapshotName) -> Result<Held<'s>> {
+        let held = held(states, &format!("{PREFIX}{name}"));
+        match held.contains_key(&*self.dataset) {
+            true => Ok(held),
+            false => Err(Error::Missing {
+                what: format!("snapshot {name}"),
+            }),
         }
-        Ok(())
     }
 }
 
@@ -174,13 +149,16 @@ impl SnapshotStore for ZfsStore {
         StoreCapabilities {
             snapshots: true,
             atomic_nested: true,
-            live_changes: false,
+            changes: true,
         }
     }
 
     fn survey(&self) -> Result<StoreFacts> {
         let facts = self.plain.survey()?;
-        let nested: Vec<_> = self.children()?.into_iter().map(|c| c.at).collect();
+        let (guid, children) = self.with_children()?;
+        let places = children.iter().map(|child| (child.guid, &child.at));
+        let places: Vec<_> = places.collect();
+        let nested: Vec<_> = children.iter().map(|child| child.at.clone()).collect();
         let mut foreign_mounts = facts.foreign_mounts;
         foreign_mounts.retain(|at| !nested.contains(at));
         Ok(StoreFacts {
@@ -196,6 +174,8 @@ impl SnapshotStore for ZfsStore {
                 }
             },
             nested,
+            // Mount points can be exchanged, and names; neither writes anything.
+            volumes: format!("{guid:?} {:?} {places:?}", self.inside),
             foreign_mounts,
             // What is written but not on the disk yet is not counted anywhere.
             identity: None,
@@ -210,10 +190,15 @@ impl SnapshotStore for ZfsStore {
     fn create(&mut self, name: &SnapshotName) -> Result<Snapshot> {
         let doing = || format!("taking the snapshot {name}");
         let top = self.snapshot_of(&self.dataset, name);
-        if self.members(name)?.iter().any(|s| s.name == top) {
+        let left = self.members(name)?;
+        if left.iter().any(|s| s.name == top) {
             return Err(os(doing(), Errno::EXIST));
         }
-        self.clear(name)?;
+        // A deletion that was interrupted left those of children alone.
+        for left in left {
+            free(&left)?;
+            self.kernel.destroy(&left.name)?;
+        }
         let mut names = vec![top];
         for child in self.children()? {
             names.push(self.snapshot_of(&child.dataset, name));
@@ -230,12 +215,11 @@ impl SnapshotStore for ZfsStore {
         members.iter().try_for_each(free)?;
         let top = self.snapshot_of(&self.dataset, name);
         // The store's own goes first: without it the rest is no snapshot any more.
-        let existed = members.iter().any(|s| s.name == top);
-        if existed {
-            self.kernel.destroy(&top)?;
+        let (own, others): (Vec<_>, Vec<_>) = members.iter().partition(|s| s.name == top);
+        for member in own.iter().chain(&others) {
+            self.kernel.destroy(&member.name)?;
         }
-        self.clear(name)?;
-        Ok(match existed {
+        Ok(match !own.is_empty() {
             true => Outcome::Made,
             false => Outcome::AlreadySo,
         })
@@ -293,17 +277,8 @@ impl SnapshotStore for ZfsStore {
             return Ok(None); // what is not on the disk yet is not counted anywhere
         };
         let states = self.kernel.states(&self.dataset)?;
-        let mut sides = Vec::new();
-        for name in [old, new] {
-            let side = held(&states, &format!("{PREFIX}{name}"));
-            if !side.contains_key(&*self.dataset) {
-                return Err(Error::Missing {
-                    what: format!("snapshot {name}"),
-                });
-            }
-            sides.push(side);
-        }
-        let differing = differing(&sides[0], &sides[1]);
+        let [old, new] = [self.held(&states, old)?, self.held(&states, new)?];
+        let differing = differing(&old, &new);
         if differing.contains(&*self.dataset) {
             return Ok(None);
         }
@@ -313,6 +288,42 @@ impl SnapshotStore for ZfsStore {
             changes.add(at, Extent::Whole);
         }
         Ok(Some(changes))
+    }
+
+    /// What an incremental stream would send of each dataset.
+    fn changed_inodes(
+        &self,
+        old: &SnapshotName,
+        new: &SnapshotName,
+    ) -> Result<Option<ChangedInodes>> {
+        let states = self.kernel.states(&self.dataset)?;
+        let [held_old, held_new] = [self.held(&states, old)?, self.held(&states, new)?];
+        let mounted = self.children()?;
+        let mut changed = ChangedInodes::default();
+        for dataset in differing(&held_old, &held_new) {
+            let at = match dataset == self.dataset {
+                true => Some(PathBuf::new()),
+                false => self.place(&mounted, dataset),
+            };
+            let Some(at) = at else {
+                continue; // it lies beside the store
+            };
+            let is_in_both = held_old.contains_key(dataset) && held_new.contains_key(dataset);
+            let inodes = if is_in_both {
+                let (old, new) = (
+                    self.snapshot_of(dataset, old),
+                    self.snapshot_of(dataset, new),
+                );
+                match self.kernel.changed_objects(&old, &new, MOST_STREAM)? {
+                    Some(numbers) => Inodes::Numbers(numbers),
+                    None => Inodes::All,
+                }
+            } else {
+                Inodes::All
+            };
+            changed.volumes.insert(at, inodes);
+        }
+        Ok(Some(changed))
     }
 
     fn stage(&mut self) -> Result<OwnedFd> {

@@ -117,6 +117,18 @@ pub fn place_of(text: &str) -> Option<(Cow<'_, [u8]>, usize)> {
     Some((path, usize::try_from(store).ok()?))
 }
 
+/// The path, the store, the type and the inode of a record's line, if that is one of our own.
+pub fn inode_of(text: &str) -> Option<(Cow<'_, [u8]>, usize, &str, u64)> {
+    let (path, mut line) = path_of_line(text)?;
+    let kind = line.text()?;
+    let store = line.number_if(",\"store\":")?;
+    // Quotes inside of strings are escaped: it is found nowhere else. What is behind it is short.
+    let key = ",\"inode\":";
+    let at = memchr::memmem::rfind(line.rest.as_bytes(), key.as_bytes())?;
+    line.take(at + key.len());
+    Some((path, usize::try_from(store).ok()?, kind, line.number()?))
+}
+
 /// The path and the digest, in hexadecimal, of a regular file's line, if that is one of our own. `None`: it
 /// is not of a regular file.
 pub fn digest_of(text: &str) -> Option<(Cow<'_, [u8]>, &str)> {

@@ -14,7 +14,7 @@ pub use index::{
     BLOCK_BYTES, Block, Head, Index, MOST_BLOCK_BYTES, Missing, Parent, Part, Totals, push_line,
     records, records_where,
 };
-pub use line::{digest_of, place_of};
+pub use line::{digest_of, inode_of, place_of};
 pub use order::{Order, above, is_in, order};
 pub use record::{Record, What};
 

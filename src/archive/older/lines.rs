@@ -3,8 +3,8 @@
 //! Of hundreds of thousands of records an increment changes a few. The others are the same lines in the
 //! next manifest: they are not taken apart, but passed over and passed on as text.
 
-use super::Spots;
-use crate::archive::manifest::{Record, order, place_of};
+use super::{Passed, Spots};
+use crate::archive::manifest::{Record, inode_of, order, place_of};
 use crate::archive::{Bad, Error, Result};
 use memchr::memmem;
 use std::borrow::Cow;
@@ -126,6 +126,21 @@ impl<'a> Lines<'a> {
         let record = Record::from_own_line(self.line(self.at)).map_err(bad)?;
         self.at += 1;
         Ok(Some(record))
+    }
+
+    pub(super) fn pass(&mut self) -> Result<Option<Passed<'_>>> {
+        if !self.is_ready()? {
+            return Ok(None);
+        }
+        self.at += 1;
+        let passed = inode_of(self.line(self.at - 1));
+        let passed = passed.map(|(path, store, kind, inode)| Passed {
+            path,
+            store,
+            is_directory: kind == "directory",
+            inode,
+        });
+        passed.map(Some).ok_or_else(|| bad("a bad record".into()))
     }
 
     pub(super) fn stretch(

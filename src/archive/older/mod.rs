@@ -4,7 +4,7 @@ mod lines;
 mod spots;
 
 use super::Result;
-use super::manifest::Record;
+use super::manifest::{Record, What};
 pub use lines::{Blocks, Lines, Stretch};
 pub use spots::Spots;
 use std::borrow::Cow;
@@ -20,6 +20,19 @@ pub enum Older<'a> {
 
 /// Records that come one by one.
 pub type Records<'a> = Box<dyn Iterator<Item = Result<Record>> + Send + 'a>;
+
+/// What is told of a record that is passed over.
+#[derive(Debug)]
+pub struct Passed<'a> {
+    /// See [`Record`].
+    pub path: Cow<'a, [u8]>,
+    /// See [`Record`].
+    pub store: usize,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// See [`Record`].
+    pub inode: u64,
+}
 
 impl<'a> Older<'a> {
     /// There are none.
@@ -60,6 +73,22 @@ impl<'a> Older<'a> {
                 Some(next) => Ok(Some(next)),
                 None => records.next().transpose(),
             },
+        }
+    }
+
+    /// Passes over the next record, and says what can be told of it at little cost.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn pass(&mut self) -> Result<Option<Passed<'_>>> {
+        match self {
+            Self::Lines(lines) => lines.pass(),
+            Self::Records(..) => Ok(self.take()?.map(|record| Passed {
+                path: Cow::Owned(record.path),
+                store: record.store,
+                is_directory: record.what == What::Directory,
+                inode: record.inode,
+            })),
         }
     }
 

@@ -282,7 +282,7 @@ impl<'l> Look<'l> {
             _ => false,
         };
         is_kind
-            && record.inode == stat.id.inode
+            && (record.inode == stat.id.inode || entry.is_top())
             && record.changed == time(stat.changed)
             && record.modified == time(stat.modified)
             && (record.mode, record.uid, record.gid) == (stat.mode, stat.uid, stat.gid)

@@ -8,11 +8,12 @@ use crate::archive::machine::Config;
 use crate::archive::manifest::{Bytes, Parent};
 use crate::archive::older::Older;
 use crate::archive::read::{Archive, Source};
+use crate::archive::write::{Input, places};
 use crate::archive::{Result, chain};
 use crate::ops::drill::key::DrillKeys;
 use crate::target::Target;
 use crate::target::catalog::Catalog;
-use state_api::{Changes, Extent};
+use state_api::{Changes, Extent, Interrupt};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -101,14 +102,23 @@ impl<'t> Choice<'t> {
         }
     }
 
-    /// Where the stores may differ from what is in it, if the filesystem can tell.
+    /// Where the stores may differ from what is in it, if the filesystems can tell. `watch` is told what passes of
+    /// its manifest where that is needed.
     ///
     /// # Errors
-    /// Its manifest cannot be read.
-    pub(super) fn places(&self, sources: &Sources) -> Result<Option<Vec<Changes>>> {
-        let Some(mut places) = sources.places(&self.label.id) else {
+    /// Its manifest cannot be read, or the run was interrupted.
+    pub(super) fn places(
+        &self,
+        sources: &Sources,
+        inputs: &[Input<'_>],
+        watch: &(dyn Fn(u64, &[u8]) + Sync),
+        interrupt: &dyn Interrupt,
+    ) -> Result<Option<Vec<Changes>>> {
+        let Some(told) = sources.told(&self.label.id) else {
             return Ok(None);
         };
+        let places = places(inputs, told, || self.older(watch), interrupt)?;
+        let mut places = sources.reached(places);
         // Sockets and the like are in no manifest: each archive names them anew.
         let left_out = match &self.manifest {
             Place::Kept(manifest) => manifest.left_out.clone(),

@@ -58,7 +58,6 @@ pub(super) fn make(
         begun: choice.label.time.timestamp(),
         older: &older,
     });
-    let places = choice.map(|choice| choice.places(sources)).transpose()?;
     let since = choice.map(|choice| {
         let total = choice.label.totals.entries;
         progress.begin("looking for changes", Unit::Items, Total::About(total));
@@ -73,8 +72,9 @@ pub(super) fn make(
             begun: choice.label.time.timestamp(),
             older: &passing,
         };
-        let places = places.as_ref().and_then(Option::as_deref);
-        let since = Since::look(&inputs, &before, places, cx.interrupt);
+        let since = choice
+            .places(sources, &inputs, &unseen, cx.interrupt)
+            .and_then(|places| Since::look(&inputs, &before, places.as_deref(), cx.interrupt));
         progress.end();
         since
     });

@@ -5,7 +5,7 @@ use crate::archive::machine::Store;
 use crate::archive::manifest::{Bytes, Missing};
 use crate::archive::member::name;
 use crate::archive::select::{Choice, Selection};
-use crate::archive::write::path_bytes;
+use crate::archive::write::{Told, path_bytes};
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
@@ -87,12 +87,17 @@ impl Source {
 impl Source {
     /// Where what was frozen for this run may differ from the archive `last`, as far as the
     /// filesystem can tell.
-    fn places(&self, last: &Id) -> Option<Changes> {
+    fn told(&self, last: &Id) -> Option<Told> {
         let (old, new) = (self.name(last).ok()?, self.snapshot.as_ref()?);
+        if self.hidden().next().is_some() {
+            return None;
+        }
         // Without the older snapshot, or if it is not to be compared with, the tree is walked.
-        let told = self.engine.changes(&old, Some(new), usize::MAX).ok()??;
-        let is_hiding = self.hidden().next().is_some();
-        (!is_hiding).then(|| reached(&self.selection, &told))
+        if let Some(inodes) = self.engine.changed_inodes(&old, new).ok()? {
+            return Some(Told::Inodes(inodes));
+        }
+        let places = self.engine.changes(&old, Some(new), usize::MAX).ok()??;
+        Some(Told::Places(places))
     }
 
     fn thaw(&mut self) -> Option<String> {
@@ -106,7 +111,7 @@ impl Source {
             return Vec::new();
         };
         let mut notes = Vec::new();
-        let is_useful = self.engine.capabilities().live_changes;
+        let is_useful = self.engine.capabilities().changes;
         let all = self.engine.list().unwrap_or_else(|error| {
             notes.push(format!("snapshots of earlier archives may stay: {error}"));
             Vec::new()
@@ -145,9 +150,10 @@ fn reached(selection: &Selection, changes: &Changes) -> Changes {
     reached
 }
 
-/// A digest of all that decides, besides the tree itself, what of a store is archived. It stands in
-/// the snapshot's name: what was selected otherwise has another one and is not found.
-fn terms(tree: &PersistTree, store: &Path, patterns: &[String]) -> String {
+/// A digest of all that decides, besides the trees themselves, what of a store is archived, the volumes that it
+/// is made of included. It stands in the snapshot's name: what was selected otherwise has another one and is not
+/// found.
+fn terms(tree: &PersistTree, store: &Path, patterns: &[String], volumes: &str) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
@@ -158,6 +164,7 @@ fn terms(tree: &PersistTree, store: &Path, patterns: &[String]) -> String {
     for pattern in patterns {
         add(pattern.as_bytes());
     }
+    add(volumes.as_bytes());
     for (path, class) in tree.stores() {
         add(path.as_os_str().as_bytes());
         add(&[u8::from(class == Class::Backup)]);
@@ -208,10 +215,10 @@ impl Sources {
             Ok(Source {
                 path: path.to_owned(),
                 has_snapshots: engine.capabilities().snapshots,
-                facts,
                 engine,
                 selection: Selection::of(tree, path, excluded.clone()),
-                terms: terms(tree, path, patterns),
+                terms: terms(tree, path, patterns, &facts.volumes),
+                facts,
                 snapshot: None,
             })
         });
@@ -259,10 +266,17 @@ impl Sources {
         Ok(())
     }
 
-    /// Where the frozen stores may differ from the archive `last`, whose snapshots are kept.
-    /// `None`: a filesystem does not tell, and everything has to be looked at.
-    pub(super) fn places(&self, last: &Id) -> Option<Vec<Changes>> {
-        self.0.iter().map(|source| source.places(last)).collect()
+    /// What the filesystems tell of where the frozen stores may differ from the archive `last`, whose
+    /// snapshots are kept. `None`: one does not tell, and everything has to be looked at.
+    pub(super) fn told(&self, last: &Id) -> Option<Vec<Told>> {
+        self.0.iter().map(|source| source.told(last)).collect()
+    }
+
+    /// Those of the places in each store that a walk comes to.
+    pub(super) fn reached(&self, places: Vec<Changes>) -> Vec<Changes> {
+        let each = self.0.iter().zip(places);
+        each.map(|(source, places)| reached(&source.selection, &places))
+            .collect()
     }
 
     /// Deletes the snapshots again; what stays, and why.

@@ -22,13 +22,14 @@ use state_api::Never;
 use state_linux::acl::Acl;
 use state_linux::btrfs::items;
 use state_linux::metadata::Flags;
+use state_zfs::stream;
 use std::sync::Arc;
 
 /// A target: its name, and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("age", age),
     ("archive", archive),
     ("cmdline", cmdline),
@@ -39,6 +40,7 @@ pub const TARGETS: [Target; 10] = [
     ("manifest", manifest),
     ("member", member),
     ("signature", signature),
+    ("stream", stream),
 ];
 
 /// The beginning of an encrypted object, up to what is encrypted.
@@ -183,6 +185,13 @@ pub fn signature(data: &[u8]) {
     {
         let again = proof.to_text() + &signature.unwrap_or_default();
         assert_eq!((proof.name(), again), (name.to_owned(), object.to_owned()));
+    }
+}
+
+/// A stream of `zfs send`.
+pub fn stream(data: &[u8]) {
+    if let Ok(Some(objects)) = stream::objects(data, 1 << 16) {
+        assert!(objects.len() <= data.len() / stream::RECORD);
     }
 }
 

@@ -6,6 +6,7 @@ use state::archive::read::Source;
 use state::archive::signature::{AllowedSigners, signed_by};
 use state_fuzz::{TARGETS, expect_whole};
 use state_linux::btrfs::items;
+use state_zfs::stream;
 use std::fs;
 use std::path::Path;
 
@@ -62,4 +63,7 @@ fn the_seeds_are_what_they_are_called() {
     assert!(Proof::from_object(name, proof.as_bytes()).is_ok());
     let items = include_bytes!("../corpus/items/extrefs");
     assert!(items::inode_extrefs(items).is_some());
+    let stream = include_bytes!("../corpus/stream/kinds");
+    let objects = stream::objects(&stream[..], u64::MAX).unwrap();
+    assert_eq!(objects, Some((40..=48).collect()));
 }

@@ -219,7 +219,7 @@ impl SnapshotStore for BtrfsStore {
         StoreCapabilities {
             snapshots: true,
             atomic_nested: false,
-            live_changes: true,
+            changes: true,
         }
     }
 
@@ -250,6 +250,7 @@ impl SnapshotStore for BtrfsStore {
             },
             identity: self.identity(&nested)?,
             nested: nested.into_iter().map(|(path, _)| path).collect(),
+            volumes: String::new(),
             foreign_mounts: self.mounts_below()?,
             free_bytes: space.free_bytes,
             total_bytes: space.total_bytes,

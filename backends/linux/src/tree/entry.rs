@@ -92,6 +92,12 @@ impl Entry {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// Whether it is the top of the tree, or of a volume that continues it. ZFS makes up the inode's number of
+    /// the top of each snapshot.
+    pub fn is_top(&self) -> bool {
+        matches!(self.at, At::Top(_))
+    }
+
     /// Whether it cannot change any more, nor go away.
     pub fn is_frozen(&self) -> bool {
         self.is_frozen

@@ -7,9 +7,10 @@
 
 use state_api::{Error, Result};
 use std::ffi::OsStr;
+use std::io::{self, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 /// The first one found counts. NixOS has its programs in the last.
 const DIRECTORIES: [&str; 6] = [
@@ -40,6 +41,36 @@ pub(super) fn zpool<A: AsRef<OsStr>>(
     run("zpool", doing.into(), args)
 }
 
+/// Runs `zfs` and has what it prints read meanwhile, by `read`: to its end, or until `read` has enough (`None`).
+/// `doing` is a gerund with its object.
+pub(super) fn reading<A: AsRef<OsStr>, T>(
+    doing: String,
+    args: impl IntoIterator<Item = A>,
+    read: impl FnOnce(BufReader<ChildStdout>) -> io::Result<Option<T>>,
+) -> Result<Option<T>> {
+    let program = "zfs";
+    let failed = |error| Error::os(format!("{doing}: running {program}"), error);
+    let mut child = command(program, args)?
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let printed = child.stdout.take().expect("it is piped");
+    let read = read(BufReader::with_capacity(256 << 10, printed));
+    if !matches!(read, Ok(Some(_))) {
+        child.kill().map_err(failed)?;
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    match read {
+        Ok(None) => Ok(None),
+        Ok(Some(read)) if output.status.success() => Ok(Some(read)),
+        // What it says tells more than that it printed too little.
+        Ok(Some(_)) => Err(unsuccessful(doing, program, &output)),
+        Err(_) if !output.stderr.is_empty() => Err(unsuccessful(doing, program, &output)),
+        Err(error) => Err(Error::os(doing, error)),
+    }
+}
+
 fn find(program: &'static str) -> Result<PathBuf> {
     DIRECTORIES
         .iter()
@@ -55,28 +86,40 @@ fn run<A: AsRef<OsStr>>(
     doing: String,
     args: impl IntoIterator<Item = A>,
 ) -> Result<String> {
-    let path = find(program)?;
-    let output = Command::new(path)
-        .args(args)
-        .env_clear()
-        .env("LC_ALL", "C")
-        .env("PATH", DIRECTORIES.join(":"))
-        .stdin(Stdio::null())
-        .process_group(0) // a Ctrl-C on the terminal stops us between two steps, not it in one
+    let output = command(program, args)?
         .output()
         .map_err(|error| Error::os(format!("{doing}: running {program}"), error))?;
     if !output.status.success() {
-        return Err(Error::Tool {
-            doing,
-            program,
-            status: output.status.to_string(),
-            stderr: tail(&output.stderr),
-        });
+        return Err(unsuccessful(doing, program, &output));
     }
     String::from_utf8(output.stdout).map_err(|_| Error::Malformed {
         what: format!("the output of {program}"),
         why: "it is not UTF-8".into(),
     })
+}
+
+fn command<A: AsRef<OsStr>>(
+    program: &'static str,
+    args: impl IntoIterator<Item = A>,
+) -> Result<Command> {
+    let mut command = Command::new(find(program)?);
+    command
+        .args(args)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PATH", DIRECTORIES.join(":"))
+        .stdin(Stdio::null())
+        .process_group(0); // a Ctrl-C on the terminal stops us between two steps, not it in one
+    Ok(command)
+}
+
+fn unsuccessful(doing: String, program: &'static str, output: &Output) -> Error {
+    Error::Tool {
+        doing,
+        program,
+        status: output.status.to_string(),
+        stderr: tail(&output.stderr),
+    }
 }
 
 fn tail(bytes: &[u8]) -> String {

@@ -6,14 +6,19 @@ pub(crate) mod view;
 
 use crate::layout::{below, split};
 use crate::name::{check_dataset, check_short, check_snapshot};
+use crate::stream;
 use crate::{Dataset, Kernel, Pool, Property, ZfsSnapshot};
-use command::{zfs, zpool};
+use command::{reading, zfs, zpool};
 pub(crate) use parse::State;
 use state_api::{Error, Graft, Outcome, Refusal, Result, View};
 use state_linux::mountinfo;
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 use view::Detached;
+
+/// What a dataset with data in it may be.
+const TYPES: &str = "filesystem,volume";
 
 /// The pools that are imported here, looked at and acted on through `zfs(8)` and `zpool(8)`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,11 +94,53 @@ impl Live {
         Ok(())
     }
 
+    /// The dataset and those below it, parents first, and where they are mounted, without their properties.
+    pub(crate) fn mounted(&self, below: &str) -> Result<Vec<Dataset>> {
+        let list = [
+            "list",
+            "-Hp",
+            "-r",
+            "-t",
+            TYPES,
+            "-o",
+            parse::DATASET_COLUMNS,
+        ];
+        let mut datasets = parse::datasets(&self.about(below, &list)?)?;
+        for mount in mountinfo::read_everywhere()
+            .map_err(|error| Error::os("reading what is mounted", error))?
+        {
+            let is_it = |d: &&mut Dataset| mount.filesystem == "zfs" && mount.source == *d.name;
+            if let Some(dataset) = datasets.iter_mut().find(is_it) {
+                dataset.mounted_at.push(mount.at);
+            }
+        }
+        for dataset in &mut datasets {
+            dataset.mounted_at.dedup();
+        }
+        Ok(datasets)
+    }
+
     /// Which snapshots of the dataset and of those below it hold the same.
     pub(crate) fn states(&self, below: &str) -> Result<Vec<State>> {
         let columns = parse::STATE_COLUMNS;
         let list = ["list", "-Hp", "-r", "-t", "snapshot", "-o", columns];
         parse::states(&self.about(below, &list)?)
+    }
+
+    /// The objects of which anything differs between two snapshots of one dataset, and their neighbours;
+    /// `None`: it would take more than `most` bytes of a stream.
+    pub(crate) fn changed_objects(
+        &self,
+        old: &str,
+        new: &str,
+        most: u64,
+    ) -> Result<Option<HashSet<u64>>> {
+        check(old)?;
+        check(new)?;
+        // Raw: what is compressed or encrypted is not made anything else.
+        let args = ["send", "--raw", "-i", old, new];
+        let doing = format!("asking what differs between {old} and {new}");
+        reading(doing, args, |stream| stream::objects(stream, most))
     }
 
     /// Which of these properties are set on the dataset itself, as lines `name<tab>value`.
@@ -146,17 +193,7 @@ impl Kernel for Live {
     }
 
     fn datasets(&self, below: &str) -> Result<Vec<Dataset>> {
-        let types = "filesystem,volume";
-        let list = [
-            "list",
-            "-Hp",
-            "-r",
-            "-t",
-            types,
-            "-o",
-            parse::DATASET_COLUMNS,
-        ];
-        let mut datasets = parse::datasets(&self.about(below, &list)?)?;
+        let mut datasets = self.mounted(below)?;
         if datasets.is_empty() {
             return Ok(datasets);
         }
@@ -166,7 +203,7 @@ impl Kernel for Live {
             "-Hp",
             "-r",
             "-t",
-            types,
+            TYPES,
             "-s",
             sources,
             "-o",
@@ -175,17 +212,6 @@ impl Kernel for Live {
         ];
         parse::properties(&self.about(below, &get)?, &mut datasets);
         self.without_altroot(below, &mut datasets)?;
-        for mount in mountinfo::read_everywhere()
-            .map_err(|error| Error::os("reading what is mounted", error))?
-        {
-            let is_it = |d: &&mut Dataset| mount.filesystem == "zfs" && mount.source == *d.name;
-            if let Some(dataset) = datasets.iter_mut().find(is_it) {
-                dataset.mounted_at.push(mount.at);
-            }
-        }
-        for dataset in &mut datasets {
-            dataset.mounted_at.dedup();
-        }
         Ok(datasets)
     }
 

@@ -1,5 +1,6 @@
 //! What `zfs` and `zpool` print with `-Hp`, as values. Pure.
 
+use crate::layout::split;
 use crate::{Dataset, DatasetKind, Pool, Property, ZfsSnapshot};
 use state_api::{Error, Result};
 
@@ -70,46 +71,49 @@ pub(super) fn snapshots(text: &str) -> Result<Vec<(ZfsSnapshot, u64)>> {
 }
 
 /// Columns of [`states`].
-pub(super) const STATE_COLUMNS: &str = "name,guid,createtxg,written";
+pub(super) const STATE_COLUMNS: &str = "name,guid,createtxg,creation,written";
 
 /// A snapshot, and the oldest one of the same dataset that holds the same.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {
     /// The snapshot's full name.
     pub(crate) name: String,
-    /// That one's guid.
+    /// The transaction group that made it.
+    pub(crate) createtxg: u64,
+    /// `creation`, seconds since 1970.
+    pub(crate) creation_seconds: i64,
+    /// The guid of the oldest one that holds the same.
     pub(crate) unchanged_since: u64,
 }
 
 /// The snapshots of a dataset and of those below it. Nothing written since the snapshot before
 /// means that both hold the same.
 pub(super) fn states(text: &str) -> Result<Vec<State>> {
-    let mut rows = Vec::new();
-    for line in text.lines() {
-        let [name, guid, createtxg, written] = fields("a line of `zfs list -t snapshot`", line)?;
-        let dataset = crate::layout::split(name).0;
-        let row: (&str, u64, u64, u64, &str) = (
-            dataset,
-            number(createtxg)?,
-            number(guid)?,
-            number(written)?,
-            name,
-        );
-        rows.push(row);
-    }
-    rows.sort_unstable();
-    let mut states: Vec<State> = Vec::new();
-    let mut before: Option<(&str, u64)> = None;
-    for (dataset, _, guid, written, name) in rows {
-        let unchanged_since = match before {
-            Some((same, since)) if same == dataset && written == 0 => since,
-            _ => guid,
-        };
-        before = Some((dataset, unchanged_since));
-        states.push(State {
+    let row = |line| {
+        let [name, guid, createtxg, creation, written] =
+            fields("a line of `zfs list -t snapshot`", line)?;
+        let state = State {
             name: name.to_owned(),
-            unchanged_since,
-        });
+            createtxg: number(createtxg)?,
+            creation_seconds: number(creation)?,
+            unchanged_since: number(guid)?,
+        };
+        Ok((state, number::<u64>(written)? == 0))
+    };
+    let mut rows = text.lines().map(row).collect::<Result<Vec<_>>>()?;
+    rows.sort_by(|(a, _), (b, _)| {
+        let key = |state: &State| (split(&state.name).0.to_owned(), state.createtxg);
+        key(a).cmp(&key(b))
+    });
+    let mut states: Vec<State> = Vec::new();
+    for (mut state, is_as_before) in rows {
+        if let Some(before) = states.last()
+            && is_as_before
+            && split(&before.name).0 == split(&state.name).0
+        {
+            state.unchanged_since = before.unchanged_since;
+        }
+        states.push(state);
     }
     Ok(states)
 }
@@ -246,8 +250,8 @@ mod tests {
 
     #[test]
     fn equal_states_are_known() {
-        let text = "p@b\t2\t20\t0\np@a\t1\t10\t0\np/c@a\t3\t10\t0\n\
-                    p@c\t4\t30\t512\np@d\t5\t40\t0\n";
+        let text = "p@b\t2\t20\t7\t0\np@a\t1\t10\t6\t0\np/c@a\t3\t10\t6\t0\n\
+                    p@c\t4\t30\t8\t512\np@d\t5\t40\t9\t0\n";
         let found = states(text).unwrap();
         let found: Vec<_> = found
             .iter()

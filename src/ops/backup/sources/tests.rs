@@ -46,18 +46,20 @@ fn another_selection_has_other_terms() {
     let (tree, _, patterns) = selected(text);
     let store = Path::new("/persist");
     let mut all = vec![
-        terms(&tree, store, &patterns),
-        terms(&tree, store, &[]),
-        terms(&tree, Path::new("/other"), &patterns),
+        terms(&tree, store, &patterns, ""),
+        terms(&tree, store, &[], ""),
+        terms(&tree, Path::new("/other"), &patterns, ""),
         terms(
             &selected(&text.replace("/srv/a", "/srv/b")).0,
             store,
             &patterns,
+            "",
         ),
+        terms(&tree, store, &patterns, "1 home"),
     ];
-    assert_eq!(all[0], terms(&selected(text).0, store, &patterns));
+    assert_eq!(all[0], terms(&selected(text).0, store, &patterns, ""));
     assert!(all.iter().all(|one| one.len() == 16));
     all.sort();
     all.dedup();
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 5);
 }
