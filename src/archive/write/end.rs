@@ -112,7 +112,7 @@ impl Writer<'_, '_> {
 
     fn cut_sums_if_full(&mut self) -> Result<()> {
         if self.sums.piece().len() >= FRAME_BYTES {
-            self.sums.cut(&mut self.press)?;
+            self.sums.cut()?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Writer<'_, '_> {
     fn end_block_if_full(&mut self) -> Result<()> {
         if self.manifest.piece().len() >= BLOCK_BYTES {
             let offset = self.manifest.length();
-            let length = self.manifest.cut(&mut self.press)?;
+            let length = self.manifest.cut()?;
             self.note_block(offset, length);
         }
         Ok(())
@@ -166,24 +166,25 @@ impl Writer<'_, '_> {
         let in_order = |a: &Missing, b: &Missing| order(&a.path.0, &b.path.0);
         self.notes.missing.sort_by(in_order);
         self.notes.left_out.sort_by(in_order);
-        let offset = self.manifest.length();
-        let (last_sums, last_block) = (self.sums.end(), self.manifest.end());
-        if !last_block.is_empty() {
-            self.note_block(offset, last_block.len() as u64);
+        let (offset, last) = (self.manifest.length(), self.manifest.piece().len() as u64);
+        if last > 0 {
+            self.note_block(offset, last);
         }
-        let mut pressed = self.press.end(&last_sums, &last_block)?;
-        for (block, sha256) in self.blocks.iter_mut().zip(&pressed.blocks) {
+        let pressed_sums = self.sums.end()?;
+        let mut pressed = self.manifest.end()?;
+        let digests = pressed.digests.iter().flatten();
+        for (block, sha256) in self.blocks.iter_mut().zip(digests) {
             block.sha256 = *sha256;
         }
         let sums = Part {
             offset: self.tar.position(),
             size: self.sums.length(),
-            sha256: pressed.sums.digest_with(&[]),
+            sha256: pressed_sums.digest_with(&[]),
         };
         let headers = own(self.machine, SUMS, sums.size)?;
         self.tar.push(&headers)?;
         self.tar.cut()?;
-        self.tar.frames(&pressed.sums.frames)?;
+        self.tar.frames(&pressed_sums.frames)?;
         self.tar.pad(sums.size)?;
 
         let head_line = self.head.to_line().into_bytes();
@@ -223,7 +224,7 @@ impl Writer<'_, '_> {
         self.tar.push(&headers)?;
         self.tar.push(&head_line)?;
         self.tar.cut()?;
-        self.tar.frames(&pressed.manifest.frames)?;
+        self.tar.frames(&pressed.frames)?;
         let size = index.head.size + self.manifest.length() + text.len() as u64;
         let mut end = text.clone();
         end.resize(text.len() + (padded(size) - size) as usize + 2 * BLOCK, 0);
@@ -233,9 +234,9 @@ impl Writer<'_, '_> {
         }
         self.tar.whole_frame(&end)?;
 
-        let manifest_sha256 = pressed.manifest.digest_with(&text);
+        let manifest_sha256 = pressed.digest_with(&text);
         let (first, last) = (pressed.pack(&head_line)?, pressed.pack(&text)?);
-        let blocks = pressed.manifest.frames.into_iter();
+        let blocks = pressed.frames.into_iter();
         let frames = [first].into_iter().chain(blocks).chain([last]).collect();
         self.tar.finish()?;
         Ok(Written {

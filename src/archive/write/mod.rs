@@ -27,7 +27,7 @@ use super::base::DELETED;
 use super::frame::SeekTable;
 use super::machine::{self, Machine};
 use super::manifest::{Block, Digest, Head, Missing, Parent, Part, Totals};
-use super::press::{Growing, Press, Text};
+use super::press::Growing;
 use super::select::Selection;
 use super::tar::{Packed, Tar};
 use super::{Error, FORMAT, Progress, Result, sums};
@@ -167,7 +167,6 @@ struct Writer<'w, 'c> {
     head: Head,
     interrupt: &'c dyn Interrupt,
     watch: &'c mut dyn FnMut(Progress<'_>),
-    press: Press,
     sums: Growing,
     manifest: Growing,
     blocks: Vec<Block>,
@@ -201,9 +200,8 @@ impl<'w, 'c> Writer<'w, 'c> {
             parents,
             interrupt,
             watch,
-            press: Press::new(head.to_line().as_bytes())?,
-            sums: Growing::new(Text::Sums),
-            manifest: Growing::new(Text::Manifest),
+            sums: Growing::sums()?,
+            manifest: Growing::manifest(head.to_line().as_bytes())?,
             head,
             blocks: Vec::new(),
             block_entries: 0,
