@@ -156,3 +156,30 @@ fn vm_where_a_store_on_zfs_differs_is_told_completely_whatever_was_done() {
         edits.iter_mut().for_each(Edits::close);
     }
 }
+
+/// Nothing is written when a dataset is mounted elsewhere.
+#[test]
+#[ignore = "needs root and real ZFS"]
+fn vm_where_the_datasets_of_a_store_are_is_told() {
+    let pool = Pool::new("sa");
+    let path = pool.dir.path().join("store");
+    let (home, other) = (path.join("home"), path.join("other"));
+    fs::create_dir(&other).unwrap();
+    let told = || ZfsStore::open(&path).unwrap().survey().unwrap().volumes;
+    let mount = |at: &Path| {
+        run(
+            "mount",
+            &["-t", "zfs", "looks/store/home", at.to_str().unwrap()],
+        )
+    };
+    let unmount = |at: &Path| run("umount", &[at.to_str().unwrap()]);
+    let at_home = told();
+    unmount(&home);
+    let nowhere = told();
+    mount(&other);
+    let elsewhere = told();
+    unmount(&other);
+    mount(&home);
+    assert_eq!(told(), at_home);
+    assert!(nowhere != at_home && elsewhere != at_home && elsewhere != nowhere);
+}

@@ -1,4 +1,4 @@
-//! Which datasets of two snapshots differ.
+//! Which datasets of two snapshots differ, and by how much.
 
 use crate::layout::split;
 use crate::live::State;
@@ -23,6 +23,18 @@ pub(crate) fn differing<'a>(old: &Held<'a>, new: &Held<'a>) -> BTreeSet<&'a str>
         .collect()
 }
 
+/// About how many bytes were written to a dataset between two of its snapshots, given by their short names.
+pub(crate) fn written(states: &[State], dataset: &str, old: &str, new: &str) -> u64 {
+    let own = || states.iter().filter(|s| split(&s.name).0 == dataset);
+    let made = |short| {
+        own()
+            .find(|s| split(&s.name).1 == short)
+            .map(|s| s.createtxg)
+    };
+    let between = |s: &&State| Some(s.createtxg) > made(old) && Some(s.createtxg) <= made(new);
+    own().filter(between).map(|s| s.written).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +55,7 @@ mod tests {
             name: name.into(),
             createtxg: 0,
             creation_seconds: 0,
+            written: 0,
             unchanged_since,
         });
         let differing = |old, new| -> Vec<&str> {
@@ -54,5 +67,24 @@ mod tests {
         assert_eq!(differing("a", "b"), ["p/s/only a", "p/s/only b", "p/s/x"]);
         assert_eq!(differing("c", "b"), ["p/s", "p/s/only b"]);
         assert_eq!(held(&states, "none"), Held::new());
+    }
+    #[test]
+    fn what_was_written_between_two_snapshots_counts() {
+        let states = [
+            ("p@a", 1, 7),
+            ("p@b", 2, 20),
+            ("p@c", 3, 300),
+            ("p/x@b", 2, 4000),
+        ];
+        let states = states.map(|(name, createtxg, written)| State {
+            name: name.into(),
+            createtxg,
+            creation_seconds: 0,
+            written,
+            unchanged_since: 0,
+        });
+        assert_eq!(written(&states, "p", "a", "c"), 320);
+        assert_eq!(written(&states, "p", "a", "b"), 20);
+        assert_eq!(written(&states, "p", "b", "b"), 0);
     }
 }

@@ -6,7 +6,7 @@
 
 mod children;
 
-use crate::changes::{Held, differing, held};
+use crate::changes::{Held, differing, held, written};
 use crate::layout::split;
 use crate::live::State;
 use crate::live::view::{Detached, directory_in};
@@ -309,18 +309,19 @@ impl SnapshotStore for ZfsStore {
                 continue; // it lies beside the store
             };
             let is_in_both = held_old.contains_key(dataset) && held_new.contains_key(dataset);
-            let inodes = if is_in_both {
-                let (old, new) = (
-                    self.snapshot_of(dataset, old),
-                    self.snapshot_of(dataset, new),
-                );
-                match self.kernel.changed_objects(&old, &new, MOST_STREAM)? {
-                    Some(numbers) => Inodes::Numbers(numbers),
-                    None => Inodes::All,
+            let [short_old, short_new] = [old, new].map(|name| format!("{PREFIX}{name}"));
+            let bytes = written(&states, dataset, &short_old, &short_new);
+            let numbers = match is_in_both && bytes <= MOST_STREAM {
+                true => {
+                    let (old, new) = (
+                        self.snapshot_of(dataset, old),
+                        self.snapshot_of(dataset, new),
+                    );
+                    self.kernel.changed_objects(&old, &new, MOST_STREAM)?
                 }
-            } else {
-                Inodes::All
+                false => None,
             };
+            let inodes = numbers.map_or(Inodes::All, Inodes::Numbers);
             changed.volumes.insert(at, inodes);
         }
         Ok(Some(changed))

@@ -82,6 +82,8 @@ pub(crate) struct State {
     pub(crate) createtxg: u64,
     /// `creation`, seconds since 1970.
     pub(crate) creation_seconds: i64,
+    /// How much was written since the one before, in bytes.
+    pub(crate) written: u64,
     /// The guid of the oldest one that holds the same.
     pub(crate) unchanged_since: u64,
 }
@@ -92,23 +94,23 @@ pub(super) fn states(text: &str) -> Result<Vec<State>> {
     let row = |line| {
         let [name, guid, createtxg, creation, written] =
             fields("a line of `zfs list -t snapshot`", line)?;
-        let state = State {
+        Ok(State {
             name: name.to_owned(),
             createtxg: number(createtxg)?,
             creation_seconds: number(creation)?,
+            written: number(written)?,
             unchanged_since: number(guid)?,
-        };
-        Ok((state, number::<u64>(written)? == 0))
+        })
     };
     let mut rows = text.lines().map(row).collect::<Result<Vec<_>>>()?;
-    rows.sort_by(|(a, _), (b, _)| {
+    rows.sort_by(|a, b| {
         let key = |state: &State| (split(&state.name).0.to_owned(), state.createtxg);
         key(a).cmp(&key(b))
     });
     let mut states: Vec<State> = Vec::new();
-    for (mut state, is_as_before) in rows {
+    for mut state in rows {
         if let Some(before) = states.last()
-            && is_as_before
+            && state.written == 0
             && split(&before.name).0 == split(&state.name).0
         {
             state.unchanged_since = before.unchanged_since;
