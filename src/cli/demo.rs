@@ -66,7 +66,7 @@ pub fn run(globals: &Globals, args: Args) -> anyhow::Result<Exit> {
     let report = if globals.json || globals.quiet {
         demo::run(options, cx.interrupt, &mut Silent)?
     } else {
-        let width = super::output::terminal_width().unwrap_or(80);
+        let width = super::output::terminal_width(std::io::stdout()).unwrap_or(80);
         let mut voice = Voice {
             out: globals.stdout(),
             width: width.clamp(20, 90),

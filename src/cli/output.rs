@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 
 /// Headers of tables and sections.
 pub const HEADER: Style = Style::new().bold();
@@ -182,7 +183,9 @@ impl Globals {
             return Ok(());
         }
         let stdout = io::stdout();
-        let width = stdout.is_terminal().then(terminal_width).flatten();
+        let width = (stdout.is_terminal())
+            .then(|| terminal_width(&stdout))
+            .flatten();
         let stream = AutoStream::new(stdout, self.color.into());
         let mut screen = Screen::new(BufWriter::new(stream), Utc::now());
         screen.width = width;
@@ -199,7 +202,7 @@ impl Globals {
         human: impl FnOnce(&mut Screen<'_>) -> io::Result<()>,
     ) -> anyhow::Result<()> {
         let mut screen = Screen::new(BufWriter::new(self.stderr()), Utc::now());
-        screen.width = terminal_width();
+        screen.width = terminal_width(io::stderr());
         unless_closed(human(&mut screen).and_then(|()| screen.flush()))
     }
 
@@ -269,8 +272,32 @@ fn write_json(value: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// The columns of the terminal that standard output is.
-pub(super) fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+/// The columns of the terminal that `to` is. A serial console does not know how many it has, and says 0.
+pub(super) fn terminal_width(to: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(to).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, openpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    #[test]
+    fn a_terminal_that_does_not_know_its_size_has_none() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        for (columns, width) in [(0, None), (132, Some(132))] {
+            let size = Winsize {
+                ws_row: 0,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&terminal, size).unwrap();
+            assert_eq!(terminal_width(&terminal), width);
+        }
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(terminal_width(file), None);
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::Globals;
 use super::exit::one_line;
+use super::output::terminal_width;
 use super::size::size;
 use super::table::shorten;
 use crate::progress::{Progress, Silent, Total, Unit};
@@ -237,13 +238,9 @@ impl Globals {
             return Box::new(Silent);
         }
         let stderr = io::stderr();
-        let width = stderr
-            .is_terminal()
-            .then(|| rustix::termios::tcgetwinsize(&stderr).ok())
-            .flatten()
-            .map_or(80, |size| usize::from(size.ws_col));
+        let width = || terminal_width(&stderr).unwrap_or(80);
         Box::new(Teller {
-            width: stderr.is_terminal().then_some(width),
+            width: stderr.is_terminal().then(width),
             running: Mutex::new(None),
         })
     }
