@@ -340,7 +340,7 @@ impl Refusal {
             }
             Self::InsideRoot { .. } => "move it beside root and mount it into place".into(),
             Self::Held { .. } => "release the holds or destroy the clones if nothing needs them; \
-                 backup tools should not snapshot root"
+                 backup tools should leave these snapshots alone"
                 .into(),
             Self::ChildWithoutBlank { child } => {
                 format!("take `{child}@blank`, or move the child out of root")

@@ -14,6 +14,8 @@ pub struct ChangedInodes {
     /// The volumes in which anything may differ, by their places in the store; empty for the store's
     /// own.
     pub volumes: BTreeMap<PathBuf, Inodes>,
+    /// Where the volumes were when that was found out: as [`StoreFacts::layout`](crate::StoreFacts::layout).
+    pub layout: String,
 }
 
 /// Those of one volume.

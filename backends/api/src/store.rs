@@ -52,7 +52,7 @@ pub struct StoreFacts {
     /// What tells the volumes that it is made of and where each is, where that can change without
     /// anything being written to them; else empty.
     #[serde(skip)]
-    pub volumes: String,
+    pub layout: String,
     /// Other filesystems mounted below it, relative paths: no snapshot contains them.
     pub foreign_mounts: Vec<PathBuf>,
     /// Equal identities mean nothing changed; `None` where the filesystem cannot tell.

@@ -15,6 +15,8 @@ pub struct View {
     pub dir: OwnedFd,
     /// The nested volumes, by path, parents before children.
     pub grafts: Vec<Graft>,
+    /// Which volumes were opened, and where they belong: as [`StoreFacts::layout`](crate::StoreFacts::layout).
+    pub layout: String,
     /// Whether nothing can change while it is read (a snapshot, a read-only mount of one).
     pub is_frozen: bool,
     /// What must live as long as the view: private mounts, holds.
@@ -35,6 +37,7 @@ impl View {
         Self {
             dir,
             grafts: Vec::new(),
+            layout: String::new(),
             is_frozen: false,
             keep: Vec::new(),
         }

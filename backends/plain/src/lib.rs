@@ -104,7 +104,7 @@ impl SnapshotStore for PlainStore {
                 },
             },
             nested: Vec::new(),
-            volumes: String::new(),
+            layout: String::new(),
             foreign_mounts: below(&self.path, &mounts),
             identity: None,
             free_bytes: space.f_bavail * space.f_frsize,

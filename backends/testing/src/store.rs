@@ -147,7 +147,7 @@ impl SnapshotStore for SimStore {
                 path: "live".into(),
             },
             nested: Vec::new(),
-            volumes: String::new(),
+            layout: String::new(),
             foreign_mounts: Vec::new(),
             identity: Some(Identity(format!("{:?}", self.content()?))),
             free_bytes: 1 << 30,

@@ -68,6 +68,7 @@ mod tests {
         assert_eq!(differing("c", "b"), ["p/s", "p/s/only b"]);
         assert_eq!(held(&states, "none"), Held::new());
     }
+
     #[test]
     fn what_was_written_between_two_snapshots_counts() {
         let states = [

@@ -21,6 +21,7 @@ use state_api::{
 };
 use state_linux::{mount, mountinfo, users};
 use state_plain::PlainStore;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -156,8 +157,6 @@ impl SnapshotStore for ZfsStore {
     fn survey(&self) -> Result<StoreFacts> {
         let facts = self.plain.survey()?;
         let (guid, children) = self.with_children()?;
-        let places = children.iter().map(|child| (child.guid, &child.at));
-        let places: Vec<_> = places.collect();
         let nested: Vec<_> = children.iter().map(|child| child.at.clone()).collect();
         let mut foreign_mounts = facts.foreign_mounts;
         foreign_mounts.retain(|at| !nested.contains(at));
@@ -174,8 +173,10 @@ impl SnapshotStore for ZfsStore {
                 }
             },
             nested,
-            // Mount points can be exchanged, and names; neither writes anything.
-            volumes: format!("{guid:?} {:?} {places:?}", self.inside),
+            layout: self.layout(
+                guid,
+                children.iter().map(|child| (Some(child.guid), &*child.at)),
+            ),
             foreign_mounts,
             // What is written but not on the disk yet is not counted anywhere.
             identity: None,
@@ -236,18 +237,22 @@ impl SnapshotStore for ZfsStore {
         let mount = Detached::read_only(&top)?;
         let dir = directory_in(&mount.top()?, &self.inside)?;
         let mut view = View::frozen(dir).keeping(mount);
-        let mounted = self.children()?;
+        let (guid, mounted) = self.with_children()?;
+        let mut guids = BTreeMap::new();
         for member in members.iter().filter(|s| s.name != top) {
             let dataset = split(&member.name).0;
             let Some(at) = self.place(&mounted, dataset) else {
                 continue;
             };
+            let child = mounted.iter().find(|child| child.dataset == dataset);
+            guids.insert(at.clone(), child.map(|child| child.guid));
             let mount = Detached::read_only(&member.name)?;
             let dir = mount.top()?;
             view.grafts.push(Graft { at, dir });
             view = view.keeping(mount);
         }
         view.grafts.sort_by(|a, b| a.at.cmp(&b.at));
+        view.layout = self.layout(guid, guids.iter().map(|(at, guid)| (*guid, &**at)));
         Ok(view)
     }
 
@@ -298,8 +303,12 @@ impl SnapshotStore for ZfsStore {
     ) -> Result<Option<ChangedInodes>> {
         let states = self.kernel.states(&self.dataset)?;
         let [held_old, held_new] = [self.held(&states, old)?, self.held(&states, new)?];
-        let mounted = self.children()?;
-        let mut changed = ChangedInodes::default();
+        let (guid, mounted) = self.with_children()?;
+        let places = mounted.iter().map(|child| (Some(child.guid), &*child.at));
+        let mut changed = ChangedInodes {
+            layout: self.layout(guid, places),
+            ..ChangedInodes::default()
+        };
         for dataset in differing(&held_old, &held_new) {
             let at = match dataset == self.dataset {
                 true => Some(PathBuf::new()),

@@ -32,7 +32,7 @@ const MOST_OBJECTS: usize = 1 << 20;
 pub fn objects(mut from: impl Read, most: u64) -> io::Result<Option<HashSet<u64>>> {
     let mut objects = HashSet::new();
     let mut to = None;
-    let mut read = 0;
+    let mut read: u64 = 0;
     loop {
         let mut record = [0; RECORD];
         from.read_exact(&mut record)?;
@@ -47,7 +47,9 @@ pub fn objects(mut from: impl Read, most: u64) -> io::Result<Option<HashSet<u64>
             return Ok(Some(objects));
         }
         objects.extend(told.object);
-        read += RECORD as u64 + told.payload;
+        read = read
+            .saturating_add(RECORD as u64)
+            .saturating_add(told.payload);
         if read > most || objects.len() > MOST_OBJECTS {
             return Ok(None);
         }
@@ -246,8 +248,10 @@ mod tests {
         let stream = stream();
         assert!(objects(&stream[..], stream.len() as u64).unwrap().is_some());
         assert_eq!(objects(&stream[..], 3000).unwrap(), None);
-        let endless = [begin(), record(3, &[(0, 42), (24, u64::MAX / 2)], &[], 32)].concat();
-        assert_eq!(objects(&endless[..], 1 << 30).unwrap(), None);
+        for length in [u64::MAX / 2, u64::MAX] {
+            let endless = [begin(), record(3, &[(0, 42), (24, length)], &[], 32)].concat();
+            assert_eq!(objects(&endless[..], 1 << 30).unwrap(), None);
+        }
     }
 
     #[test]

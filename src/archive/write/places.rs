@@ -11,7 +11,7 @@ use crate::archive::older::Older;
 use state_api::{ChangedInodes, Changes, Extent, Inodes, Interrupt, View};
 use state_linux::stat::Kind;
 use state_linux::tree::{Entry, Walk, numbers};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -59,8 +59,8 @@ type Names = HashMap<Vec<u8>, u64>;
 /// One store's places, while they are looked for.
 struct Sought<'v> {
     view: &'v View,
-    /// Volumes of whose inodes only the numbers are known, the deepest last.
-    volumes: BTreeMap<PathBuf, Inodes>,
+    /// The numbers that may differ, of volumes of which more is not known.
+    volumes: HashMap<PathBuf, HashSet<u64>>,
     /// The directories that may differ, with the names that the manifest knows in them.
     directories: HashMap<Vec<u8>, Names>,
     places: Changes,
@@ -70,7 +70,7 @@ impl<'v> Sought<'v> {
     fn new(view: &'v View, told: Told) -> Self {
         let mut sought = Self {
             view,
-            volumes: BTreeMap::new(),
+            volumes: HashMap::new(),
             directories: HashMap::new(),
             places: Changes::none(),
         };
@@ -80,7 +80,7 @@ impl<'v> Sought<'v> {
                 for (at, inodes) in changed.volumes {
                     match inodes {
                         Inodes::All => sought.places.add(at, Extent::Whole),
-                        Inodes::Numbers(_) => drop(sought.volumes.insert(at, inodes)),
+                        Inodes::Numbers(numbers) => drop(sought.volumes.insert(at, numbers)),
                     }
                 }
             }
@@ -103,12 +103,17 @@ impl<'v> Sought<'v> {
             names.insert(name.to_vec(), inode);
         }
         let volume = self.volume_of(path);
-        let Some(Inodes::Numbers(numbers)) = self.volumes.get(volume) else {
+        let Some(numbers) = self.volumes.get(volume) else {
             return;
         };
         let is_top = volume.as_os_str().as_bytes() == path;
         if is_top || numbers.contains(&inode) {
-            self.places.add(path_of(path), Extent::Alone);
+            // What was no directory may be one now, and have the same number.
+            let extent = match is_directory {
+                true => Extent::Alone,
+                false => Extent::Whole,
+            };
+            self.places.add(path_of(path), extent);
             if is_directory {
                 self.directories.insert(path.to_vec(), Names::new());
             }
@@ -145,7 +150,8 @@ impl<'v> Sought<'v> {
         for name in others {
             let path = directory.join(OsStr::from_bytes(name));
             // Where a volume is mounted, its top has another number than the directory under it.
-            if !self.view.grafts.iter().any(|graft| graft.at == path) {
+            let is_graft = self.view.grafts.iter().any(|graft| graft.at == path);
+            if !(is_graft && before.contains_key(name)) {
                 self.places.add(path, Extent::Whole);
             }
         }
@@ -173,4 +179,73 @@ fn parent(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn path_of(path: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::manifest::{Digest, Record, What};
+    use crate::archive::pax::Time;
+    use crate::archive::select::Selection;
+    use state_api::Never;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    fn record(path: &str, what: What, inode: u64) -> Record {
+        Record {
+            path: path.into(),
+            store: 0,
+            what,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            modified: Time::default(),
+            extra: Default::default(),
+            has_links: false,
+            archive: 0,
+            offset: 0,
+            inode,
+            changed: Time::default(),
+        }
+    }
+
+    /// Numbers are given again. A name that was a file's may be a directory's, with the same number: the directory
+    /// above shows no difference.
+    #[test]
+    fn what_took_the_number_of_something_else_is_looked_at_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("same/below")).unwrap();
+        fs::write(dir.path().join("other"), "x").unwrap();
+        let inode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().ino();
+        let file = || What::File {
+            size: 0,
+            sha256: Digest([0; 32]),
+            is_sparse: false,
+        };
+        let records = [
+            record("", What::Directory, 1),
+            record("other", file(), inode("other") + 1000),
+            record("same", file(), inode("same")),
+        ];
+        let numbers = HashSet::from([inode("same")]);
+        let changed = ChangedInodes {
+            volumes: [(PathBuf::new(), Inodes::Numbers(numbers))].into(),
+            ..ChangedInodes::default()
+        };
+        let view = View::live(fs::File::open(dir.path()).unwrap().into());
+        let selection = Selection::all();
+        let inputs = [Input {
+            view: &view,
+            selection: &selection,
+        }];
+        let older = || Ok(Older::records(records.into_iter().map(Ok)));
+        let found = places(&inputs, vec![Told::Inodes(changed)], older, &Never).unwrap();
+        let found: Vec<_> = found[0].places().collect();
+        let wanted = [
+            (Path::new(""), Extent::Alone),
+            (Path::new("other"), Extent::Whole),
+            (Path::new("same"), Extent::Whole),
+        ];
+        assert_eq!(found, wanted);
+    }
 }

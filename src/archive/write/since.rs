@@ -1,7 +1,8 @@
 //! What changed since the archive that the next one builds on.
 //!
 //! The tree is compared with what `stat` said when each record was made, never with a clock: a
-//! path is kept if its inode, times, owner, mode and size are what they were.
+//! path is kept if its inode, times, owner, mode and size are what they were (of the tops of volumes, whose number
+//! may be another in each snapshot, all but the inode).
 
 use super::Input;
 use super::entry::time;

@@ -26,7 +26,7 @@ pub(super) fn make(
     settings: &Settings,
     encryption: Encryption,
     tree: &PersistTree,
-    sources: &Sources,
+    sources: &mut Sources,
     mut head: Machine,
     choice: Option<&Choice<'_>>,
     about: Total,

@@ -227,14 +227,14 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
     let encryption = encryption.and(drill_key.clone())?;
     report.encrypted_to = encryption.recipients().to_vec();
     let last = choice.as_ref().map(|choice| &choice.label.id);
-    sources.freeze(&id, last)?;
+    report.notes.extend(sources.freeze(&id, last)?);
     let refs: Vec<&dyn Target> = targets.iter().map(|(_, target)| target.as_ref()).collect();
     let made = make(
         cx,
         &settings,
         encryption,
         &tree,
-        &sources,
+        &mut sources,
         head,
         choice.as_ref(),
         about(&catalogs),
@@ -291,10 +291,16 @@ fn archive(cx: &Context, options: &Options, progress: &dyn Progress) -> anyhow::
             .push(format!("older keys for drills stay: {why}"));
     }
     // The next run builds on what every target has.
-    report.notes.extend(match report.is_partial() {
+    let notes = match report.is_partial() {
         true => sources.thaw(),
         false => sources.keep(),
-    });
+    };
+    for note in notes {
+        // What could not be deleted at first cannot be now.
+        if !report.notes.contains(&note) {
+            report.notes.push(note);
+        }
+    }
     // What earlier runs left, now that something newer is known to be whole.
     for ((n, target), catalog) in targets.iter().zip(&catalogs) {
         if report.targets[*n].is_published && label.is_complete {

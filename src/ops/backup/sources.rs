@@ -43,6 +43,8 @@ pub(super) struct Source {
     terms: String,
     /// The one that this run took.
     snapshot: Option<SnapshotName>,
+    /// Whether that was found to hold the volumes that the terms are about, where they were.
+    is_as_surveyed: bool,
 }
 
 impl Source {
@@ -89,12 +91,13 @@ impl Source {
     /// filesystem can tell.
     fn told(&self, last: &Id) -> Option<Told> {
         let (old, new) = (self.name(last).ok()?, self.snapshot.as_ref()?);
-        if self.hidden().next().is_some() {
+        if self.hidden().next().is_some() || !self.is_as_surveyed {
             return None;
         }
         // Without the older snapshot, or if it is not to be compared with, the tree is walked.
         if let Some(inodes) = self.engine.changed_inodes(&old, new).ok()? {
-            return Some(Told::Inodes(inodes));
+            let is_as_surveyed = inodes.layout == self.facts.layout;
+            return is_as_surveyed.then_some(Told::Inodes(inodes));
         }
         let places = self.engine.changes(&old, Some(new), usize::MAX).ok()??;
         Some(Told::Places(places))
@@ -111,7 +114,8 @@ impl Source {
             return Vec::new();
         };
         let mut notes = Vec::new();
-        let is_useful = self.engine.capabilities().changes;
+        // A volume that was mounted elsewhere meanwhile is not where the name says.
+        let is_useful = self.engine.capabilities().changes && self.is_as_surveyed;
         let all = self.engine.list().unwrap_or_else(|error| {
             notes.push(format!("snapshots of earlier archives may stay: {error}"));
             Vec::new()
@@ -153,7 +157,7 @@ fn reached(selection: &Selection, changes: &Changes) -> Changes {
 /// A digest of all that decides, besides the trees themselves, what of a store is archived, the volumes that it
 /// is made of included. It stands in the snapshot's name: what was selected otherwise has another one and is not
 /// found.
-fn terms(tree: &PersistTree, store: &Path, patterns: &[String], volumes: &str) -> String {
+fn terms(tree: &PersistTree, store: &Path, patterns: &[String], layout: &str) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
@@ -164,7 +168,7 @@ fn terms(tree: &PersistTree, store: &Path, patterns: &[String], volumes: &str) -
     for pattern in patterns {
         add(pattern.as_bytes());
     }
-    add(volumes.as_bytes());
+    add(layout.as_bytes());
     for (path, class) in tree.stores() {
         add(path.as_os_str().as_bytes());
         add(&[u8::from(class == Class::Backup)]);
@@ -217,9 +221,10 @@ impl Sources {
                 has_snapshots: engine.capabilities().snapshots,
                 engine,
                 selection: Selection::of(tree, path, excluded.clone()),
-                terms: terms(tree, path, patterns, &facts.volumes),
+                terms: terms(tree, path, patterns, &facts.layout),
                 facts,
                 snapshot: None,
+                is_as_surveyed: false,
             })
         });
         let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
@@ -245,8 +250,9 @@ impl Sources {
 
     /// Takes a snapshot of every store that can. Others for archives go first, but for those of
     /// the archive `last`. After a loss of power either may be there or not: the next run walks if
-    /// that of the last archive is missing, and deletes those of no archive.
-    pub(super) fn freeze(&mut self, id: &Id, last: Option<&Id>) -> anyhow::Result<()> {
+    /// that of the last archive is missing, and deletes those of no archive. What stays of them, and why.
+    pub(super) fn freeze(&mut self, id: &Id, last: Option<&Id>) -> anyhow::Result<Vec<String>> {
+        let mut notes = Vec::new();
         for source in self.0.iter_mut().filter(|source| source.has_snapshots) {
             let doing = || format!("taking a snapshot of {}", source.path.display());
             let kept = last.map(|last| format!("{SNAPSHOT}{last}-"));
@@ -255,15 +261,19 @@ impl Sources {
                     .is_some_and(|kept| name.as_str().starts_with(kept))
             };
             for old in source.engine.list().with_context(doing)? {
-                if is_of_archive(&old.name) && !is_kept(&old.name) {
-                    source.engine.delete_lazily(&old.name).with_context(doing)?;
+                // Somebody may hold it, or have made a clone of it.
+                if is_of_archive(&old.name)
+                    && !is_kept(&old.name)
+                    && let Err(error) = source.engine.delete_lazily(&old.name)
+                {
+                    notes.push(format!("the snapshot {} stays: {error}", old.name));
                 }
             }
             let name = source.name(id).with_context(doing)?;
             source.engine.create_lazily(&name).with_context(doing)?;
             source.snapshot = Some(name);
         }
-        Ok(())
+        Ok(notes)
     }
 
     /// What the filesystems tell of where the frozen stores may differ from the archive `last`, whose
@@ -291,14 +301,15 @@ impl Sources {
         self.0.iter_mut().flat_map(Source::keep).collect()
     }
 
-    pub(super) fn open(&self) -> anyhow::Result<Vec<Opened>> {
-        let opened = self.0.iter().map(|source| -> anyhow::Result<Opened> {
+    pub(super) fn open(&mut self) -> anyhow::Result<Vec<Opened>> {
+        let opened = self.0.iter_mut().map(|source| -> anyhow::Result<Opened> {
             let view = match &source.snapshot {
                 Some(name) => source.engine.open(name),
                 None => source.engine.open_live(),
             };
             let view =
                 view.with_context(|| format!("opening the store {}", source.path.display()))?;
+            source.is_as_surveyed = view.layout == source.facts.layout;
             let selection = source.selection.clone();
             // What is mounted inside the live tree is found by walking; a snapshot hides it.
             let hidden = source.hidden().filter(|_| view.is_frozen);

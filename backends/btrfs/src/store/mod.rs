@@ -250,7 +250,7 @@ impl SnapshotStore for BtrfsStore {
             },
             identity: self.identity(&nested)?,
             nested: nested.into_iter().map(|(path, _)| path).collect(),
-            volumes: String::new(),
+            layout: String::new(),
             foreign_mounts: self.mounts_below()?,
             free_bytes: space.free_bytes,
             total_bytes: space.total_bytes,

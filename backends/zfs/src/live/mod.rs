@@ -137,7 +137,8 @@ impl Live {
     ) -> Result<Option<HashSet<u64>>> {
         check(old)?;
         check(new)?;
-        // Raw: what is compressed or encrypted is not made anything else.
+        // Never without `--raw`: to decrypt a dataset while sending it has crashed kernels
+        // (openzfs/zfs#12014). And what is compressed stays so.
         let args = ["send", "--raw", "-i", old, new];
         let doing = format!("asking what differs between {old} and {new}");
         reading(doing, args, |stream| stream::objects(stream, most))

@@ -40,6 +40,17 @@ impl ZfsStore {
         Ok((guid, children))
     }
 
+    /// What tells its datasets, by their guids, and where each is. Mount points can be exchanged, and names; neither
+    /// writes anything.
+    pub(super) fn layout<'a>(
+        &self,
+        own: Option<u64>,
+        children: impl Iterator<Item = (Option<u64>, &'a Path)>,
+    ) -> String {
+        let children: Vec<_> = children.collect();
+        format!("{own:?} {:?} {children:?}", self.inside)
+    }
+
     /// Where in the store a dataset belongs, if it is of it. One that is not mounted now is where
     /// its name says.
     pub(super) fn place(&self, mounted: &[Child], dataset: &str) -> Option<PathBuf> {
